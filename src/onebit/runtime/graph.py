@@ -1,0 +1,382 @@
+"""What a packed network is: nodes, values and tensors, and the check that they fit together.
+
+``docs/format.md`` is the contract.  The tables ``OPS`` and ``STEPS`` name what each op and each epilogue step carries;
+:func:`validate` walks them and returns the type and shape of every value, or raises :class:`FormatError`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onebit.runtime.bits import WORD, words_for
+from onebit.runtime.errors import FormatError
+
+MAX_SIDE = 65_536
+MAX_ELEMENTS = 1 << 28
+FLOAT, BITS = "float32", "bits"
+
+Shape = tuple[int, int, int]  # height, width, channels
+
+
+@dataclass(frozen=True)
+class Value:
+    """Type ("float32" or "bits") and shape (height, width, channels) of what one node hands to another."""
+
+    type: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The image that the network takes: ``x = (pixel/255 - mean)/std`` per channel."""
+
+    height: int
+    width: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    color: str = "RGB"
+    name: str = "image"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op with the chain of steps behind it; fields as in docs/format.md."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    epilogue: tuple[Mapping[str, Any], ...] = ()
+    source: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A whole network: the nodes in execution order and the tensors they name."""
+
+    input: InputSpec
+    nodes: tuple[Node, ...]
+    output: str
+    tensors: Mapping[str, NDArray]
+    classes: tuple[str, ...] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The tables: op -> (input type, attrs, tensor roles, shape rule); step -> fields
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _fail(where: str, found: object, allowed: str) -> FormatError:
+    text = repr(found)
+    return FormatError(f"{where}: found {text if len(text) <= 80 else text[:77] + '...'}; allowed: {allowed}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _pair(lowest: int) -> Callable[[str, Any], None]:
+    def check(where: str, value: Any) -> None:
+        ok = isinstance(value, list | tuple) and len(value) == 2
+        if not ok or not all(_is_int(v) and lowest <= v <= MAX_SIDE for v in value):
+            raise _fail(where, value, f"two whole numbers from {lowest} to {MAX_SIDE}")
+
+    return check
+
+
+def _whole(lowest: int) -> Callable[[str, Any], None]:
+    def check(where: str, value: Any) -> None:
+        if not _is_int(value) or not lowest <= value <= MAX_SIDE:
+            raise _fail(where, value, f"a whole number from {lowest} to {MAX_SIDE}")
+
+    return check
+
+
+def _one_of(*allowed: object) -> Callable[[str, Any], None]:
+    def check(where: str, value: Any) -> None:
+        if not any(type(value) is type(a) and value == a for a in allowed):
+            raise _fail(where, value, " or ".join(map(repr, allowed)))
+
+    return check
+
+
+def _number(where: str, value: Any) -> None:
+    if not (_is_int(value) or isinstance(value, float)) or not math.isfinite(value):
+        raise _fail(where, value, "a finite number")
+
+
+_WINDOW = {"kernel": _pair(1), "stride": _pair(1), "padding": _pair(0)}
+_CONV = {"stride": _pair(1), "padding": _pair(0), "dilation": _pair(1), "groups": _whole(1)}
+
+
+@dataclass(frozen=True)
+class _Op:
+    takes: str
+    attrs: Mapping[str, Callable[[str, Any], None]]
+    gives: str = FLOAT
+
+
+OPS: Mapping[str, _Op] = {
+    "binary_conv2d": _Op(BITS, {**_CONV, "pad_value": _one_of(-1, 0, 1)}),
+    "conv2d": _Op(FLOAT, _CONV),
+    "max_pool2d": _Op(FLOAT, _WINDOW),
+    "avg_pool2d": _Op(FLOAT, {**_WINDOW, "count_include_pad": _one_of(True, False)}),
+    "bit_max_pool2d": _Op(BITS, _WINDOW, gives=BITS),
+    "elementwise": _Op(FLOAT, {}),
+    "flatten": _Op(FLOAT, {}),
+    "pad_channels": _Op(FLOAT, {"before": _whole(0), "after": _whole(0)}),
+}
+
+_RULE = _one_of("sign", "step")
+
+# step -> (settings, per-channel tensors, value written, value read)
+STEPS: Mapping[str, Mapping[str, Any]] = {
+    "affine": {"tensors": ("scale", "bias")},
+    "slopes": {"tensors": ("positive", "negative")},
+    "clamp": {"settings": {"low": _number, "high": _number}},
+    "add": {"reads": True},
+    "levels": {"settings": {"low": _number, "high": _number, "rule": _RULE}},
+    "binarize": {"settings": {"rule": _RULE}, "optional": ("threshold",), "writes": BITS},
+    "threshold": {"tensors": ("below", "flip"), "writes": BITS},
+    "store": {"writes": FLOAT},
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Validation
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def validate(graph: Graph) -> dict[str, Value]:
+    """Check every field, tensor and wire of ``graph``; return the type and shape of every value by name.
+
+    Raises FormatError, naming the field, what was found and what is allowed.
+    """
+    return _Validator(graph).run()
+
+
+class _Validator:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.values: dict[str, Value] = {}
+        self.used: set[str] = set()
+
+    def run(self) -> dict[str, Value]:
+        spec = self.graph.input
+        self._check_input(spec)
+        self.values[spec.name] = Value(FLOAT, self._bounded("input", (spec.height, spec.width, spec.channels)))
+        names: set[str] = set()
+        if not self.graph.nodes:
+            raise _fail("nodes", [], "at least one node")
+        for index, node in enumerate(self.graph.nodes):
+            where = f"nodes[{index}]"
+            if not isinstance(node.name, str) or not node.name or node.name in names:
+                raise _fail(f"{where}.name", node.name, "a text that no other node has")
+            names.add(node.name)
+            self._check_node(f"{where} ({node.name})", node)
+        if self.graph.output not in self.values or self.values[self.graph.output].type != FLOAT:
+            raise _fail("output", self.graph.output, "the name of a float32 value that some node writes")
+        self._check_classes()
+        if unused := sorted(set(self.graph.tensors) - self.used):
+            raise _fail("tensors", unused, "only tensors that a node names")
+        return self.values
+
+    def _check_input(self, spec: InputSpec) -> None:
+        if not isinstance(spec.name, str) or not spec.name:
+            raise _fail("input.name", spec.name, "a text")
+        for side in ("height", "width", "channels"):
+            _whole(1)(f"input.{side}", getattr(spec, side))
+        _one_of("RGB", "L", "other")("input.color", spec.color)
+        for name in ("mean", "std"):
+            numbers = getattr(spec, name)
+            if not isinstance(numbers, list | tuple) or len(numbers) != spec.channels:
+                raise _fail(f"input.{name}", numbers, f"{spec.channels} numbers, one per channel")
+            for number in numbers:
+                _number(f"input.{name}", number)
+        if any(s <= 0 for s in spec.std):
+            raise _fail("input.std", spec.std, "numbers above 0")
+
+    def _check_classes(self) -> None:
+        classes = self.graph.classes
+        if classes is None:
+            return
+        if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
+            raise _fail("classes", classes, "a list of texts, or null")
+        features = math.prod(self.values[self.graph.output].shape)
+        if len(classes) != features:
+            raise _fail("classes", f"{len(classes)} labels", f"{features}, one per output feature")
+
+    def _bounded(self, where: str, shape: Shape) -> Shape:
+        if any(side < 1 or side > MAX_SIDE for side in shape) or math.prod(shape) > MAX_ELEMENTS:
+            raise _fail(where, shape, f"sides from 1 to {MAX_SIDE} and at most {MAX_ELEMENTS} elements")
+        return shape
+
+    def _check_node(self, where: str, node: Node) -> None:
+        op = OPS.get(node.op) if isinstance(node.op, str) else None
+        if op is None:
+            raise _fail(f"{where}.op", node.op, ", ".join(OPS))
+        if not isinstance(node.inputs, list | tuple) or len(node.inputs) != 1:
+            raise _fail(f"{where}.inputs", node.inputs, "a list of one value name")
+        taken = self._wire(f"{where}.inputs[0]", node.inputs[0], op.takes)
+        self._keys(f"{where}.attrs", node.attrs, set(op.attrs))
+        for name, check in op.attrs.items():
+            check(f"{where}.attrs.{name}", node.attrs[name])
+        for text in ("source", "note"):
+            if not isinstance(getattr(node, text), str):
+                raise _fail(f"{where}.{text}", getattr(node, text), "a text")
+        shape = self._bounded(where, self._result_shape(where, node, taken.shape))
+        self._check_epilogue(where, node, Value(op.gives, shape))
+
+    def _wire(self, where: str, name: object, wanted: str) -> Value:
+        value = self.values.get(name) if isinstance(name, str) else None
+        if value is None:
+            raise _fail(where, name, f"a value written before: {', '.join(self.values)}"[:300])
+        if value.type != wanted:
+            raise _fail(where, f"{name} of type {value.type}", f"a value of type {wanted}")
+        return value
+
+    def _keys(self, where: str, mapping: object, wanted: set[str], optional: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+        if not isinstance(mapping, Mapping):
+            raise _fail(where, mapping, "an object")
+        if missing := sorted(wanted - set(mapping)):
+            raise _fail(where, f"no {', '.join(missing)}", f"fields {', '.join(sorted(wanted))}")
+        if extra := sorted(map(str, set(mapping) - wanted - optional)):
+            raise _fail(where, extra, f"only the fields {', '.join(sorted(wanted | optional)) or '(none)'}")
+
+    def _tensor(self, where: str, name: object, dtype: type, shape: tuple[int, ...]) -> NDArray:
+        tensor = self.graph.tensors.get(name) if isinstance(name, str) else None
+        if tensor is None:
+            raise _fail(where, name, "the name of a tensor in the file")
+        if tensor.dtype != dtype or tensor.shape != shape:
+            raise _fail(
+                f"{where} (tensor {name})",
+                f"{tensor.dtype} {list(tensor.shape)}",
+                f"{np.dtype(dtype).name} {list(shape)}",
+            )
+        if dtype is np.float32 and not np.isfinite(tensor).all():
+            raise _fail(f"{where} (tensor {name})", "NaN or infinity", "finite numbers")
+        self.used.add(str(name))
+        return tensor
+
+    def _words(self, where: str, name: object, shape: tuple[int, ...], count: int) -> None:
+        """A tensor of packed words over ``count`` channels; the unused bits must be 0."""
+        words = self._tensor(where, name, np.uint32, (*shape, words_for(count)))
+        tail = count % WORD
+        if tail and (words[..., -1] >> np.uint32(tail)).any():
+            raise _fail(f"{where} (tensor {name})", "1 in an unused bit", f"0 past channel {count}")
+
+    def _result_shape(self, where: str, node: Node, shape: Shape) -> Shape:
+        height, width, channels = shape
+        attrs = node.attrs
+        if node.op in ("binary_conv2d", "conv2d"):
+            return self._conv_shape(where, node, shape)
+        self._keys(f"{where}.tensors", node.tensors, {"flip"} if node.op == "bit_max_pool2d" else set())
+        if node.op == "bit_max_pool2d":
+            self._words(f"{where}.tensors.flip", node.tensors["flip"], (), channels)
+        if "kernel" in attrs:
+            if any(2 * p > k for p, k in zip(attrs["padding"], attrs["kernel"], strict=True)):
+                raise _fail(f"{where}.attrs.padding", attrs["padding"], "at most half of the kernel")
+            out = [
+                (size + 2 * p - k) // s + 1
+                for size, p, k, s in zip(
+                    (height, width), attrs["padding"], attrs["kernel"], attrs["stride"], strict=True
+                )
+            ]
+            return out[0], out[1], channels
+        if node.op == "flatten":
+            return 1, 1, height * width * channels
+        if node.op == "pad_channels":
+            return height, width, channels + attrs["before"] + attrs["after"]
+        return shape
+
+    def _conv_shape(self, where: str, node: Node, shape: Shape) -> Shape:
+        height, width, channels = shape
+        attrs = node.attrs
+        groups = attrs["groups"]
+        if channels % groups:
+            raise _fail(f"{where}.attrs.groups", groups, f"a divisor of the {channels} input channels")
+        depth = channels // groups
+        role = "weight_bits" if node.op == "conv2d" and "weight_bits" in node.tensors else "weight"
+        self._keys(f"{where}.tensors", node.tensors, {role})
+        name = node.tensors[role]
+        tensor = self.graph.tensors.get(name) if isinstance(name, str) else None
+        if tensor is None or tensor.ndim != 4 or 0 in tensor.shape:
+            raise _fail(f"{where}.tensors.{role}", name, "a tensor [out channels, kernel height, kernel width, depth]")
+        out, kernel_h, kernel_w, _ = tensor.shape
+        if max(out, kernel_h, kernel_w) > MAX_SIDE or out % groups:
+            raise _fail(f"{where}.tensors.{role}", list(tensor.shape), f"out channels a multiple of groups = {groups}")
+        if node.op == "conv2d" and role == "weight":
+            self._tensor(f"{where}.tensors.{role}", name, np.float32, (out, kernel_h, kernel_w, depth))
+        else:
+            self._words(f"{where}.tensors.{role}", name, (out, kernel_h, kernel_w), depth)
+        sides = [
+            (size + 2 * p - d * (k - 1) - 1) // s + 1
+            for size, p, d, k, s in zip(
+                (height, width),
+                attrs["padding"],
+                attrs["dilation"],
+                (kernel_h, kernel_w),
+                attrs["stride"],
+                strict=True,
+            )
+        ]
+        return sides[0], sides[1], out
+
+    def _check_epilogue(self, where: str, node: Node, result: Value) -> None:
+        if not isinstance(node.epilogue, list | tuple):
+            raise _fail(f"{where}.epilogue", node.epilogue, "a list of steps")
+        written = 0
+        for index, step in enumerate(node.epilogue):
+            here = f"{where}.epilogue[{index}]"
+            name = step.get("step") if isinstance(step, Mapping) else None
+            if not isinstance(name, str) or name not in STEPS:
+                raise _fail(f"{here}.step", name, ", ".join(STEPS))
+            alone = name == "threshold" or result.type == BITS
+            if alone and len(node.epilogue) != 1:
+                raise _fail(f"{where}.epilogue", f"{len(node.epilogue)} steps", f"{name!r} alone")
+            if name == "threshold" and node.op != "binary_conv2d":
+                raise _fail(f"{here}.step", name, "'threshold' only behind binary_conv2d")
+            if result.type == BITS and name != "store":
+                raise _fail(f"{here}.step", name, f"'store' behind {node.op}")
+            written += self._check_step(here, step, STEPS[name], result)
+        if not written:
+            raise _fail(f"{where}.epilogue", "no step that writes", "at least one store, binarize or threshold")
+
+    def _check_step(self, here: str, step: Mapping[str, Any], spec: Mapping[str, Any], result: Value) -> int:
+        channels = result.shape[2]
+        settings, tensors = spec.get("settings", {}), spec.get("tensors", ())
+        wanted = {"step", *settings, *tensors}
+        wanted |= {"output"} if "writes" in spec else set()
+        wanted |= {"input"} if "reads" in spec else set()
+        self._keys(here, step, wanted, set(spec.get("optional", ())))
+        for name, check in settings.items():
+            check(f"{here}.{name}", step[name])
+        for name in (*tensors, *(n for n in spec.get("optional", ()) if n in step)):
+            if name == "flip":
+                self._words(f"{here}.flip", step[name], (), channels)
+            else:
+                self._tensor(f"{here}.{name}", step[name], np.int32 if name == "below" else np.float32, (channels,))
+        if step["step"] == "clamp" and step["low"] > step["high"]:
+            raise _fail(here, f"low {step['low']} above high {step['high']}", "low <= high")
+        if "reads" in spec:
+            value = self._wire(f"{here}.input", step["input"], FLOAT)
+            if value.shape != result.shape:
+                raise _fail(f"{here}.input", list(value.shape), f"a value of shape {list(result.shape)}")
+        if "writes" not in spec:
+            return 0
+        output = step["output"]
+        if not isinstance(output, str) or not output or output in self.values:
+            raise _fail(f"{here}.output", output, "a text that names no other value")
+        written = result.type if step["step"] == "store" else spec["writes"]
+        self.values[output] = Value(written, result.shape)
+        return 1
