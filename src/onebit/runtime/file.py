@@ -1,0 +1,176 @@
+"""Read and write packed files; the layout is documented byte by byte in docs/format.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from onebit.runtime.errors import FormatError
+from onebit.runtime.graph import Graph, InputSpec, Node, validate
+
+VERSION = 1
+_DTYPES = {"float32": "F32", "uint32": "U32", "int32": "I32"}
+_FIELDS = ("format", "version", "bit_order", "input", "classes", "nodes", "output", "provenance", "content_hash")
+_INPUT_FIELDS = ("name", "height", "width", "channels", "mean", "std", "color")
+_NODE_FIELDS = ("name", "op", "inputs", "attrs", "tensors", "epilogue", "source", "note")
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` to ``path`` through a temporary file beside it: the path holds the old content or the new one.
+
+    Raises OSError (no permission, disk full, ...) and then leaves nothing behind.
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; a packed file is an ordinary one
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def to_bytes(graph: Graph) -> bytes:
+    """The packed file of ``graph`` as bytes; FormatError if the graph does not validate."""
+    validate(graph)
+    document = _document(graph)
+    document["content_hash"] = content_hash(document, graph.tensors)
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in graph.tensors.items()}
+    return save(tensors, metadata={"onebit": json.dumps(document, separators=(",", ":"))})
+
+
+def save_graph(graph: Graph, path: str | os.PathLike[str]) -> int:
+    """Write ``graph`` to ``path`` atomically; return the size in bytes."""
+    data = to_bytes(graph)
+    write_atomically(path, data)
+    return len(data)
+
+
+def load_graph(path: str | os.PathLike[str]) -> Graph:
+    """Read and validate a packed file.
+
+    Raises FileNotFoundError or another OSError where the file cannot be read, and FormatError, naming the field, what
+    was found and what is allowed, where its content is not a packed network of this version.
+    """
+    path = Path(path)
+    with path.open("rb") as file:  # an ordinary OSError for a missing file, a folder, or no permission
+        head = file.read(8)
+    if path.stat().st_size < 10:
+        raise FormatError(f"{path}: found {len(head)} bytes; a .onebit file is a safetensors file: pack the model again")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise FormatError(
+            f"{path}: not a packed file, or a truncated one ({error}); a .onebit file is a safetensors file: "
+            "copy it again or pack the model again"
+        ) from None
+    if "onebit" not in metadata:
+        raise FormatError(f"{path}: metadata: found {sorted(metadata)}; allowed: a key 'onebit'; pack the model again")
+    return parse(metadata["onebit"], tensors, str(path))
+
+
+def parse(text: str, tensors: Mapping[str, NDArray], where: str = "file") -> Graph:
+    """Build and validate the graph that the JSON document ``text`` describes over ``tensors``."""
+    try:
+        document = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: metadata 'onebit': not JSON ({error})") from None
+    try:
+        _require(document, _FIELDS, "document")
+        _expect(document, "format", "onebit")
+        _expect(document, "version", VERSION)
+        _expect(document, "bit_order", "lsb-first")
+        found = content_hash({k: v for k, v in document.items() if k != "content_hash"}, tensors)
+        if document["content_hash"] != found:
+            raise FormatError(f"content_hash: found {document['content_hash']!r}, but the content gives {found!r}: altered")
+        graph = _graph(document, tensors)
+        validate(graph)
+    except FormatError as error:
+        raise FormatError(f"{where}: {error}") from None
+    return graph
+
+
+def content_hash(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> str:
+    """The hash of docs/format.md over the document (without ``content_hash``) and the tensors."""
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii"))
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        dtype = _DTYPES.get(tensor.dtype.name)
+        if dtype is None:
+            raise FormatError(f"tensor {name}: found {tensor.dtype.name}; allowed: {', '.join(_DTYPES)}")
+        digest.update(f"{name}\0{dtype}\0{'x'.join(map(str, tensor.shape))}\0".encode())
+        digest.update(np.ascontiguousarray(tensor).tobytes())
+    return "sha256:" + digest.hexdigest()
+
+
+def _document(graph: Graph) -> dict[str, Any]:
+    nodes = [{name: getattr(node, name) for name in _NODE_FIELDS} for node in graph.nodes]
+    plain = json.loads(
+        json.dumps({"input": asdict(graph.input), "nodes": nodes, "provenance": dict(graph.provenance)}, default=dict)
+    )
+    return {
+        "format": "onebit",
+        "version": VERSION,
+        "bit_order": "lsb-first",
+        "input": plain["input"],
+        "classes": None if graph.classes is None else list(graph.classes),
+        "nodes": plain["nodes"],
+        "output": graph.output,
+        "provenance": plain["provenance"],
+    }
+
+
+def _graph(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Graph:
+    _require(document["input"], _INPUT_FIELDS, "input")
+    if not isinstance(document["nodes"], list):
+        raise FormatError(f"nodes: found {type(document['nodes']).__name__}; allowed: a list")
+    for index, node in enumerate(document["nodes"]):
+        _require(node, _NODE_FIELDS, f"nodes[{index}]")
+    if not isinstance(document["output"], str):
+        raise FormatError(f"output: found {document['output']!r}; allowed: a text")
+    if not isinstance(document["provenance"], dict):
+        raise FormatError(f"provenance: found {type(document['provenance']).__name__}; allowed: an object")
+    return Graph(
+        input=InputSpec(**document["input"]),
+        nodes=tuple(Node(**node) for node in document["nodes"]),
+        output=document["output"],
+        tensors=tensors,
+        classes=document["classes"],
+        provenance=document["provenance"],
+    )
+
+
+def _require(value: object, fields: tuple[str, ...], where: str) -> None:
+    if not isinstance(value, dict):
+        raise FormatError(f"{where}: found {type(value).__name__}; allowed: an object")
+    if set(value) != set(fields):
+        raise FormatError(f"{where}: found the fields {sorted(value)}; allowed: exactly {sorted(fields)}")
+
+
+def _expect(document: Mapping[str, Any], field: str, wanted: object) -> None:
+    found = document[field]
+    if type(found) is not type(wanted) or found != wanted:
+        raise FormatError(f"{field}: found {found!r}; allowed: {wanted!r}")
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not allowed")

@@ -1,0 +1,120 @@
+"""A packed network ready to run: NumPy in, NumPy out."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from onebit.runtime.file import load_graph
+from onebit.runtime.graph import Graph, InputSpec
+from onebit.runtime.reference import ReferenceEngine
+
+BACKENDS = ("native", "reference")
+
+
+class _Engine(Protocol):
+    def run(self, images_NHWC: NDArray) -> NDArray[np.float32]: ...
+
+
+def load(
+    path: str | os.PathLike[str], *, threads: int = 1, isa: str | None = None, backend: str = "native"
+) -> Model:
+    """Read a packed file and prepare it to run.
+
+    Args:
+        path: a ``.onebit`` file.
+        threads: worker threads of the C++ core; the results do not depend on it.
+        isa: instruction set to use, ``None`` for the best this CPU has (or what ``ONEBIT_ISA`` names).
+        backend: "native" (the C++ core) or "reference" (slow NumPy interpreter, for checking).
+
+    Raises:
+        OSError: the file cannot be read.
+        FormatError: its content is not a valid packed network.
+        ValueError: bad ``threads``, ``isa`` or ``backend``.
+    """
+    return Model(load_graph(path), threads=threads, isa=isa, backend=backend)
+
+
+class Model:
+    """A packed network; call it with an image or a batch to get class probabilities."""
+
+    def __init__(self, graph: Graph, *, threads: int = 1, isa: str | None = None, backend: str = "native") -> None:
+        if backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
+        if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
+            raise ValueError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
+        self.graph = graph
+        self.backend = backend
+        if backend == "native":
+            from onebit.runtime.engine import Engine
+
+            self.engine: _Engine = Engine(graph, threads=threads, isa=isa)
+        else:
+            self.engine = ReferenceEngine(graph)
+
+    @property
+    def input(self) -> InputSpec:
+        """Size, channels and normalisation of the images that the network takes."""
+        return self.graph.input
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Labels of the output features, if the file has them."""
+        return None if self.graph.classes is None else tuple(self.graph.classes)
+
+    def __call__(self, images: ArrayLike) -> NDArray[np.float32]:
+        """Class probabilities, ``softmax(logits)``: (N, classes) for a batch, (classes,) for one image."""
+        logits = self.logits(images)
+        exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return exponents / exponents.sum(axis=-1, keepdims=True)
+
+    def logits(self, images: ArrayLike) -> NDArray[np.float32]:
+        """The network's raw outputs, flattened per image: (N, features), or (features,) for one image.
+
+        Args:
+            images: raw pixels as uint8 (H, W, C) or (N, H, W, C), grey also without C, normalised here by the file's mean
+                and std; or floats, already normalised, as (C, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C).
+
+        Raises:
+            ValueError: wrong size, wrong number of channels, wrong dtype, NaN or infinity.
+        """
+        batch_NHWC, single = prepare(images, self.input)
+        output = self.engine.run(batch_NHWC)
+        output = output.reshape(len(output), -1)
+        return output[0] if single else output
+
+    def profile(self, images: ArrayLike, repeats: int = 20) -> list[dict[str, Any]]:
+        """Time every node: rows of op, shape, runs as, kernel, ms (median of ``repeats``), share and Gop/s."""
+        if self.backend != "native":
+            raise ValueError("profile needs backend='native'")
+        batch_NHWC, _ = prepare(images, self.input)
+        return self.engine.profile(batch_NHWC, repeats)  # type: ignore[attr-defined]
+
+
+def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:
+    """Check images against ``spec``: a contiguous batch (N, H, W, C) of uint8 or float32, and whether it was one image.
+
+    Raises ValueError that says what was found, what the network takes and what to do.
+    """
+    array = np.asarray(images)
+    takes = f"the network takes {spec.height}x{spec.width} images of {spec.channels} channel(s)"
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise ValueError(f"images have dtype {array.dtype}; give raw pixels as uint8 or normalised ones as float32")
+    hwc, chw = (spec.height, spec.width, spec.channels), (spec.channels, spec.height, spec.width)
+    if spec.channels == 1 and array.shape[-2:] == hwc[:2] and array.shape[-3:] not in (hwc, chw):
+        array = array[..., None]
+    single = array.ndim == 3
+    batch = array[None] if single else array
+    if batch.ndim != 4 or len(batch) == 0 or batch.shape[1:] not in (hwc, chw):
+        raise ValueError(f"images have shape {array.shape}; {takes}: resize them to {hwc} (H, W, C), alone or in a batch")
+    if batch.shape[1:] != hwc:
+        batch = batch.transpose(0, 2, 3, 1)
+    if batch.dtype != np.uint8:
+        batch = batch.astype(np.float32, copy=False)
+        if not np.isfinite(batch).all():
+            raise ValueError("images hold NaN or infinity; check how they were normalised")
+    return np.ascontiguousarray(batch), single
+

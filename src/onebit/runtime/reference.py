@@ -1,0 +1,175 @@
+"""The slow, plain interpreter: what every kernel of the C++ core must equal.
+
+One short function per op and per epilogue step of docs/format.md, on whole batches.  Integer sums are exact: they are
+sums of at most 2^24 terms of +-1 held in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from onebit.runtime.bits import is_low, pack_bits, unpack_bits, unpack_signs
+from onebit.runtime.graph import BITS, Graph, Node, validate
+
+# Shape letters: N images, H W map, C channels, O out channels, K L kernel rows and columns, G groups.
+
+
+def _windows(
+    x_NHWC: NDArray, kernel: tuple[int, int], attrs: Mapping[str, Any], fill: float
+) -> NDArray:  # (N, H, W, C, K, L)
+    """Every window of the map, padded with ``fill``, for the stride, padding and dilation in ``attrs``."""
+    pad_h, pad_w = attrs["padding"]
+    step_h, step_w = attrs["stride"]
+    gap_h, gap_w = attrs.get("dilation", (1, 1))
+    padded = np.pad(x_NHWC, [(0, 0), (pad_h, pad_h), (pad_w, pad_w), (0, 0)], constant_values=fill)
+    reach = (gap_h * (kernel[0] - 1) + 1, gap_w * (kernel[1] - 1) + 1)
+    return sliding_window_view(padded, reach, axis=(1, 2))[:, ::step_h, ::step_w, :, ::gap_h, ::gap_w]
+
+
+def _convolve(x_NHWC: NDArray, w_OKLC: NDArray, attrs: Mapping[str, Any], fill: float) -> NDArray:
+    groups = attrs["groups"]
+    windows = _windows(x_NHWC, w_OKLC.shape[1:3], attrs, fill)
+    outs = [
+        np.tensordot(x_NHWCKL, w, axes=([3, 4, 5], [3, 1, 2]))
+        for x_NHWCKL, w in zip(np.split(windows, groups, axis=3), np.split(w_OKLC, groups, axis=0), strict=True)
+    ]
+    return np.concatenate(outs, axis=3)
+
+
+def _binary_conv2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+    signs_NHWC = unpack_signs(x, channels).astype(np.float64)
+    signs_OKLC = unpack_signs(tensors[node.tensors["weight"]], channels // node.attrs["groups"])
+    return _convolve(signs_NHWC, signs_OKLC.astype(np.float64), node.attrs, node.attrs["pad_value"])
+
+
+def _conv2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+    if "weight" in node.tensors:
+        weight_OKLC = tensors[node.tensors["weight"]]
+    else:
+        weight_OKLC = unpack_signs(tensors[node.tensors["weight_bits"]], channels // node.attrs["groups"])
+    return _convolve(x, weight_OKLC, node.attrs, 0.0).astype(np.float32)
+
+
+def _max_pool2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+    return _windows(x, tuple(node.attrs["kernel"]), node.attrs, -np.inf).max(axis=(4, 5))
+
+
+def _avg_pool2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+    kernel = tuple(node.attrs["kernel"])
+    total = _windows(x, kernel, node.attrs, 0.0).sum(axis=(4, 5), dtype=np.float64)
+    if node.attrs["count_include_pad"]:
+        return (total / (kernel[0] * kernel[1])).astype(np.float32)
+    inside = _windows(np.ones_like(x[:1, :, :, :1]), kernel, node.attrs, 0.0).sum(axis=(4, 5))
+    return (total / inside).astype(np.float32)
+
+
+def _bit_max_pool2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+    flip_C = unpack_bits(tensors[node.tensors["flip"]], channels)
+    flipped = unpack_bits(x, channels) ^ flip_C  # after the flip, pooling is "low only if all are low"
+    return pack_bits(_windows(flipped, tuple(node.attrs["kernel"]), node.attrs, True).all(axis=(4, 5)) ^ flip_C)
+
+
+def _flatten(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+    return x.transpose(0, 3, 1, 2).reshape(len(x), 1, 1, -1)
+
+
+def _pad_channels(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+    return np.pad(x, [(0, 0)] * 3 + [(node.attrs["before"], node.attrs["after"])])
+
+
+def _elementwise(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+    return x
+
+
+_OPS = {
+    "binary_conv2d": _binary_conv2d,
+    "conv2d": _conv2d,
+    "max_pool2d": _max_pool2d,
+    "avg_pool2d": _avg_pool2d,
+    "bit_max_pool2d": _bit_max_pool2d,
+    "elementwise": _elementwise,
+    "flatten": _flatten,
+    "pad_channels": _pad_channels,
+}
+
+
+def _apply(y: NDArray, step: Mapping[str, Any], tensors: Mapping[str, NDArray], values: Mapping[str, NDArray]) -> NDArray:
+    """One step that changes the current result; docs/format.md has the formulas."""
+    zero = np.float32(0)
+    match step["step"]:
+        case "affine":
+            return tensors[step["scale"]] * y + tensors[step["bias"]]
+        case "slopes":
+            return tensors[step["positive"]] * np.maximum(y, zero) + tensors[step["negative"]] * np.minimum(y, zero)
+        case "clamp":
+            return np.clip(y, np.float32(step["low"]), np.float32(step["high"]))
+        case "add":
+            return y + values[step["input"]]
+        case "levels":
+            return np.where(is_low(y, step["rule"]), np.float32(step["low"]), np.float32(step["high"]))
+    raise AssertionError(step)
+
+
+def run_node(node: Node, x: NDArray, channels: int, tensors: Mapping[str, NDArray], values: dict[str, NDArray]) -> None:
+    """Compute ``node`` on the batch ``x`` (``channels`` wide) and write its outputs into ``values``."""
+    y = _OPS[node.op](x, node, tensors, channels)
+    if y.dtype == np.float64 and node.epilogue[0]["step"] != "threshold":
+        y = y.astype(np.float32)
+    for step in node.epilogue:
+        match step["step"]:
+            case "store":
+                values[step["output"]] = y
+            case "binarize":
+                limit = tensors[step["threshold"]] if "threshold" in step else np.float32(0)
+                values[step["output"]] = pack_bits(is_low(y, step["rule"], limit))
+            case "threshold":
+                flip = unpack_bits(tensors[step["flip"]], y.shape[3])
+                values[step["output"]] = pack_bits((y < tensors[step["below"]]) ^ flip)
+            case _:
+                y = _apply(y, step, tensors, values)
+
+
+class ReferenceEngine:
+    """Interpreter of a graph with the same face as the C++ engine; for tests and ``onebit verify``."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.shapes = validate(graph)
+        self._values: dict[str, NDArray] = {}
+
+    def run(self, images_NHWC: NDArray) -> NDArray[np.float32]:
+        """Normalised float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C)."""
+        spec = self.graph.input
+        if images_NHWC.dtype == np.uint8:
+            images_NHWC = normalize(images_NHWC, spec.mean, spec.std)
+        values = {spec.name: images_NHWC}
+        for node in self.graph.nodes:
+            source = node.inputs[0]
+            run_node(node, values[source], self.shapes[source].shape[2], self.graph.tensors, values)
+        self._values = values
+        return values[self.graph.output]
+
+    def values(self) -> dict[str, NDArray]:
+        """Every value of the last run by name: float32 (N, H, W, C), or uint32 words (N, H, W, ceil(C/32))."""
+        return self._values
+
+    def signs(self, name: str) -> NDArray[np.float32]:
+        """A value of bits as -1/+1 floats (N, H, W, C)."""
+        value = self.shapes[name]
+        if value.type != BITS:
+            raise ValueError(f"value {name!r} holds {value.type}, not bits")
+        return unpack_signs(self._values[name], value.shape[2])
+
+
+def normalize(pixels_NHWC: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
+    """``(pixel/255 - mean)/std`` in float32, by a 256-entry table per channel as the C++ core does it."""
+    levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
+    table = (levels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)  # (256, C)
+    return np.take_along_axis(table, pixels_NHWC.reshape(-1, pixels_NHWC.shape[-1]).astype(np.intp), 0).reshape(
+        pixels_NHWC.shape
+    )
