@@ -1,0 +1,37 @@
+"""What every verb shares: its parser and the exception for failures that the user can mend."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+class Failure(Exception):
+    """Something the user can mend; the message is the one line that is shown."""
+
+
+def verb_parser(verb: str, description: str, example: str, **options: Any) -> "ArgumentParser":
+    """The parser of one verb: its help ends with an example, and ``--json`` is understood.
+
+    Wrong usage prints one line and exits with code 2.
+    """
+    from argparse import RawDescriptionHelpFormatter
+
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+    class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+        """Keeps the line breaks of the description and the example."""
+
+    class Parser(ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+            raise ValueError(f"{message.rstrip('.')}; see '{self.prog} --help'") from ex
+
+    parser = Parser(
+        prog=f"onebit {verb}",
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=Formatter,
+        **options,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else")
+    return parser

@@ -1,0 +1,135 @@
+"""Entry point of the ``onebit`` command: find the verb, run it, turn every failure into one line and an exit code.
+
+A verb is a module of this package with three functions:
+
+    parse(argv) -> Namespace     its jsonargparse parser, from ``base.verb_parser``; a ValueError here is wrong usage (exit 2)
+    run(args) -> dict            the work; the result must be JSON-serialisable; ValueError and OSError here exit with 1
+    show(result) -> None         the same result for people, on standard output
+
+and a line in ``VERBS``.  Only the verb that is asked for is imported, so ``onebit run`` never pays for torch.
+Exit codes: 0 done, 1 it failed for a reason the user can mend, 2 wrong usage, 130 interrupted.  ``ONEBIT_DEBUG=1`` shows
+tracebacks.  With ``--json`` standard output holds one JSON object and nothing else.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+from onebit.cli.base import Failure
+
+
+class Verb(NamedTuple):
+    """One row of the verb table."""
+
+    summary: str  # what it does, one line
+    extra: str  # the optional dependencies it needs: pip install "onebit[extra]"
+
+
+VERBS: dict[str, Verb] = {
+    "train": Verb("train a network from a named recipe, or resume a run", "train"),
+    "eval": Verb("measure the accuracy of a trained run or a packed file", "train"),
+    "zoo": Verb("list models, recipes, data sets, methods and estimators", "train"),
+}
+
+
+def usage() -> str:
+    """The text of ``onebit --help``."""
+    width = max(map(len, VERBS))
+    rows = "\n".join(f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items())
+    return (
+        "usage: onebit VERB [arguments]\n\n"
+        "Train, compress and run 1-bit convolutional networks.\n\n"
+        f"verbs:\n{rows}\n\n"
+        "onebit VERB --help tells more, with an example; onebit --version prints the version.\n"
+        "example: onebit train vgg-small-digits --out runs/digits"
+    )
+
+
+def complain(message: str) -> None:
+    """One line on standard error, whatever the message looks like inside."""
+    print(f"onebit: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: the process's own) and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        print(usage(), file=sys.stderr)
+        return 2
+    name, rest = arguments[0], arguments[1:]
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    if name == "--version":
+        print(f"onebit {version('onebit')}")
+        return 0
+    if name not in VERBS:
+        near = get_close_matches(name, VERBS, n=1)
+        complain(
+            f"Unknown verb {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"choose one of {list(VERBS)}")
+        )
+        return 2
+    return _guarded(lambda: _run_verb(name, rest), extra=VERBS[name].extra, name=name)
+
+
+def _run_verb(name: str, argv: list[str]) -> int:
+    module = importlib.import_module(f"onebit.cli.{name}")
+    try:
+        args = module.parse(argv)
+    except SystemExit as stop:  # the parser has said what it had to say (--help, wrong usage)
+        return stop.code if isinstance(stop.code, int) else 2
+    except (ValueError, TypeError) as error:
+        if debugging():
+            raise
+        complain(str(error))
+        return 2
+    if not args.json:
+        module.show(module.run(args))
+        return 0
+    with contextlib.redirect_stdout(sys.stderr):  # nothing but the object may reach standard output
+        result: dict[str, Any] = module.run(args)
+    print(json.dumps(result))
+    return 0
+
+
+def _guarded(work: Callable[[], int], *, extra: str, name: str) -> int:
+    """Run ``work``; a failure becomes its one line and exit code."""
+    try:
+        code = work()
+        sys.stdout.flush()  # a closed pipe shows here rather than at exit
+        return code
+    except KeyboardInterrupt as stop:
+        print(f"onebit: {stop or 'interrupted'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has left: not a failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if debugging() or missing in ("", "onebit"):
+            raise
+        complain(f"'onebit {name}' needs {missing}, which is not installed: pip install \"onebit[{extra}]\"")
+    except (Failure, ValueError, OSError) as error:
+        if debugging():
+            raise
+        complain(str(error))
+    except Exception as error:
+        if debugging():
+            raise
+        complain(f"{type(error).__name__}: {error} (this is a bug; ONEBIT_DEBUG=1 shows where)")
+    return 1
+
+
+def debugging() -> bool:
+    """Whether the user asked for tracebacks."""
+    return os.environ.get("ONEBIT_DEBUG", "") not in ("", "0")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
