@@ -77,11 +77,13 @@ def error_decay(x: Tensor, progress: Tensor) -> Tensor:
 
 @ESTIMATORS.register("power")
 def power(x: Tensor, progress: Tensor) -> Tensor:
-    """(1/o) |x|^((1-o)/o), o = 1 + 2 progress, at most 10 and 0 beyond |x| = 1.5: ReSTE with its default limits (arXiv:2212.01404)."""
+    """(1/o) |x|^((1-o)/o) on [-1.5, 1.5], 0 beyond, o = 1 + 2 progress: the power family of ReSTE (arXiv:2308.06689).
+
+    Near 0, where the formula grows without bound, the value at |x| = 0.1 is kept (our simplification).
+    """
     o = (1 + 2 * progress.to(torch.float32)).to(x.dtype)
     size = x.abs()
-    slope = torch.pow(size.clamp_min(1e-6), (1 - o) / o) / o
-    return slope.clamp_max(10) * (size <= 1.5).to(x.dtype)
+    return torch.pow(size.clamp_min(0.1), (1 - o) / o) / o * (size <= 1.5).to(x.dtype)
 
 
 class _WithSurrogate(torch.autograd.Function):

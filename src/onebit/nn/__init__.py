@@ -1,0 +1,25 @@
+"""Modules that own parameters: binary layers, their binarizers, and the conversion of whole models."""
+
+from onebit.nn.binarizers import INPUT_BINARIZERS, WEIGHT_BINARIZERS, InputBinarizer, WeightBinarizer
+from onebit.nn.convert import BinarizeReport, binarize_
+from onebit.nn.layers import BinaryConv2d, BinaryLinear
+from onebit.nn.roles import ROLES, keep_positive_, parameter_roles, set_progress
+from onebit.nn.schemes import SCHEMES, Scheme, as_scheme
+
+__all__ = [
+    "INPUT_BINARIZERS",
+    "ROLES",
+    "SCHEMES",
+    "WEIGHT_BINARIZERS",
+    "BinarizeReport",
+    "BinaryConv2d",
+    "BinaryLinear",
+    "InputBinarizer",
+    "Scheme",
+    "WeightBinarizer",
+    "as_scheme",
+    "binarize_",
+    "keep_positive_",
+    "parameter_roles",
+    "set_progress",
+]

@@ -1,0 +1,150 @@
+"""Binary convolution and linear layer, as trained; the tests hold them to their packed form."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onebit.nn.binarizers import INPUT_BINARIZERS, WEIGHT_BINARIZERS, InputBinarizer, WeightBinarizer
+
+# Shape letters: B batch, C in-channels, O out-channels, H W image, K kernel side, F features.
+
+Pair = int | tuple[int, int]
+
+
+def _weight_binarizer(choice: str | WeightBinarizer | None) -> WeightBinarizer | None:
+    if choice is None or isinstance(choice, WeightBinarizer):
+        return choice
+    if isinstance(choice, str):
+        return WEIGHT_BINARIZERS[choice]()
+    raise TypeError(f"weight_binarizer must be a name, a WeightBinarizer or None, got {choice!r}")
+
+
+def _input_binarizer(choice: str | InputBinarizer | None) -> InputBinarizer | None:
+    if choice is None or isinstance(choice, InputBinarizer):
+        return choice
+    if isinstance(choice, str):
+        return INPUT_BINARIZERS[choice]()
+    raise TypeError(f"input_binarizer must be a name, an InputBinarizer or None, got {choice!r}")
+
+
+def _combined(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Product of two optional scales."""
+    if a is None or b is None:
+        return a if b is None else b
+    return a * b
+
+
+class BinaryConv2d(nn.Conv2d):
+    """2-D convolution of two-level weights and two-level inputs.
+
+    ``out[b,o] = scale[o] * sum_c,k levels(x)[b,c] * sign(weight)[o,c,k] + bias[o]``, where ``scale`` is the product of the
+    binarizers' scales.  With both binarizers None it is ``torch.nn.Conv2d``.  The binarizer of the inputs belongs to this
+    layer, so that a network reads: norm, binary convolution, norm, binary convolution.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``torch.nn.Conv2d``;
+            ``bias`` is off unless asked, since a norm follows as a rule.
+        pad_value: what the border holds, in units of the levels before their scale: -1, 0 or +1 for {-1, +1} inputs, 0 or 1
+            for {0, 1} inputs, 0 for real ones.  0 between -1 and +1 is exact in the packed network, at a small cost.
+        weight_binarizer: a name in ``WEIGHT_BINARIZERS``, an object of this layer's own, or None for real weights.
+        input_binarizer: a name in ``INPUT_BINARIZERS``, an object, or None for real inputs.
+
+    Shape: (B, C, H, W) -> (B, O, H', W').
+
+    Raises:
+        ValueError: unknown names, a ``pad_value`` that the inputs' levels do not have.
+    """
+
+    roles: ClassVar[dict[str, str]] = {"weight": "latent"}
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        bias: bool = False,
+        *,
+        pad_value: float = 0.0,
+        weight_binarizer: str | WeightBinarizer | None = "mean-scale",
+        input_binarizer: str | InputBinarizer | None = "sign",
+    ) -> None:
+        if isinstance(padding, str):
+            raise ValueError(f"padding must be a number or a pair, got {padding!r}; write it out, e.g. 1 for a 3x3 kernel")
+        weights, inputs = _weight_binarizer(weight_binarizer), _input_binarizer(input_binarizer)
+        allowed = (0.0,) if inputs is None else tuple(sorted({inputs.low, 0.0, inputs.high}))
+        if pad_value not in allowed:
+            raise ValueError(f"pad_value must be one of {allowed} for these inputs, got {pad_value}")
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        self.pad_value = float(pad_value)
+        self.weight_binarizer, self.input_binarizer = weights, inputs
+        if weights is not None:
+            weights.attach(self.weight)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        weight_OCKK, weight_scale = (
+            (self.weight, None) if self.weight_binarizer is None else self.weight_binarizer(self.weight)
+        )
+        input_scale = None
+        if self.input_binarizer is not None:
+            x_BCHW, input_scale = self.input_binarizer(x_BCHW)
+        padding: tuple[int, ...] | str = self.padding
+        if self.pad_value != 0:
+            rows, columns = self.padding
+            x_BCHW = F.pad(x_BCHW, (columns, columns, rows, rows), value=self.pad_value)  # type: ignore[arg-type]
+            padding = (0, 0)
+        scale = _combined(weight_scale, input_scale)
+        if scale is None:
+            return F.conv2d(x_BCHW, weight_OCKK, self.bias, self.stride, padding, self.dilation, self.groups)
+        out_BOHW = F.conv2d(x_BCHW, weight_OCKK, None, self.stride, padding, self.dilation, self.groups)
+        out_BOHW = out_BOHW * scale.reshape(-1, 1, 1)
+        return out_BOHW if self.bias is None else out_BOHW + self.bias.reshape(-1, 1, 1)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, pad_value={self.pad_value:g}"
+
+
+class BinaryLinear(nn.Linear):
+    """Linear layer of two-level weights and two-level inputs.
+
+    ``out[b,o] = scale[o] * sum_f levels(x)[b,f] * sign(weight)[o,f] + bias[o]``; arguments, binarizers and errors as in
+    :class:`BinaryConv2d`.
+
+    Shape: (..., F) -> (..., O).
+    """
+
+    roles: ClassVar[dict[str, str]] = {"weight": "latent"}
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = False,
+        *,
+        weight_binarizer: str | WeightBinarizer | None = "mean-scale",
+        input_binarizer: str | InputBinarizer | None = "sign",
+    ) -> None:
+        weights, inputs = _weight_binarizer(weight_binarizer), _input_binarizer(input_binarizer)
+        super().__init__(in_features, out_features, bias)
+        self.weight_binarizer, self.input_binarizer = weights, inputs
+        if weights is not None:
+            weights.attach(self.weight)
+
+    def forward(self, x_BF: Tensor) -> Tensor:
+        weight_OF, weight_scale = (
+            (self.weight, None) if self.weight_binarizer is None else self.weight_binarizer(self.weight)
+        )
+        input_scale = None
+        if self.input_binarizer is not None:
+            x_BF, input_scale = self.input_binarizer(x_BF)
+        scale = _combined(weight_scale, input_scale)
+        if scale is None:
+            return F.linear(x_BF, weight_OF, self.bias)
+        out_BO = F.linear(x_BF, weight_OF) * scale
+        return out_BO if self.bias is None else out_BO + self.bias

@@ -1,0 +1,58 @@
+"""What each parameter is for, decided by the layer that owns it, never by its name."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from onebit.nn.binarizers import Binarizer
+
+ROLES = ("latent", "weight-scale", "input-scale", "slope", "norm", "real")
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def parameter_roles(model: nn.Module) -> dict[str, str]:
+    """Name of every parameter -> its role.
+
+    "latent": the real weight behind a binary one; "weight-scale", "input-scale": learned scales; "slope": slopes of
+    activations; "norm": scale and shift of a normalisation; "real": everything else, biases of binary layers included.
+    A layer of one's own says so with a class attribute ``roles = {"parameter": "role"}``.
+    """
+    roles: dict[str, str] = {}
+    seen: set[int] = set()
+    for prefix, module in model.named_modules():
+        declared = getattr(type(module), "roles", {})
+        for name, parameter in module.named_parameters(prefix="", recurse=False):
+            if id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            roles[f"{prefix}.{name}" if prefix else name] = _role(module, name, declared)
+    return roles
+
+
+def _role(module: nn.Module, name: str, declared: dict[str, str]) -> str:
+    if name in declared:
+        if declared[name] == "latent" and getattr(module, "weight_binarizer", None) is None:
+            return "real"
+        return declared[name]
+    if isinstance(module, _NORMS):
+        return "norm"
+    return "slope" if isinstance(module, nn.PReLU) else "real"
+
+
+def keep_positive_(model: nn.Module) -> None:
+    """Bring all learned scales back to at least 1e-4, in place; call it after each optimiser step."""
+    for module in model.modules():
+        if isinstance(module, Binarizer):
+            module.keep_positive_()
+
+
+def set_progress(model: nn.Module, progress: float) -> None:
+    """Tell every binarizer which share of the training is done; ValueError outside [0, 1]."""
+    if not 0 <= progress <= 1:
+        raise ValueError(f"progress must be from 0 to 1, got {progress}")
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, Binarizer):
+                module.progress.fill_(progress)

@@ -1,0 +1,131 @@
+"""Schemes: named settings of how a network's layers become binary, and the layers that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from onebit.binarize import ESTIMATORS
+from onebit.nn.binarizers import (
+    InputBinarizer,
+    MeanScaleWeight,
+    SignInput,
+    SignWeight,
+    StepInput,
+    TrainedScaleWeight,
+    TrainedStepInput,
+    WeightBinarizer,
+)
+from onebit.nn.layers import BinaryConv2d, BinaryLinear, Pair
+from onebit.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """How the layers of a network become binary.
+
+    Args:
+        weights: "none" (real), "sign" (no scale), "mean" (mean|w|), "mean-detached", or "trained" (learned alpha).
+        weight_granularity: one scale per "layer" or per "channel".
+        weight_estimator: surrogate derivative of the weights' sign.
+        inputs: "none" (real), "sign" ({-1, +1}), "step" ({0, 1}) or "trained-step" ({0, beta}, learned beta).
+        input_estimator: surrogate derivative of the inputs' sign or step.
+        input_scale_start: first value of beta.
+        pad_value: what the border of a padded map holds, in units of the levels.
+    """
+
+    weights: str = "mean-detached"
+    weight_granularity: str = "channel"
+    weight_estimator: str = "clipped-identity"
+    inputs: str = "sign"
+    input_estimator: str = "polynomial"
+    input_scale_start: float = 1.0
+    pad_value: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("weights", _WEIGHTS), ("inputs", _INPUTS)):
+            if getattr(self, field) not in allowed:
+                raise ValueError(f"{field} must be one of {sorted(allowed)}, got {getattr(self, field)!r}")
+        ESTIMATORS.check(self.weight_estimator)
+        ESTIMATORS.check(self.input_estimator)
+        self.conv2d(1, 1, 1)  # the layer's own checks: granularity, pad_value, input_scale_start
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is binary."""
+        return self.weights == "none" and self.inputs == "none"
+
+    def conv2d(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> nn.Conv2d:
+        """A convolution of this scheme; for a float scheme a plain ``torch.nn.Conv2d``."""
+        shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        if self.is_float:
+            return nn.Conv2d(*shape)
+        return BinaryConv2d(
+            *shape,
+            pad_value=self.pad_value,
+            weight_binarizer=_WEIGHTS[self.weights](self),
+            input_binarizer=_INPUTS[self.inputs](self),
+        )
+
+    def linear(self, in_features: int, out_features: int, bias: bool = False) -> nn.Linear:
+        """A linear layer of this scheme."""
+        if self.is_float:
+            return nn.Linear(in_features, out_features, bias)
+        return BinaryLinear(
+            in_features,
+            out_features,
+            bias,
+            weight_binarizer=_WEIGHTS[self.weights](self),
+            input_binarizer=_INPUTS[self.inputs](self),
+        )
+
+
+_WEIGHTS: dict[str, Callable[[Scheme], WeightBinarizer | None]] = {
+    "none": lambda s: None,
+    "sign": lambda s: SignWeight(s.weight_estimator),
+    "mean": lambda s: MeanScaleWeight(s.weight_estimator, granularity=s.weight_granularity, detached=False),
+    "mean-detached": lambda s: MeanScaleWeight(s.weight_estimator, granularity=s.weight_granularity),
+    "trained": lambda s: TrainedScaleWeight(s.weight_estimator, granularity=s.weight_granularity),
+}
+
+_INPUTS: dict[str, Callable[[Scheme], InputBinarizer | None]] = {
+    "none": lambda s: None,
+    "sign": lambda s: SignInput(s.input_estimator),
+    "step": lambda s: StepInput(s.input_estimator),
+    "trained-step": lambda s: TrainedStepInput(s.input_estimator, start=s.input_scale_start),
+}
+
+SCHEMES: Registry[Scheme] = Registry("scheme")
+
+FLOAT = SCHEMES.register("float")(Scheme(weights="none", inputs="none"))
+TRAINED_BINARIZATION = SCHEMES.register("trained-binarization")(
+    Scheme(
+        weights="trained",
+        weight_granularity="layer",
+        weight_estimator="higher-order",
+        inputs="trained-step",
+        input_estimator="long-tailed-higher-order",
+    )
+)
+SCHEMES.register("bireal")(Scheme())
+SCHEMES.register("binarynet")(Scheme(weights="sign", input_estimator="clipped-identity"))
+SCHEMES.register("binary-weights")(Scheme(inputs="none"))
+SCHEMES.register("binary-inputs")(Scheme(weights="none"))
+
+
+def as_scheme(choice: str | Scheme, **changes: object) -> Scheme:
+    """The scheme of that name (ValueError with the nearest name for an unknown one), or itself, with fields replaced."""
+    scheme = choice if isinstance(choice, Scheme) else SCHEMES[choice]
+    return replace(scheme, **changes) if changes else scheme  # type: ignore[arg-type]
