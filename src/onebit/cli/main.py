@@ -2,13 +2,13 @@
 
 A verb is a module of this package with three functions:
 
-    parse(argv) -> Namespace     its jsonargparse parser, from ``base.verb_parser``; a ValueError here is wrong usage (exit 2)
+    parse(argv) -> Namespace     its jsonargparse parser, from ``base.verb_parser``; a ValueError here is wrong usage
     run(args) -> dict            the work; the result must be JSON-serialisable; ValueError and OSError here exit with 1
     show(result) -> None         the same result for people, on standard output
 
 and a line in ``VERBS``.  Only the verb that is asked for is imported, so ``onebit run`` never pays for torch.
-Exit codes: 0 done, 1 it failed for a reason the user can mend, 2 wrong usage, 130 interrupted.  ``ONEBIT_DEBUG=1`` shows
-tracebacks.  With ``--json`` standard output holds one JSON object and nothing else.
+Exit codes: 0 done, 1 it failed for a reason the user can mend, 2 wrong usage, 130 interrupted.  ``ONEBIT_DEBUG=1``
+shows tracebacks.  With ``--json`` standard output holds one JSON object and nothing else.
 """
 
 import contextlib

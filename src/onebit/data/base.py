@@ -1,0 +1,160 @@
+"""What a data set is: two sets of labelled uint8 images and what a network must know about them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from onebit.registry import Registry
+
+# Shape letters: N images of a set, B images of a batch, C channels, H W image.
+
+
+class DataError(ValueError):
+    """Data that is missing or damaged; the message names the file, where it was looked for and what to do."""
+
+
+class ImageSet(Protocol):
+    """Labelled images of one size, read by index."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices_B: Tensor) -> tuple[Tensor, Tensor]:
+        """The images (B, C, H, W) in uint8 and labels (B,) in int64 at these positions."""
+        ...
+
+
+@dataclass(frozen=True)
+class MemorySet:
+    """An image set that fits in memory."""
+
+    images_NCHW: Tensor  # uint8
+    labels_N: Tensor  # int64
+
+    def __post_init__(self) -> None:
+        if self.images_NCHW.dtype != torch.uint8 or self.images_NCHW.dim() != 4:
+            raise ValueError(
+                f"images must be uint8 (N, C, H, W), got {self.images_NCHW.dtype} {tuple(self.images_NCHW.shape)}"
+            )
+        if len(self.images_NCHW) != len(self.labels_N):
+            raise ValueError(f"{len(self.images_NCHW)} images but {len(self.labels_N)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def batch(self, indices_B: Tensor) -> tuple[Tensor, Tensor]:
+        return self.images_NCHW[indices_B], self.labels_N[indices_B]
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set: what to train on, what to test on, and how to read both.
+
+    ``mean`` and ``std`` hold one value per channel of the training images scaled to [0, 1].
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+    @property
+    def colour(self) -> str:
+        return "grey" if self.channels == 1 else "rgb"
+
+
+class Reader(Protocol):
+    """Reads one data set; ``image_size`` None keeps the images' own size."""
+
+    def __call__(self, data_dir: Path | None = None, image_size: int | None = None) -> ImageData: ...
+
+
+DATASETS: Registry[Reader] = Registry("data set")
+
+
+def data_folder(data_dir: Path | None, dataset: str, wanted: str) -> Path:
+    """The folder to look in: ``data_dir``, else the environment variable ONEBIT_DATA; DataError if there is none."""
+    named = data_dir if data_dir is not None else os.environ.get("ONEBIT_DATA") or None
+    if named is None:
+        raise DataError(
+            f"data set {dataset!r} needs {wanted}; give the folder that holds it with --data_dir "
+            "or the environment variable ONEBIT_DATA"
+        )
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"data set {dataset!r} needs {wanted}, but {str(folder)!r} is not a folder")
+    return folder
+
+
+def statistics(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 images, scaled to [0, 1]."""
+    counts = [torch.bincount(channel.reshape(-1).int(), minlength=256).double() for channel in images_NCHW.unbind(1)]
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    means = [float((count * levels).sum() / count.sum()) for count in counts]
+    variances = [
+        float((count * (levels - mean) ** 2).sum() / count.sum()) for count, mean in zip(counts, means, strict=True)
+    ]
+    return tuple(means), tuple(max(variance, 1e-12) ** 0.5 for variance in variances)
+
+
+def resize(images_NCHW: Tensor, size: int | None) -> Tensor:
+    """uint8 images scaled to (size, size) by antialiased bilinear interpolation; unchanged when they have that size."""
+    if size is None or tuple(images_NCHW.shape[-2:]) == (size, size):
+        return images_NCHW
+    if size < 1:
+        raise ValueError(f"image_size must be at least 1, got {size}")
+    parts = images_NCHW.split(4096)  # bounds the memory of the float copies
+    scaled = [F.interpolate(part.float(), (size, size), mode="bilinear", antialias=True) for part in parts]
+    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in scaled])
+
+
+def in_memory(
+    name: str,
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    classes: tuple[str, ...],
+    image_size: int | None,
+    channel_statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+) -> ImageData:
+    """An :class:`ImageData` of tensors (images, labels), resized; statistics are measured unless given."""
+    train_set = MemorySet(resize(train[0], image_size), train[1])
+    test_set = MemorySet(resize(test[0], image_size), test[1])
+    mean, std = channel_statistics or statistics(train_set.images_NCHW)
+    return ImageData(name, train_set, test_set, classes, train_set.images_NCHW.shape[-1], mean, std)
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """A permutation of ``count`` positions that depends on ``seed`` and ``epoch`` alone.
+
+    So a run that is resumed in the middle of an epoch sees the images that it would have seen.
+    """
+    generator = torch.Generator().manual_seed(mix(seed, epoch))
+    return torch.randperm(count, generator=generator)
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed from several integers: equal inputs give equal seeds, near ones give unrelated seeds.
+
+    The finaliser of SplitMix64 (Steele, Lea, Flood 2014), applied once per number.
+    """
+    state = 0
+    for number in numbers:
+        state = (state ^ (number & _WORD)) + 0x9E3779B97F4A7C15 & _WORD
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & _WORD
+        state = (state ^ state >> 27) * 0x94D049BB133111EB & _WORD
+        state ^= state >> 31
+    return state >> 1
+
+
+_WORD = (1 << 64) - 1

@@ -1,0 +1,26 @@
+"""The handwritten digits bundled with scikit-learn: 1797 grey images of 8x8 pixels, no files to fetch."""
+
+from pathlib import Path
+
+import torch
+
+from onebit.data.base import DATASETS, ImageData, in_memory
+
+TEST_IMAGES = 360
+
+
+@DATASETS.register("digits")
+def digits(data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
+    """scikit-learn's bundled digits: 1437 train, 360 test, 8x8 grey.
+
+    The split is stratified by class and always the same.  Pixels come as 0..16 and are scaled to 0..255.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bundle = load_digits()
+    images = torch.from_numpy(bundle.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
+    labels = torch.from_numpy(bundle.target).long()
+    train, test = train_test_split(range(len(labels)), test_size=TEST_IMAGES, stratify=labels.numpy(), random_state=0)
+    classes = tuple(str(name) for name in bundle.target_names)
+    return in_memory("digits", (images[train], labels[train]), (images[test], labels[test]), classes, image_size)

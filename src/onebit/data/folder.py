@@ -1,0 +1,83 @@
+"""Your own images: ``train/`` and ``val/`` with one folder of pictures per class, decoded when they are needed."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from onebit.data.base import DATASETS, DataError, ImageData, data_folder
+
+ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+DEFAULT_SIZE = 224
+
+
+class FolderSet:
+    """An image set on disk: each image is scaled so that its short side is ``size`` and cropped in the middle."""
+
+    def __init__(self, paths: Sequence[Path], labels: Sequence[int], size: int) -> None:
+        self.paths = list(paths)
+        self.labels_N = torch.tensor(labels, dtype=torch.int64)
+        self.size = size
+        self._pool = ThreadPoolExecutor()  # Pillow lets go of the interpreter lock while it decodes
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def batch(self, indices_B: Tensor) -> tuple[Tensor, Tensor]:
+        images = list(self._pool.map(lambda index: load_image(self.paths[index], self.size), indices_B.tolist()))
+        return torch.stack(images), self.labels_N[indices_B.cpu()]
+
+
+def load_image(path: Path, size: int) -> Tensor:
+    """One picture as uint8 (3, size, size); DataError names the file if it cannot be decoded."""
+    try:
+        with Image.open(path) as picture:
+            picture.draft("RGB", (size, size))  # lets JPEG decode at a smaller scale, never below the wanted size
+            pixels = picture.convert("RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise DataError(f"cannot decode the image {str(path)!r} ({error}); replace it or remove it") from error
+    width, height = pixels.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    square = pixels.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+
+
+@DATASETS.register("folder")
+def folder(data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
+    """Your own jpg, png or webp files in data_dir/train/CLASS/ and data_dir/val/CLASS/, as RGB."""
+    size = DEFAULT_SIZE if image_size is None else image_size
+    root = data_folder(data_dir, "folder", "the folders 'train' and 'val' with one folder of images per class")
+    classes = _classes(root / "train")
+    if (found := _classes(root / "val")) != classes:
+        odd = sorted(set(found) ^ set(classes))
+        raise DataError(f"'train' and 'val' in {str(root)!r} must hold the same classes; {odd} are in one of them only")
+    train, test = (_image_set(root / part, classes, size) for part in ("train", "val"))
+    return ImageData("folder", train, test, classes, size, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _classes(part: Path) -> tuple[str, ...]:
+    names = tuple(sorted(path.name for path in part.iterdir() if path.is_dir())) if part.is_dir() else ()
+    if not names:
+        raise DataError(f"no class folders in {str(part)!r}; put the images of each class in a folder of its own there")
+    return names
+
+
+def _image_set(part: Path, classes: tuple[str, ...], size: int) -> FolderSet:
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        pictures = sorted(path for path in (part / name).iterdir() if path.suffix.lower() in ENDINGS)
+        if not pictures:
+            raise DataError(f"no images in {str(part / name)!r}; allowed are {sorted(ENDINGS)}")
+        if empty := [str(path) for path in pictures if path.stat().st_size == 0]:
+            raise DataError(f"empty image files: {empty[:5]}; replace or remove them")
+        paths += pictures
+        labels += [label] * len(pictures)
+    return FolderSet(paths, labels, size)

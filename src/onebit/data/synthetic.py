@@ -1,0 +1,20 @@
+"""Random images for tests: they need no files, and there is nothing in them to learn."""
+
+from pathlib import Path
+
+import torch
+
+from onebit.data.base import DATASETS, ImageData, in_memory
+
+
+@DATASETS.register("random16")
+def random16(data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
+    """16 random colour images of 32x32 and 8 for testing, 10 classes; always the same ones."""
+    generator = torch.Generator().manual_seed(16)
+    size = 32 if image_size is None else image_size
+
+    def images(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator, dtype=torch.uint8)
+        return pixels, torch.randint(0, 10, (count,), generator=generator)
+
+    return in_memory("random16", images(16), images(8), tuple("0123456789"), image_size)
