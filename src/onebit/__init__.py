@@ -1,0 +1,53 @@
+"""onebit: train, compress and run 1-bit convolutional networks.
+
+Running a packed network needs NumPy and safetensors alone; the training side is imported when one of its names is used.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from onebit.runtime import FormatError
+from onebit.runtime.model import Model, load
+
+if TYPE_CHECKING:
+    from onebit.export import Packed, PackError, pack
+    from onebit.nn import BinaryConv2d, BinaryLinear, binarize_
+
+try:
+    __version__ = version("onebit")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_FROM_TORCH_SIDE = {
+    "BinaryConv2d": "onebit.nn",
+    "BinaryLinear": "onebit.nn",
+    "PackError": "onebit.export",
+    "Packed": "onebit.export",
+    "binarize_": "onebit.nn",
+    "pack": "onebit.export",
+}
+
+__all__ = [
+    "BinaryConv2d",
+    "BinaryLinear",
+    "FormatError",
+    "Model",
+    "PackError",
+    "Packed",
+    "__version__",
+    "binarize_",
+    "load",
+    "pack",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FROM_TORCH_SIDE:
+        raise AttributeError(f"module 'onebit' has no attribute {name!r}")
+    try:
+        return getattr(import_module(_FROM_TORCH_SIDE[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError(f'onebit.{name} needs torch: pip install "onebit[train]"', name="torch") from None

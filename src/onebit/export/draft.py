@@ -1,0 +1,124 @@
+"""The network between capture and file: nodes that the passes may change, with their tensors inline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onebit.runtime.graph import STEPS, Graph, InputSpec, Node
+
+Step = dict[str, Any]  # a step of docs/format.md whose tensors are arrays instead of names
+
+WRITES = frozenset(name for name, spec in STEPS.items() if "writes" in spec)
+
+
+class PackError(ValueError):
+    """A model that has no packed form; the message names the layer, why, and what to do."""
+
+
+@dataclass
+class DraftNode:
+    """A node of the packed graph in the making."""
+
+    name: str
+    op: str
+    input: str
+    attrs: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, NDArray] = field(default_factory=dict)
+    epilogue: list[Step] = field(default_factory=list)
+    source: str = ""
+    note: str = ""
+    depth: int = 0  # of a convolution: input channels per group
+
+    def reads(self) -> Iterator[str]:
+        """Names of the values that the node takes, those of its epilogue included."""
+        yield self.input
+        for step in self.epilogue:
+            if step["step"] == "add":
+                yield step["input"]
+
+    def writes(self) -> Iterator[str]:
+        """Names of the values that the node makes."""
+        for step in self.epilogue:
+            if step["step"] in WRITES:
+                yield step["output"]
+
+
+@dataclass
+class Draft:
+    """A network in the making; ``finish`` gives the graph that is written to a file."""
+
+    nodes: list[DraftNode]
+    output: str
+    input_name: str = "image"
+
+    def readers(self, value: str) -> list[DraftNode]:
+        """The nodes that take ``value``, one entry per use."""
+        return [node for node in self.nodes for name in node.reads() if name == value]
+
+    def writer(self, value: str) -> DraftNode | None:
+        """The node that makes ``value``; None for the input."""
+        return next((node for node in self.nodes if value in node.writes()), None)
+
+    def sort(self) -> None:
+        """Bring the nodes into an order in which each reads only values written before it, changing as little as may be."""
+        done, ordered, waiting = {self.input_name}, [], list(self.nodes)
+        while waiting:
+            node = next(n for n in waiting if all(value in done for value in n.reads()))
+            waiting.remove(node)
+            ordered.append(node)
+            done.update(node.writes())
+        self.nodes = ordered
+
+    def depends(self, value: str, on: DraftNode) -> bool:
+        """Whether making ``value`` needs ``on`` to have run."""
+        pending, seen = [value], set()
+        while pending:
+            writer = self.writer(pending.pop())
+            if writer is on:
+                return True
+            if writer is not None and writer.name not in seen:
+                seen.add(writer.name)
+                pending.extend(writer.reads())
+        return False
+
+    def finish(self, spec: InputSpec, classes: tuple[str, ...] | None, provenance: dict[str, Any]) -> Graph:
+        """The graph of this draft: values numbered, tensors named after their node's place, equal tensors kept once."""
+        pool = _TensorPool()
+        values = {self.input_name: spec.name}
+        nodes = []
+        for place, node in enumerate(self.nodes):
+            for name in node.writes():
+                values[name] = f"v{len(values)}"
+            named = {role: pool.add(f"{place}.{role}", array) for role, array in node.tensors.items()}
+            steps = []
+            for index, step in enumerate(node.epilogue):
+                plain = {}
+                for key, entry in step.items():
+                    if key in ("input", "output"):
+                        plain[key] = values[entry]
+                    else:
+                        plain[key] = pool.add(f"{place}.{index}.{key}", entry) if hasattr(entry, "dtype") else entry
+                steps.append(plain)
+            nodes.append(
+                Node(node.name, node.op, (values[node.input],), node.attrs, named, tuple(steps), node.source, node.note)
+            )
+        return Graph(spec, tuple(nodes), values[self.output], pool.tensors, classes, provenance)
+
+
+class _TensorPool:
+    """Tensors by name; a second tensor of the same content gets the first one's name."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, NDArray] = {}
+        self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def add(self, name: str, array: NDArray) -> str:
+        kept = self._names.setdefault((array.dtype.str, array.shape, array.tobytes()), name)
+        if kept == name:
+            self.tensors[name] = np.ascontiguousarray(array)
+        return kept

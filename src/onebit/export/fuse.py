@@ -1,0 +1,208 @@
+"""Passes over a draft: what follows a convolution moves into its epilogue, norms and signs become integer thresholds.
+
+In order: elementwise nodes move into the node that makes their input; a pool of integers that only feeds bits becomes a pool
+of bits; a chain of monotone steps that only feeds bits becomes one integer threshold per channel; neighbouring affine steps
+become one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onebit.export.draft import WRITES, Draft, DraftNode, Step
+from onebit.runtime.bits import is_low, pack_bits
+
+_MONOTONE = ("affine", "slopes", "clamp")  # steps of one variable; whether they are monotone is found by evaluation
+
+
+def fuse(draft: Draft) -> Draft:
+    """Run all passes on ``draft``, in place; the network computes the same function."""
+    _absorb_all(draft)
+    for node in list(draft.nodes):
+        if node.op == "max_pool2d":
+            _pool_bits(draft, node)
+    for node in draft.nodes:
+        if node.op == "binary_conv2d":
+            _integer_threshold(node)
+        _merge_affine(node)
+    return draft
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Elementwise nodes move into their producer
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _absorb_all(draft: Draft) -> None:
+    """Absorb until nothing changes; nodes that only write bits go first, since they leave the running value alone."""
+    changed = True
+    while changed:
+        changed = False
+        candidates = sorted((n for n in draft.nodes if n.op == "elementwise"), key=_changes_value)
+        for node in candidates:
+            if _absorb(draft, node):
+                changed = True
+                break
+    draft.sort()
+
+
+def _changes_value(node: DraftNode) -> bool:
+    return any(step["step"] not in WRITES for step in node.epilogue)
+
+
+def _absorb(draft: Draft, node: DraftNode) -> bool:
+    """Move the steps of ``node`` into the epilogue of a node that makes one of its inputs, if that can be."""
+    hosts = [(draft.writer(node.input), node.input, node.epilogue)]
+    if node.epilogue and node.epilogue[0]["step"] == "add":  # an addition has two sides; either may be the host
+        other = node.epilogue[0]["input"]
+        swapped = [{"step": "add", "input": node.input}, *node.epilogue[1:]]
+        hosts.append((draft.writer(other), other, swapped))
+        hosts.sort(key=lambda h: _rank(h[0]), reverse=True)
+    for host, value, steps in hosts:
+        if host is None or host is node or not _ends_with(host, value):
+            continue
+        reads = [step["input"] for step in steps if step["step"] == "add"]
+        if value in reads or any(draft.depends(name, host) for name in reads):
+            continue
+        draft.nodes.remove(node)
+        host.epilogue.extend(steps)
+        if value != draft.output and not draft.readers(value):
+            host.epilogue = [s for s in host.epilogue if not (s["step"] == "store" and s["output"] == value)]
+        return True
+    return False
+
+
+def _rank(host: DraftNode | None) -> int:
+    """Which side of an addition takes the other in: binary convolutions before real ones before the rest."""
+    order = {"binary_conv2d": 2, "conv2d": 1}
+    return -1 if host is None else order.get(host.op, 0)
+
+
+def _ends_with(host: DraftNode, value: str) -> bool:
+    """Whether ``value`` is stored by ``host`` and is still the running value at the end of its epilogue."""
+    for step in reversed(host.epilogue):
+        if step["step"] == "store" and step["output"] == value:
+            return True
+        if step["step"] not in WRITES:
+            return False
+    return False
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Integers that only feed bits
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _taps(node: DraftNode) -> int:
+    """K, the length of one binary dot product: sums lie in [-K, K]."""
+    _, rows, columns, _ = node.tensors["weight"].shape
+    return rows * columns * node.depth
+
+
+def _replay(steps: list[Step], sums_S1: NDArray) -> NDArray[np.float32]:
+    """What float32 arithmetic, step by step as torch does it, makes of every possible sum: (S, C)."""
+    y = sums_S1.astype(np.float32)
+    zero = np.float32(0)
+    for step in steps:
+        if step["step"] == "affine":
+            y = step["scale"] * y + step["bias"]
+        elif step["step"] == "slopes":
+            y = step["positive"] * np.maximum(y, zero) + step["negative"] * np.minimum(y, zero)
+        else:
+            y = np.clip(y, np.float32(step["low"]), np.float32(step["high"]))
+    return y
+
+
+def _threshold(steps: list[Step], rule: str, taps: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]] | None:
+    """Per channel (below, flip) with ``low(sum) = (sum < below) xor flip``, or None where a channel is not monotone.
+
+    Found by evaluating the steps on all integers in [-taps, taps] in float32, so that not even the rounding of the trained
+    network is lost.
+    """
+    sums = np.arange(-taps, taps + 1)
+    low_SC = is_low(_replay(steps, sums[:, None]), rule)
+    flip_C = ~low_SC[0]  # a channel that starts high is low above its threshold: the flipped case
+    starts_SC = low_SC ^ flip_C  # True up to the one change, if there is one
+    length_C = starts_SC.argmin(axis=0)  # first False; 0 where all are True
+    length_C = np.where(starts_SC.all(axis=0), len(sums), length_C)
+    if (starts_SC.sum(axis=0) != length_C).any():
+        return None
+    return (length_C - taps).astype(np.int32), flip_C
+
+
+def _only_bits(node: DraftNode) -> tuple[list[Step], Step] | None:
+    """Split an epilogue into steps of one variable and the one binarize behind them, if that is all there is."""
+    *steps, last = node.epilogue
+    if last["step"] != "binarize" or "threshold" in last or any(s["step"] not in _MONOTONE for s in steps):
+        return None
+    return steps, last
+
+
+def _integer_threshold(node: DraftNode) -> None:
+    """Replace a chain that ends in bits by one integer threshold per channel."""
+    split = _only_bits(node)
+    if split is None:
+        return
+    steps, last = split
+    found = _threshold(_for_channels(steps, node), last["rule"], _taps(node))
+    if found is not None:
+        below, flip = found
+        node.epilogue = [{"step": "threshold", "output": last["output"], "below": below, "flip": pack_bits(flip)}]
+
+
+def _for_channels(steps: list[Step], node: DraftNode) -> list[Step]:
+    """A chain without a per-channel step still has to give one column per channel."""
+    full = np.ones(len(node.tensors["weight"]), np.float32)
+    return [{"step": "affine", "scale": full, "bias": 0 * full}, *steps]
+
+
+def _pool_bits(draft: Draft, pool: DraftNode) -> None:
+    """convolution -> max pool -> steps -> bits becomes convolution -> threshold -> pool of bits.
+
+    Where the steps rise, ``low(max s) = all low(s)``; where they fall, ``low(max s) = any low(s)``: that is the flip of
+    bit_max_pool2d.  The steps between convolution and pool must not fall.
+    """
+    conv, split = draft.writer(pool.input), _only_bits(pool)
+    if conv is None or conv.op != "binary_conv2d" or split is None or len(draft.readers(pool.input)) != 1:
+        return
+    *before, store = conv.epilogue
+    if pool.input == draft.output or store["step"] != "store" or any(s["step"] not in _MONOTONE for s in before):
+        return
+    taps = _taps(conv)
+    inner = _replay(_for_channels(before, conv), np.arange(-taps, taps + 1)[:, None])
+    if (np.diff(inner, axis=0) < 0).any():
+        return
+    steps, last = split
+    found = _threshold(_for_channels([*before, *steps], conv), last["rule"], taps)
+    if found is None:
+        return
+    below, flip = found
+    bits = f"{conv.name}:bits"
+    conv.epilogue = [{"step": "threshold", "output": bits, "below": below, "flip": pack_bits(flip)}]
+    pool.op, pool.input, pool.tensors = "bit_max_pool2d", bits, {"flip": pack_bits(flip)}
+    pool.epilogue = [{"step": "store", "output": last["output"]}]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Affine steps
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _merge_affine(node: DraftNode) -> None:
+    """Join neighbouring affine steps, ``s2 (s1 y + b1) + b2``, and drop those that change nothing."""
+    merged: list[Step] = []
+    for step in node.epilogue:
+        if step["step"] == "affine" and merged and merged[-1]["step"] == "affine":
+            first = merged.pop()
+            scale = first["scale"].astype(np.float64) * step["scale"]
+            bias = first["bias"].astype(np.float64) * step["scale"] + step["bias"]
+            merged.append({"step": "affine", "scale": scale, "bias": bias})
+        else:
+            merged.append(dict(step))
+    for step in merged:
+        if step["step"] == "affine":
+            step["scale"], step["bias"] = step["scale"].astype(np.float32), step["bias"].astype(np.float32)
+    node.epilogue = [
+        s for s in merged if not (s["step"] == "affine" and (s["scale"] == 1).all() and (s["bias"] == 0).all())
+    ]

@@ -1,0 +1,120 @@
+"""``pack``: from a trained torch model to a packed network, with a report of what runs as bits and what does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from onebit.export.capture import capture
+from onebit.export.draft import PackError
+from onebit.export.fuse import fuse
+from onebit.runtime.file import to_bytes, write_atomically
+from onebit.runtime.graph import Graph, InputSpec, validate
+from onebit.runtime.summary import Summary, summarize
+
+_EXPECTED = ("first layer", "last layer")
+
+
+class Packed:
+    """A packed network in memory.
+
+    Attributes:
+        graph: what the runtime executes.
+        report: per layer: shape, bits, bytes, MACs, BOPs, OPs, runs as, why real; prints as a table.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    @cached_property
+    def data(self) -> bytes:
+        """Content of the file."""
+        return to_bytes(self.graph)
+
+    @cached_property
+    def report(self) -> Summary:
+        """The same table that ``onebit inspect`` prints for the file."""
+        return summarize(self.graph, file_bytes=len(self.data))
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Write the file atomically; return its size in bytes.  Raises OSError and then leaves nothing behind."""
+        write_atomically(path, self.data)
+        return len(self.data)
+
+
+def pack(
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    color: str | None = None,
+    classes: Sequence[str] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    allow_real: Sequence[str] = (),
+) -> Packed:
+    """Turn a trained model into a packed network; the model is left as it is.
+
+    Args:
+        model: a torch module that ``torch.fx`` can trace, in any mode, on any device.
+        input_shape: (channels, height, width) of one image.
+        mean, std: normalisation per channel on the scale 0...1, ``x = (pixel/255 - mean)/std``; 0 and 1 if not given.
+        color: "RGB", "L" or "other"; by the number of channels if not given.
+        classes: label of each output feature.
+        provenance: free facts to keep in the file: recipe, commit, accuracy.
+        strict: refuse a network in which another layer than the first and the last runs in float.
+        allow_real: names or patterns of layers that ``strict`` accepts as real.
+
+    Raises:
+        PackError: a layer without a packed form; or, with ``strict``, a float layer that was not expected.
+        ValueError: bad ``input_shape``, mean or std.
+    """
+    if len(input_shape) != 3 or any(not isinstance(side, int) or side < 1 for side in input_shape):
+        raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {input_shape}")
+    channels, height, width = input_shape
+    spec = InputSpec(
+        height=height,
+        width=width,
+        channels=channels,
+        mean=tuple(map(float, mean if mean is not None else [0.0] * channels)),
+        std=tuple(map(float, std if std is not None else [1.0] * channels)),
+        color=color or {1: "L", 3: "RGB"}.get(channels, "other"),
+    )
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            draft = capture(model, input_shape)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    graph = fuse(draft).finish(spec, None if classes is None else tuple(classes), dict(provenance or {}))
+    for name, tensor in graph.tensors.items():
+        if tensor.dtype == np.float32 and not np.isfinite(tensor).all():
+            raise PackError(f"{name} holds NaN or infinity: the training diverged; train again with a lower learning rate")
+    validate(graph)
+    packed = Packed(graph)
+    if strict:
+        _refuse_float(packed.report, allow_real)
+    return packed
+
+
+def _refuse_float(report: Summary, allow_real: Sequence[str]) -> None:
+    unexpected = [
+        f"{row.name} ({row.note})"
+        for row in report.rows
+        if row.macs and row.note not in _EXPECTED and not any(fnmatchcase(row.name, pattern) for pattern in allow_real)
+    ]
+    if unexpected:
+        raise PackError(
+            f"strict: {len(unexpected)} layer(s) would run in float: {'; '.join(unexpected)}; "
+            "make them binary or name them in allow_real"
+        )

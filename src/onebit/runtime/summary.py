@@ -1,0 +1,134 @@
+"""What a packed network costs, layer by layer: bits, bytes, MACs, BOPs, OPs.
+
+``OPs = MACs + BOPs/64``: MACs are multiply-accumulates of real numbers, BOPs those of binary ones; norms, activations,
+additions and pools are not counted, as in the papers of the field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from onebit.runtime.bits import words_for
+from onebit.runtime.graph import Graph, Node, Value, validate
+
+
+@dataclass(frozen=True)
+class Row:
+    """One node: what it is, what it weighs, what it computes, how it runs."""
+
+    name: str
+    layer: str
+    shape: tuple[int, int, int]  # of the result: height, width, channels
+    weights: int
+    weight_bits: int  # bits per weight: 1, 32, or 0 without weights
+    bytes: int  # of its tensors in the file
+    macs: int
+    bops: int
+    runs_as: str
+    note: str
+
+    @property
+    def ops(self) -> float:
+        """``MACs + BOPs/64``."""
+        return self.macs + self.bops / 64
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All rows and the size of the file; ``str()`` gives the table."""
+
+    rows: tuple[Row, ...]
+    header_bytes: int
+    file_bytes: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of real numbers."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def bops(self) -> int:
+        """Multiply-accumulates of binary numbers."""
+        return sum(row.bops for row in self.rows)
+
+    @property
+    def ops(self) -> float:
+        """``MACs + BOPs/64``."""
+        return self.macs + self.bops / 64
+
+    @property
+    def float_bytes(self) -> int:
+        """What the same weights take as 32-bit floats."""
+        return sum(4 * row.weights for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        totals = {name: getattr(self, name) for name in ("macs", "bops", "ops", "header_bytes", "file_bytes", "float_bytes")}
+        return {"layers": [{**asdict(row), "ops": row.ops} for row in self.rows], "total": totals}
+
+    def __str__(self) -> str:
+        header = ("layer", "type", "shape", "weights", "bits", "bytes", "MACs", "BOPs", "OPs", "runs as", "note")
+        body = [
+            (
+                row.name,
+                row.layer,
+                "x".join(map(str, row.shape)),
+                str(row.weights or ""),
+                str(row.weight_bits or ""),
+                str(row.bytes or ""),
+                short(row.macs),
+                short(row.bops),
+                short(row.ops),
+                row.runs_as,
+                row.note,
+            )
+            for row in self.rows
+        ]
+        body.append(("header", "", "", "", "", str(self.header_bytes), "", "", "", "", "names, wiring, provenance"))
+        weights = sum(row.weights for row in self.rows)
+        totals = (short(self.macs), short(self.bops), short(self.ops))
+        ratio = f"{self.float_bytes / self.file_bytes:.1f}x smaller than its weights as floats"
+        body.append(("total", "", "", str(weights), "", str(self.file_bytes), *totals, "", ratio))
+        widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
+        lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in [header, *body]]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:-1], "-" * len(lines[0]), lines[-1]])
+
+
+def short(count: float) -> str:
+    """1234567 -> "1.23M"; nothing for 0."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= limit:
+            return f"{count / limit:.3g}{unit}"
+    return f"{count:.3g}" if count else ""
+
+
+def summarize(graph: Graph, file_bytes: int) -> Summary:
+    """The costs of ``graph``, whose file has ``file_bytes`` bytes."""
+    values = validate(graph)
+    counted: set[str] = set()  # a tensor that several nodes share counts for the first
+    rows = tuple(_row(graph, node, values, counted) for node in graph.nodes)
+    return Summary(rows, file_bytes - sum(row.bytes for row in rows), file_bytes)
+
+
+def _row(graph: Graph, node: Node, values: dict[str, Value], counted: set[str]) -> Row:
+    output = next(step["output"] for step in node.epilogue if "output" in step)
+    shape = values[output].shape
+    named = {name for step in node.epilogue for key, name in step.items() if key not in ("step", "input", "output", "rule")}
+    named = {name for name in named if isinstance(name, str)} | set(node.tensors.values())
+    size = sum(graph.tensors[name].nbytes for name in named - counted)
+    counted |= named
+    weights, bits, macs, bops = 0, 0, 0, 0
+    if node.op in ("binary_conv2d", "conv2d"):
+        name = node.tensors.get("weight") or node.tensors["weight_bits"]
+        out, rows, columns, _ = graph.tensors[name].shape
+        depth = values[node.inputs[0]].shape[2] // node.attrs["groups"]
+        weights = out * rows * columns * depth
+        bits = 32 if graph.tensors[name].dtype == np.float32 else 1
+        products = shape[0] * shape[1] * weights
+        macs, bops = (0, products) if node.op == "binary_conv2d" else (products, 0)
+        assert bits == 32 or words_for(depth) == graph.tensors[name].shape[3]
+    runs_as = {"binary_conv2d": "xor + popcount", "bit_max_pool2d": "bits"}.get(node.op, "float")
+    return Row(node.name, node.source or node.op, shape, weights, bits, size, macs, bops, runs_as, node.note)
