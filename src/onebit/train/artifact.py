@@ -1,0 +1,119 @@
+"""The trained model on disk: ``model.safetensors`` (weights) and ``model.json`` (what is needed to build it again)."""
+
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from onebit.models import MODELS
+from onebit.train.checkpoint import load_checkpoint
+from onebit.train.files import read_json, write_atomic, write_json
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+FIELDS = {
+    "format": int,
+    "model": str,
+    "options": dict,
+    "scheme": str,
+    "num_classes": int,
+    "in_channels": int,
+    "input": dict,  # size, mean, std, colour
+    "classes": list,
+    "provenance": dict,
+}
+
+
+class ModelError(ValueError):
+    """A trained model that is missing, damaged or inconsistent; the message names the file and the field."""
+
+
+def build_model(name: str, options: dict[str, Any], *, scheme: str, num_classes: int, in_channels: int) -> nn.Module:
+    """The named model; ValueError for options that it does not know."""
+    factory = MODELS[name]
+    try:
+        return factory(num_classes=num_classes, in_channels=in_channels, scheme=scheme, **options)
+    except TypeError as error:
+        raise ValueError(f"model {name!r} cannot be built with the options {options}: {error}") from error
+
+
+def save_trained(folder: Path, network: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write the weights, then the description, each atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.items()}
+    write_atomic(folder / WEIGHTS, safetensors.torch.save(tensors))
+    write_json(folder / DESCRIPTION, meta)
+
+
+def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild a trained model from a run's folder or from one of its checkpoints.
+
+    Returns the model in evaluation mode and its description: model, options, scheme, num_classes, in_channels, input
+    (size, mean, std, colour), classes, provenance.
+
+    Raises:
+        ModelError: a file is missing, truncated or does not fit the model that it describes.
+    """
+    path = Path(path)
+    if path.is_file():
+        state = load_checkpoint(path)
+        weights, meta, source = state["network"], state["meta"], path
+    elif path.is_dir():
+        weights, meta, source = _read_folder(path)
+    else:
+        raise ModelError(f"there is no trained model {str(path)!r}: neither a run's folder nor a checkpoint")
+    _check_description(meta, source)
+    model = build_model(
+        meta["model"],
+        meta["options"],
+        scheme=meta["scheme"],
+        num_classes=meta["num_classes"],
+        in_channels=meta["in_channels"],
+    )
+    _fill(model, weights, source)
+    return model.eval(), meta
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], Path]:
+    for name in (DESCRIPTION, WEIGHTS):
+        if not (folder / name).is_file():
+            unfinished = (folder / "checkpoints" / "last.ckpt").is_file()
+            mend = (
+                f"the run is unfinished: 'onebit train --out {folder} --resume' goes on with it, "
+                f"or use its checkpoint {str(folder / 'checkpoints' / 'last.ckpt')!r}"
+                if unfinished
+                else "is this the folder that --out named?"
+            )
+            raise ModelError(f"{str(folder)!r} holds no {name}; {mend}")
+    try:
+        meta = read_json(folder / DESCRIPTION)
+        weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"{str(folder / WEIGHTS)!r} is damaged: {error}") from error
+    except ValueError as error:
+        raise ModelError(str(error)) from error
+    return weights, meta, folder / WEIGHTS
+
+
+def _check_description(meta: dict[str, Any], source: Path) -> None:
+    for field, kind in FIELDS.items():
+        if not isinstance(meta.get(field), kind):
+            raise ModelError(f"the description of {str(source)!r} is damaged: field {field!r} is no {kind.__name__}")
+    if meta["format"] != FORMAT:
+        raise ModelError(f"the description of {str(source)!r} has format {meta['format']}, this version reads {FORMAT}")
+
+
+def _fill(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    wanted = model.state_dict()
+    for name in sorted(set(wanted) ^ set(weights)):
+        which = "lacks" if name in wanted else "holds the unknown tensor"
+        raise ModelError(f"{str(source)!r} does not fit the model that it describes: it {which} {name!r}")
+    for name, tensor in weights.items():
+        if tensor.shape != wanted[name].shape:
+            raise ModelError(
+                f"{str(source)!r}: tensor {name!r} has shape {tuple(tensor.shape)}, "
+                f"the model wants {tuple(wanted[name].shape)}"
+            )
+    model.load_state_dict(weights)

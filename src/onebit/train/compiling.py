@@ -1,0 +1,38 @@
+"""Whether torch.compile is worth its minute of compiling for a run."""
+
+import os
+import shutil
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+# Compiling pays when the eager run would take longer than compiling and the compiled run together.  Measured on two
+# cores: about a minute to compile, then 2 to 4 times faster; eager binary training does some 3e10 operations a second.
+WORTHWHILE_CPU = 6e12
+WORTHWHILE_GPU = 2e15
+
+
+def operations_per_image(network: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Floating-point operations (a multiply-add is 2) of one forward pass for an image (C, H, W)."""
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, *shape, device=device))
+    network.train(was_training)
+    return int(counter.get_total_flops())
+
+
+def compile_pays(network: nn.Module, shape: tuple[int, int, int], images: int) -> bool:
+    """Whether training on ``images`` images in all is enough work; always the same answer for the same run."""
+    device = next(network.parameters()).device
+    work = 3 * operations_per_image(network, shape) * images  # backward costs two forwards
+    if device.type == "cpu":
+        return work > WORTHWHILE_CPU and has_compiler()
+    return work > WORTHWHILE_GPU
+
+
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler, which torch.compile needs on a CPU."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "clang++"))

@@ -1,0 +1,364 @@
+"""The training loop, on lightning's Fabric: settings in, a trained model and its record out.
+
+Every random choice is a function of (seed, step) or (seed, epoch), and so are learning rate and progress.  That makes
+resuming exact by construction: a run that was killed and resumed ends with the weights of one that was not.
+"""
+
+import math
+import shlex
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.loggers import TensorBoardLogger
+from torch import Tensor, nn
+
+from onebit.data import AUGMENTATIONS, DATASETS, ImageData, MemorySet, Normalize, epoch_order
+from onebit.data.base import mix
+from onebit.methods import METHODS
+from onebit.nn import keep_positive_, parameter_roles, set_progress
+from onebit.report.curve import curve_png
+from onebit.train.artifact import FORMAT as MODEL_FORMAT
+from onebit.train.artifact import build_model, save_trained
+from onebit.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from onebit.train.compiling import compile_pays, has_compiler
+from onebit.train.evaluate import batches, evaluate
+from onebit.train.files import prepare_folder, read_json, write_atomic
+from onebit.train.interrupt import Interrupted, StopRequest
+from onebit.train.optim import build_optimizer, learning_rate, set_learning_rate
+from onebit.train.progress import Display
+from onebit.train.record import CURVE, RECORD, new_record, write_record
+from onebit.train.settings import TrainSettings
+
+CHECKPOINTS = "checkpoints"
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run gave; accuracies are shares of 1 on the test images."""
+
+    out: str
+    accuracy: float  # of the model that was kept
+    last_accuracy: float
+    best_accuracy: float
+    best_epoch: int
+    epochs: int
+    steps: int
+    seconds: float
+    compiled: bool
+
+
+class Diverged(ValueError):
+    """The loss is no longer a finite number."""
+
+
+def train(
+    settings: TrainSettings,
+    out: Path | str,
+    *,
+    data_dir: Path | None = None,
+    recipe: str | None = None,
+    resume: bool = False,
+    show: bool = True,
+) -> Result:
+    """Train by ``settings`` and leave model, record, curve and checkpoints in the folder ``out``.
+
+    Args:
+        recipe: name to note in the record.
+        resume: go on with the run in ``out``, which must have the same settings.
+        show: progress on standard error.
+
+    Raises:
+        ValueError: settings that do not fit each other or the run in ``out``; missing or damaged data or checkpoint.
+        OSError: ``out`` cannot be written or is too full.
+        Interrupted: SIGINT or SIGTERM came; a checkpoint has been left.
+    """
+    out = Path(out)
+    checkpoint = out / CHECKPOINTS / LAST
+    if not resume and (out / RECORD).exists():
+        raise ValueError(f"{str(out)!r} already holds a run; --resume goes on with it, another --out starts a new one")
+    state = load_checkpoint(checkpoint) if resume and checkpoint.exists() else None
+    if resume:
+        _check_same(settings, stored_settings(out)[0], out)
+    data = DATASETS[settings.dataset](data_dir, image_size=settings.image_size)
+    run = Run(settings, data, out, recipe=recipe, data_dir=data_dir, state=state, show=show)
+    return run.go()
+
+
+def stored_settings(out: Path) -> tuple[TrainSettings, str | None]:
+    """The settings and the recipe's name of the run in ``out``; CheckpointError if there is none."""
+    if not (out / RECORD).is_file():
+        raise CheckpointError(f"{str(out)!r} holds no run to resume; leave --resume out to start one")
+    record = read_json(out / RECORD)
+    try:
+        return TrainSettings.from_json(record["settings"]), record["recipe"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{str(out / RECORD)!r} is damaged: {error}") from error
+
+
+def _check_same(settings: TrainSettings, stored: TrainSettings, out: Path) -> None:
+    mine, theirs = settings.as_json(), stored.as_json()
+    for name, value in theirs.items():
+        if mine[name] != value:
+            raise ValueError(
+                f"the run in {str(out)!r} was started with {name} {value!r}, not {mine[name]!r}; "
+                "resume it with its own settings or start another with --out"
+            )
+
+
+class Run:
+    """One run: network, optimiser, data and how far it has come."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        data: ImageData,
+        out: Path,
+        *,
+        recipe: str | None,
+        data_dir: Path | None,
+        state: dict[str, Any] | None,
+        show: bool,
+    ) -> None:
+        self.settings, self.data, self.out, self.recipe = settings, data, out, recipe
+        self.data_dir, self.show = data_dir, show
+        torch.manual_seed(settings.seed)
+        self.options = {"input_size": data.image_size, **settings.model_options}
+        self.network = build_model(
+            settings.model,
+            self.options,
+            scheme=settings.scheme,
+            num_classes=len(data.classes),
+            in_channels=data.channels,
+        )
+        self.method = METHODS[settings.method](**settings.method_options)
+        weight_bytes = sum(tensor.numel() * tensor.element_size() for tensor in self.network.state_dict().values())
+        prepare_folder(out / CHECKPOINTS, 10 * weight_bytes + 10_000_000)
+
+        self.batch_size = min(settings.batch_size, len(data.train))
+        self.steps_per_epoch = len(data.train) // self.batch_size
+        self.steps = settings.epochs * self.steps_per_epoch
+        self.last_step = min(self.steps, settings.max_steps or self.steps)
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self.seconds = 0.0
+
+        self.fabric = Fabric(accelerator="auto", devices=1, precision=settings.precision)  # type: ignore[arg-type]
+        device = self.fabric.device
+        self.network.to(device)
+        self.method.to(device)
+        self.compiled = self._decide_compile() if state is None else bool(state["compiled"])
+        memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.network.to(memory_format=memory_format)  # type: ignore[call-overload]
+        self.memory_format = memory_format
+        roles = parameter_roles(self.network)
+        self.latent = [parameter for name, parameter in self.network.named_parameters() if roles[name] == "latent"]
+        self.optimizer = build_optimizer(self.network, settings)
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, right answers, images of this epoch
+        if state is not None:
+            self._restore(state)
+        forward = torch.compile(self.network, dynamic=False) if self.compiled else self.network
+        self.trained = self.fabric.setup_module(cast(nn.Module, forward))
+        self.stepper = cast(torch.optim.Optimizer, self.fabric.setup_optimizers(self.optimizer))
+        self.normalize = Normalize(data.mean, data.std, AUGMENTATIONS[settings.augment](data.image_size)).to(device)
+        self.train_set = data.train
+        if isinstance(data.train, MemorySet):
+            self.train_set = MemorySet(data.train.images_NCHW.to(device), data.train.labels_N.to(device))
+        self.record = new_record(recipe, settings.as_json())
+        self.record["compiled"] = self.compiled
+
+    def go(self) -> Result:
+        """Train to the end; return what came out."""
+        write_record(self.out, self._current_record())
+        logger = TensorBoardLogger(self.out, name="tensorboard", version="")
+        with StopRequest() as stop, Display(self.last_step, self.step, self.settings.epochs, self.show) as display:
+            if self.compiled and self.step < self.last_step:
+                display.note("compiling; the first step takes about a minute")
+            while self.step < self.last_step:
+                row = self._epoch(stop, display)
+                logger.log_metrics({k: v for k, v in row.items() if v is not None and k != "step"}, step=row["step"])
+                display.epoch(row)
+        logger.finalize("success")
+        return self._finish()
+
+    def _epoch(self, stop: StopRequest, display: Display) -> dict[str, Any]:
+        """The rest of the current epoch, its measurement and its checkpoint; returns its row of the record."""
+        settings = self.settings
+        epoch, done = divmod(self.step, self.steps_per_epoch)
+        started, first_step = time.perf_counter(), self.step
+        set_progress(self.network, (self.step - done) / self.steps)
+        self.network.train()
+        self.method.train()
+        self.normalize.train()
+        order = epoch_order(len(self.data.train), settings.seed, epoch)
+        rest = order[done * self.batch_size : self.steps_per_epoch * self.batch_size]
+        lr = 0.0
+        for pixels_BCHW, labels_B in batches(self.train_set, rest, self.batch_size, self.fabric.device):
+            lr = self._train_step(pixels_BCHW, labels_B)
+            display.step(self.step)
+            if stop.asked and self.step < self.last_step and self.step % self.steps_per_epoch:
+                self.seconds += time.perf_counter() - started
+                self._save()
+                raise Interrupted(self._how_to_resume())
+            if self.step == self.last_step:
+                break
+        loss, right, images = (float(value) for value in self.sums)
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss is not a finite number in epoch {epoch + 1}; lower lr (now {settings.lr})")
+        self.sums.zero_()
+        train_seconds = time.perf_counter() - started
+        score = None
+        if (epoch + 1) % settings.eval_every == 0 or self.step == self.last_step:
+            score = evaluate(self.network, self.normalize, self.data.test, len(self.data.classes))
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
+        row = {
+            "epoch": epoch + 1,
+            "step": self.step,
+            "lr": lr,
+            "train_loss": loss / images,
+            "train_accuracy": right / images,
+            "test_loss": score.loss if score else None,
+            "test_accuracy": score.accuracy if score else None,
+            "seconds": round(seconds, 3),
+            "images_per_second": round((self.step - first_step) * self.batch_size / train_seconds, 1),
+        }
+        self.history.append(row)
+        self._save(best=score is not None and self._best()["epoch"] == epoch + 1)
+        write_record(self.out, self._current_record())
+        if stop.asked and self.step < self.last_step:
+            raise Interrupted(self._how_to_resume())
+        return row
+
+    def _train_step(self, pixels_BCHW: Tensor, labels_B: Tensor) -> float:
+        """One optimiser step; returns the learning rate that it used."""
+        settings = self.settings
+        torch.manual_seed(mix(settings.seed, 1, self.step))  # augmentation, dropout: functions of seed and step
+        lr = learning_rate(self.step, self.steps, self.steps_per_epoch, settings)
+        set_learning_rate(self.optimizer, lr)
+        images_BCHW = self.normalize(pixels_BCHW).contiguous(memory_format=self.memory_format)
+        terms, logits_BK = self.method.losses(self.trained, images_BCHW, labels_B)
+        loss = torch.stack(list(terms.values())).sum()
+        self.fabric.backward(loss)
+        if settings.clip_gradient is not None:
+            self.fabric.clip_gradients(self.trained, self.stepper, max_norm=settings.clip_gradient)
+        self.stepper.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        keep_positive_(self.network)
+        with torch.no_grad():
+            if settings.clip_latent:
+                for weight in self.latent:
+                    weight.clamp_(-1, 1)
+            count = len(labels_B)
+            right = (logits_BK.argmax(1) == labels_B).sum()
+            self.sums += torch.stack([loss.detach().double() * count, right.double(), right.new_tensor(count).double()])
+        self.step += 1
+        return lr
+
+    def _decide_compile(self) -> bool:
+        wish = self.settings.compile
+        if wish == "auto":
+            shape = (self.data.channels, self.data.image_size, self.data.image_size)
+            return compile_pays(self.network, shape, self.last_step * self.batch_size)
+        if wish and self.fabric.device.type == "cpu" and not has_compiler():
+            raise ValueError(
+                "compile true needs a C++ compiler (g++ or clang++), and none was found; use --compile false"
+            )
+        return wish
+
+    def _save(self, best: bool = False) -> None:
+        """Write the checkpoints: best before last, so that last never speaks of a best that is not there yet."""
+        folder = self.out / CHECKPOINTS
+        state = {
+            "settings": self.settings.as_json(),
+            "compiled": self.compiled,
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "sums": {"epoch": self.sums},
+            "history": self.history,
+            "seconds": self.seconds,
+            "meta": self._meta(self.history[-1] if self.history else None),
+        }
+        save_checkpoint(state, *([folder / BEST] if best else []), folder / LAST)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        try:
+            self.network.load_state_dict(state["network"])
+            self.method.load_state_dict(state["method"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.sums.copy_(state["sums"]["epoch"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"the checkpoint in {str(self.out)!r} does not fit its settings: {reason}") from error
+        self.step, self.history, self.seconds = state["step"], state["history"], state["seconds"]
+
+    def _best(self) -> dict[str, Any]:
+        """The row of the first epoch with the highest test accuracy."""
+        return max(
+            (row for row in self.history if row["test_accuracy"] is not None), key=lambda row: row["test_accuracy"]
+        )
+
+    def _meta(self, row: dict[str, Any] | None) -> dict[str, Any]:
+        """The description of the model as it was after the epoch of ``row``."""
+        data = self.data
+        return {
+            "format": MODEL_FORMAT,
+            "model": self.settings.model,
+            "options": self.options,
+            "scheme": self.settings.scheme,
+            "num_classes": len(data.classes),
+            "in_channels": data.channels,
+            "input": {"size": data.image_size, "mean": list(data.mean), "std": list(data.std), "colour": data.colour},
+            "classes": list(data.classes),
+            "provenance": {
+                "recipe": self.recipe,
+                "dataset": data.name,
+                "seed": self.settings.seed,
+                "epoch": row["epoch"] if row else 0,
+                "accuracy": row["test_accuracy"] if row else None,
+                "commit": self.record["commit"],
+                "versions": self.record["versions"],
+            },
+        }
+
+    def _current_record(self) -> dict[str, Any]:
+        return {**self.record, "epochs": self.history, "seconds": round(self.seconds, 3)}
+
+    def _finish(self) -> Result:
+        """Write the trained model, the record's result and the curve."""
+        last, best = self.history[-1], self._best()
+        kept = best if self.settings.keep == "best" else last
+        weights = self.network.state_dict()
+        if kept is not last:
+            weights = load_checkpoint(self.out / CHECKPOINTS / BEST)["network"]
+        save_trained(self.out, weights, self._meta(kept))
+        result = Result(
+            out=str(self.out),
+            accuracy=kept["test_accuracy"],
+            last_accuracy=last["test_accuracy"],
+            best_accuracy=best["test_accuracy"],
+            best_epoch=best["epoch"],
+            epochs=last["epoch"],
+            steps=self.step,
+            seconds=round(self.seconds, 3),
+            compiled=self.compiled,
+        )
+        shown = {field.name: getattr(result, field.name) for field in fields(result) if field.name != "out"}
+        record = {**self._current_record(), "result": shown}
+        write_record(self.out, record)
+        write_atomic(self.out / CURVE, curve_png(record))
+        return result
+
+    def _how_to_resume(self) -> str:
+        data = f" --data_dir {shlex.quote(str(self.data_dir))}" if self.data_dir else ""
+        return (
+            f"interrupted after step {self.step} of {self.last_step}; "
+            f"go on with: onebit train --out {shlex.quote(str(self.out))}{data} --resume"
+        )
