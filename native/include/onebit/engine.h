@@ -1,0 +1,152 @@
+// The public face of the native library: describe a network op by op, then run it.
+//
+// The ops, value types, bit order and epilogue steps are those of docs/format.md, whose names this file keeps.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "onebit/isa.h"
+
+namespace onebit {
+
+// One image's map. Floats are stored row by row, channel last; bits in words_for(channels) words a pixel.
+struct Shape {
+  size_t height = 0, width = 0, channels = 0;
+};
+
+enum class ValueType { float32, bits };
+
+// The real number x becomes a 1 (low) where x < t (sign) or x <= t (step).
+enum class Rule { sign, step };
+
+struct Pair {
+  size_t vertical = 0, horizontal = 0;
+};
+
+struct Convolution {
+  Pair kernel{1, 1}, stride{1, 1}, padding{0, 0}, dilation{1, 1};
+  size_t groups = 1, out_channels = 1;
+};
+
+struct Pooling {
+  Pair kernel{1, 1}, stride{1, 1}, padding{0, 0};
+};
+
+// One step of an epilogue; use the functions below, which take what each kind needs.
+struct Step {
+  enum class Kind { affine, slopes, clamp, add, levels, binarize, threshold, store };
+  Kind kind = Kind::store;
+  std::vector<float> first, second;  // per channel: scale, bias; positive, negative; threshold
+  std::vector<int32_t> below;        // per channel
+  std::vector<uint32_t> flip;        // bits, one per channel
+  float low = 0, high = 0;
+  Rule rule = Rule::sign;
+  std::string value;  // read by add, written by binarize, threshold and store
+
+  static Step affine(std::vector<float> scale, std::vector<float> bias);
+  static Step slopes(std::vector<float> positive, std::vector<float> negative);
+  static Step clamp(float low, float high);
+  static Step add(std::string input);
+  static Step levels(float low, float high, Rule rule);
+  static Step binarize(std::string output, Rule rule, std::vector<float> threshold = {});  // no threshold: 0
+  static Step threshold(std::string output, std::vector<int32_t> below, std::vector<uint32_t> flip);
+  static Step store(std::string output);
+};
+
+struct Options {
+  size_t threads = 1;        // results do not depend on it
+  std::string isa;           // empty: ONEBIT_ISA, else the best this CPU has
+  bool keep_values = false;  // no value shares its memory with another, so each can be read after a run
+};
+
+// What an engine says about one of its nodes.
+struct NodeInfo {
+  std::string name, op, kernel;
+  Shape output;  // of the op, before the epilogue
+  size_t macs = 0;
+};
+
+struct ValueInfo {
+  std::string name;
+  ValueType type = ValueType::float32;
+  Shape shape;
+};
+
+// A network, ready to run. One run at a time: a second caller waits.
+class Engine {
+ public:
+  ~Engine();
+
+  // `images` is [count][height][width][channels] and already normalised; `results` is [count] x the output's shape.
+  // Times, in ns, are added to node_ns[i] for each node i where node_ns is given.
+  void run(const float* images, size_t count, float* results, int64_t* node_ns = nullptr);
+
+  // The same for pixels of 0 ... 255, which become (pixel / 255 - mean) / std.
+  void run(const uint8_t* images, size_t count, float* results, int64_t* node_ns = nullptr);
+
+  Isa isa() const;
+  size_t threads() const;
+  Shape input_shape() const;
+  Shape output_shape() const;
+  const std::vector<NodeInfo>& nodes() const;
+  const std::vector<ValueInfo>& values() const;  // all but the input
+  size_t memory() const;                         // bytes for values and scratch, without weights
+
+  // What `values()[index]` holds after the last image of the last run; only with Options::keep_values.
+  const void* value(size_t index) const;
+
+ private:
+  friend class Builder;
+  struct State;
+  explicit Engine(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// Collects a network, one call per node in execution order, and re-lays its weights for the kernels of this CPU.
+// Every call checks what it is given and throws std::invalid_argument with the node's name and what is wrong.
+class Builder {
+ public:
+  Builder(const std::string& input, Shape shape, std::vector<float> mean, std::vector<float> std, Options options = {});
+  ~Builder();
+
+  // weight: [out_channels][kernel.vertical][kernel.horizontal][words_for(channels / groups)]; pad_value: -1, 0 or 1.
+  void binary_conv2d(const std::string& name, const std::string& input, const Convolution& geometry, int pad_value,
+                     const std::vector<uint32_t>& weight, const std::vector<Step>& epilogue);
+  // weight: [out_channels][kernel.vertical][kernel.horizontal][channels / groups].
+  void conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
+              const std::vector<float>& weight, const std::vector<Step>& epilogue);
+  // The same with weights -1 and +1, given as bits like those of binary_conv2d.
+  void conv2d_bits(const std::string& name, const std::string& input, const Convolution& geometry,
+                   const std::vector<uint32_t>& weight_bits, const std::vector<Step>& epilogue);
+  void max_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
+                  const std::vector<Step>& epilogue);
+  void avg_pool2d(const std::string& name, const std::string& input, const Pooling& geometry, bool count_include_pad,
+                  const std::vector<Step>& epilogue);
+  // epilogue: one `store`.
+  void bit_max_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
+                      const std::vector<uint32_t>& flip, const std::vector<Step>& epilogue);
+  void elementwise(const std::string& name, const std::string& input, const std::vector<Step>& epilogue);
+  void flatten(const std::string& name, const std::string& input, const std::vector<Step>& epilogue);
+  void pad_channels(const std::string& name, const std::string& input, size_t before, size_t after,
+                    const std::vector<Step>& epilogue);
+
+  // Ends the description; the builder is empty afterwards. `output` is a float32 value.
+  std::unique_ptr<Engine> finish(const std::string& output);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// The kernels that `isa` would use, and all those of the build: family, name, instruction set.
+struct KernelInfo {
+  std::string family, name;
+  Isa isa;
+};
+std::vector<KernelInfo> all_kernels();
+
+}  // namespace onebit

@@ -1,0 +1,37 @@
+// Instruction sets: what this build contains, what this CPU runs, and which one is chosen.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace onebit {
+
+// Worst first: the best set that this build and this CPU share is the default.
+enum class Isa {
+  portable,  // plain C++17, any CPU
+  neon,      // every 64-bit ARM
+  avx2,      // AVX2 and FMA: Intel from Haswell (2013), AMD from Excavator (2015)
+  avx512,    // AVX-512 F, BW, VL, DQ and VPOPCNTDQ: Intel from Ice Lake (2019), AMD from Zen 4 (2022)
+};
+
+inline constexpr Isa kIsas[] = {Isa::portable, Isa::neon, Isa::avx2, Isa::avx512};
+
+const char* name(Isa isa);
+
+// Whether kernels for `isa` were compiled into this library.
+bool built_for(Isa isa);
+
+// Whether the CPU, and the operating system's saving of its registers, can run `isa`.
+bool cpu_has(Isa isa);
+
+// Whether code for `part` may run where `whole` was chosen.
+bool includes(Isa whole, Isa part);
+
+// The instruction set to use: `asked` if not empty, else the environment variable ONEBIT_ISA if set,
+// else the best one. Throws std::invalid_argument where the wish is unknown or cannot be met here.
+Isa choose_isa(const std::string& asked = "");
+
+// The CPU's own description of itself.
+std::string cpu_name();
+
+}  // namespace onebit

@@ -1,0 +1,179 @@
+// Which instruction sets the build has and the CPU runs, and the choice between them.
+#include "onebit/isa.h"
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <stdexcept>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define ONEBIT_X86 1
+#if defined(_MSC_VER)
+#include <immintrin.h>
+#include <intrin.h>
+#else
+#include <cpuid.h>
+#endif
+#endif
+
+namespace onebit {
+namespace {
+
+#if defined(ONEBIT_X86)
+
+struct Registers {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+// All zero where the CPU does not know the leaf.
+Registers cpuid(uint32_t leaf, uint32_t subleaf = 0) {
+  Registers r;
+#if defined(_MSC_VER)
+  int top[4], out[4];
+  __cpuid(top, static_cast<int>(leaf & 0x80000000u));
+  if (static_cast<uint32_t>(top[0]) < leaf) return r;
+  __cpuidex(out, static_cast<int>(leaf), static_cast<int>(subleaf));
+  r = {static_cast<uint32_t>(out[0]), static_cast<uint32_t>(out[1]), static_cast<uint32_t>(out[2]),
+       static_cast<uint32_t>(out[3])};
+#else
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
+#endif
+  return r;
+}
+
+// The register files that the operating system saves when it switches threads (XCR0).
+uint64_t saved_state() {
+#if defined(_MSC_VER)
+  return _xgetbv(0);
+#else
+  uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+#endif
+}
+
+bool bit(uint32_t word, int position) { return (word >> position) & 1; }
+
+struct X86Features {
+  bool avx2 = false, avx512 = false;
+
+  X86Features() {
+    const Registers basic = cpuid(1);
+    if (!bit(basic.ecx, 27)) return;  // OSXSAVE: without it xgetbv itself is illegal
+    const uint64_t state = saved_state();
+    const Registers extended = cpuid(7);
+    const bool ymm_saved = (state & 0x06) == 0x06;  // SSE and AVX state
+    const bool zmm_saved = (state & 0xE6) == 0xE6;  // and opmask, upper halves, upper registers
+    const bool fma = bit(basic.ecx, 12), avx = bit(basic.ecx, 28);
+    avx2 = ymm_saved && avx && fma && bit(extended.ebx, 5);
+    const bool f = bit(extended.ebx, 16), dq = bit(extended.ebx, 17), bw = bit(extended.ebx, 30);
+    const bool vl = bit(extended.ebx, 31), vpopcntdq = bit(extended.ecx, 14);
+    avx512 = avx2 && zmm_saved && f && dq && bw && vl && vpopcntdq;
+  }
+};
+
+const X86Features& x86() {
+  static const X86Features features;
+  return features;
+}
+
+#endif
+
+// "portable, avx2": the sets for which `test` holds.
+std::string list(bool (*test)(Isa)) {
+  std::string names;
+  for (Isa isa : kIsas) {
+    if (test(isa)) names += std::string(names.empty() ? "" : ", ") + name(isa);
+  }
+  return names;
+}
+
+}  // namespace
+
+const char* name(Isa isa) {
+  switch (isa) {
+    case Isa::portable:
+      return "portable";
+    case Isa::neon:
+      return "neon";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
+  }
+  return "unknown";
+}
+
+bool built_for(Isa isa) {
+#if defined(ONEBIT_X86)
+  return isa != Isa::neon;
+#else
+  return isa == Isa::portable;
+#endif
+}
+
+bool cpu_has(Isa isa) {
+  switch (isa) {
+    case Isa::portable:
+      return true;
+#if defined(ONEBIT_X86)
+    case Isa::avx2:
+      return x86().avx2;
+    case Isa::avx512:
+      return x86().avx512;
+#elif defined(__aarch64__) || defined(_M_ARM64)
+    case Isa::neon:
+      return true;
+#endif
+    default:
+      return false;
+  }
+}
+
+bool includes(Isa whole, Isa part) {
+  return part == Isa::portable || part == whole || (whole == Isa::avx512 && part == Isa::avx2);
+}
+
+Isa choose_isa(const std::string& asked) {
+  const char* variable = std::getenv("ONEBIT_ISA");
+  const bool from_variable = asked.empty() && variable != nullptr && *variable != '\0';
+  const std::string wish = from_variable ? variable : asked;
+  if (wish.empty()) {
+    Isa best = Isa::portable;
+    for (Isa isa : kIsas) {
+      if (built_for(isa) && cpu_has(isa)) best = isa;
+    }
+    return best;
+  }
+  for (Isa isa : kIsas) {
+    if (wish == name(isa) && built_for(isa) && cpu_has(isa)) return isa;
+  }
+  throw std::invalid_argument((from_variable ? "ONEBIT_ISA=" : "isa=") + wish + " cannot run here; this CPU runs " +
+                              list(cpu_has) + "; this build contains " + list(built_for));
+}
+
+std::string cpu_name() {
+#if defined(ONEBIT_X86)
+  char brand[49] = {};
+  for (uint32_t leaf = 0; leaf < 3; ++leaf) {
+    const Registers r = cpuid(0x80000002u + leaf);
+    std::memcpy(brand + 16 * leaf, &r, 16);
+  }
+  std::string text = brand;
+  const size_t first = text.find_first_not_of(' '), last = text.find_last_not_of(' ');
+  return first == std::string::npos ? "x86-64" : text.substr(first, last - first + 1);
+#else
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.compare(0, 10, "model name") == 0) return line.substr(line.find(':') + 2);
+  }
+#if defined(__aarch64__)
+  return "aarch64";
+#else
+  return "unknown";
+#endif
+#endif
+}
+
+}  // namespace onebit

@@ -1,0 +1,36 @@
+// Chooses kernels from the tables and lists them.
+#include "dispatch/kernels.h"
+
+#include "onebit/engine.h"
+
+namespace onebit {
+namespace {
+
+template <class Table>
+auto first_for(Isa isa, const Table& table) {
+  for (const auto* kernel : table) {
+    if (includes(isa, kernel->isa)) return kernel;
+  }
+  return table[0];  // not reached: every table ends with a portable row
+}
+
+template <class Table>
+void list(const char* family, const Table& table, std::vector<KernelInfo>& all) {
+  for (const auto* kernel : table) all.push_back({family, kernel->name, kernel->isa});
+}
+
+}  // namespace
+
+Kernels kernels_for(Isa isa) {
+  return {first_for(isa, kBinaryConvKernels), first_for(isa, kFloatConvKernels), first_for(isa, kEpilogueKernels)};
+}
+
+std::vector<KernelInfo> all_kernels() {
+  std::vector<KernelInfo> all;
+  list("binary_conv", kBinaryConvKernels, all);
+  list("float_conv", kFloatConvKernels, all);
+  list("epilogue", kEpilogueKernels, all);
+  return all;
+}
+
+}  // namespace onebit

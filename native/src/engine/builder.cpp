@@ -1,0 +1,388 @@
+// Checks a network as it is described, node by node, and turns it into ops.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <unordered_map>
+
+#include "engine/state.h"
+
+namespace onebit {
+namespace {
+
+constexpr size_t kMaxSide = 65536;
+constexpr size_t kMaxElements = size_t{1} << 28;
+constexpr size_t kMaxTerms = size_t{1} << 30;  // of one sum: twice as many still fit an int32
+constexpr size_t kMaxThreads = 1024;
+
+[[noreturn]] void refuse(const std::string& where, const std::string& what) {
+  throw std::invalid_argument(where + ": " + what);
+}
+
+void require(bool holds, const std::string& where, const std::string& what) {
+  if (!holds) refuse(where, what);
+}
+
+std::string text(Shape s) {
+  return std::to_string(s.height) + "x" + std::to_string(s.width) + "x" + std::to_string(s.channels);
+}
+
+const char* text(ValueType type) { return type == ValueType::bits ? "bits" : "float32"; }
+
+// The product of the factors, refused where it passes `limit`; factors are at most 2^32, so nothing overflows.
+size_t bounded_product(const std::string& where, const char* what, std::initializer_list<size_t> factors,
+                       size_t limit) {
+  size_t product = 1;
+  for (const size_t factor : factors) {
+    require(factor <= limit && product <= limit / std::max<size_t>(factor, 1), where,
+            std::string(what) + " exceed " + std::to_string(limit));
+    product *= factor;
+  }
+  return product;
+}
+
+void check_shape(const std::string& where, Shape s) {
+  for (const size_t side : {s.height, s.width, s.channels}) {
+    require(side >= 1 && side <= kMaxSide, where, "shape " + text(s) + " has a side outside 1 ... 65536");
+  }
+  bounded_product(where, "elements", {s.height, s.width, s.channels}, kMaxElements);
+}
+
+void check_pair(const std::string& where, const char* what, Pair pair, size_t lowest) {
+  for (const size_t side : {pair.vertical, pair.horizontal}) {
+    require(side >= lowest && side <= kMaxSide, where,
+            std::string(what) + " " + std::to_string(side) + " is outside " + std::to_string(lowest) + " ... 65536");
+  }
+}
+
+template <class T>
+void check_length(const std::string& where, const char* what, const std::vector<T>& table, size_t wanted) {
+  require(table.size() == wanted, where,
+          std::string(what) + " has " + std::to_string(table.size()) + " entries, needs " + std::to_string(wanted));
+}
+
+void check_convolution(const std::string& where, const Convolution& g, Shape input) {
+  check_pair(where, "kernel", g.kernel, 1);
+  check_pair(where, "stride", g.stride, 1);
+  check_pair(where, "padding", g.padding, 0);
+  check_pair(where, "dilation", g.dilation, 1);
+  require(g.groups >= 1 && input.channels % g.groups == 0 && g.out_channels % g.groups == 0, where,
+          "groups = " + std::to_string(g.groups) + " must divide " + std::to_string(input.channels) + " inputs and " +
+              std::to_string(g.out_channels) + " outputs");
+  require(g.out_channels >= 1 && g.out_channels <= kMaxSide, where, "out_channels is outside 1 ... 65536");
+  bounded_product(where, "terms of a sum",
+                  {g.kernel.vertical, g.kernel.horizontal, round_up(input.channels / g.groups, kWordBits)}, kMaxTerms);
+  bounded_product(where, "elements of the padded input",
+                  {input.height + 2 * g.padding.vertical, input.width + 2 * g.padding.horizontal,
+                   g.groups * round_up(input.channels / g.groups, kWordBits)},
+                  kMaxTerms);
+}
+
+void check_pooling(const std::string& where, const Pooling& g) {
+  check_pair(where, "kernel", g.kernel, 1);
+  check_pair(where, "stride", g.stride, 1);
+  check_pair(where, "padding", g.padding, 0);
+  require(2 * g.padding.vertical <= g.kernel.vertical && 2 * g.padding.horizontal <= g.kernel.horizontal, where,
+          "padding of a pool may be half of its kernel at most");
+}
+
+// Bits past the last channel would count as differing channels.
+void check_unused_bits(const std::string& where, const char* what, const std::vector<uint32_t>& words,
+                       size_t channels) {
+  if (channels % kWordBits == 0) return;
+  const size_t per_row = words_for(channels);
+  for (size_t i = per_row - 1; i < words.size(); i += per_row) {
+    require(words[i] >> (channels % kWordBits) == 0, where, std::string(what) + " has a 1 in an unused bit");
+  }
+}
+
+}  // namespace
+
+Step Step::affine(std::vector<float> scale, std::vector<float> bias) {
+  Step step;
+  step.kind = Kind::affine;
+  step.first = std::move(scale);
+  step.second = std::move(bias);
+  return step;
+}
+
+Step Step::slopes(std::vector<float> positive, std::vector<float> negative) {
+  Step step = affine(std::move(positive), std::move(negative));
+  step.kind = Kind::slopes;
+  return step;
+}
+
+Step Step::clamp(float low, float high) {
+  Step step;
+  step.kind = Kind::clamp;
+  step.low = low;
+  step.high = high;
+  return step;
+}
+
+Step Step::add(std::string input) {
+  Step step;
+  step.kind = Kind::add;
+  step.value = std::move(input);
+  return step;
+}
+
+Step Step::levels(float low, float high, Rule rule) {
+  Step step = clamp(low, high);
+  step.kind = Kind::levels;
+  step.rule = rule;
+  return step;
+}
+
+Step Step::binarize(std::string output, Rule rule, std::vector<float> threshold) {
+  Step step;
+  step.kind = Kind::binarize;
+  step.value = std::move(output);
+  step.rule = rule;
+  step.first = std::move(threshold);
+  return step;
+}
+
+Step Step::threshold(std::string output, std::vector<int32_t> below, std::vector<uint32_t> flip) {
+  Step step;
+  step.kind = Kind::threshold;
+  step.value = std::move(output);
+  step.below = std::move(below);
+  step.flip = std::move(flip);
+  return step;
+}
+
+Step Step::store(std::string output) {
+  Step step;
+  step.value = std::move(output);
+  return step;
+}
+
+struct Builder::State {
+  Network network;
+  Kernels kernels;
+  std::unordered_map<std::string, size_t> index;
+
+  size_t node() const { return network.nodes.size(); }  // of the node that is being added
+
+  size_t add_value(const std::string& where, const std::string& name, ValueType type, Shape shape) {
+    require(!name.empty(), where, "a value needs a name");
+    require(index.emplace(name, network.values.size()).second, where, "value '" + name + "' is written twice");
+    network.values.push_back({name, type, shape});
+    network.lifetimes.push_back({bytes_of(network.values.back()), node(), node()});
+    return network.values.size() - 1;
+  }
+
+  size_t read(const std::string& where, const std::string& name, ValueType type) {
+    const auto found = index.find(name);
+    require(found != index.end(), where, "no value '" + name + "' was written before");
+    const ValueInfo& value = network.values[found->second];
+    require(value.type == type, where, "value '" + name + "' holds " + text(value.type) + ", needs " + text(type));
+    network.lifetimes[found->second].last = node();
+    return found->second;
+  }
+
+  Shape shape(size_t value) const { return network.values[value].shape; }
+
+  void check_tables(const std::string& where, const Step& step, bool integers, size_t channels) const {
+    switch (step.kind) {
+      case Step::Kind::affine:
+      case Step::Kind::slopes:
+        check_length(where, "first table of a step", step.first, channels);
+        check_length(where, "second table of a step", step.second, channels);
+        break;
+      case Step::Kind::binarize:
+        if (!step.first.empty()) check_length(where, "threshold", step.first, channels);
+        break;
+      case Step::Kind::threshold:
+        require(integers, where, "threshold stands only behind binary_conv2d");
+        check_length(where, "below", step.below, channels);
+        check_length(where, "flip", step.flip, words_for(channels));
+        check_unused_bits(where, "flip", step.flip, channels);
+        break;
+      default:
+        break;
+    }
+  }
+
+  // Checks the steps behind an op whose result has this shape, and makes the values that they write.
+  Epilogue epilogue(const std::string& where, const std::vector<Step>& steps, Shape result, bool integers) {
+    check_shape(where, result);
+    std::vector<size_t> values;
+    bool writes = false;
+    for (const Step& step : steps) {
+      check_tables(where, step, integers, result.channels);
+      size_t value = 0;
+      if (step.kind == Step::Kind::add) {
+        value = read(where, step.value, ValueType::float32);
+        require(text(shape(value)) == text(result), where,
+                "add: value '" + step.value + "' is " + text(shape(value)) + ", needs " + text(result));
+      } else if (step.kind == Step::Kind::store) {
+        value = add_value(where, step.value, ValueType::float32, result);
+      } else if (step.kind == Step::Kind::binarize || step.kind == Step::Kind::threshold) {
+        value = add_value(where, step.value, ValueType::bits, result);
+      }
+      require(step.kind != Step::Kind::threshold || steps.size() == 1, where, "threshold must be the only step");
+      writes |= value != 0 && step.kind != Step::Kind::add;
+      values.push_back(value);
+    }
+    require(writes, where, "the epilogue writes no value");
+    return Epilogue(*kernels.epilogue, steps, values, result.channels);
+  }
+
+  void add_node(const std::string& name, const char* op, Shape result, std::unique_ptr<Op> made) {
+    network.nodes.push_back({name, op, made->kernel(), result, made->macs()});
+    network.ops.push_back(std::move(made));
+  }
+};
+
+Builder::Builder(const std::string& input, Shape shape, std::vector<float> mean, std::vector<float> std,
+                 Options options)
+    : state_(std::make_unique<State>()) {
+  check_shape("input", shape);
+  check_length("input", "mean", mean, shape.channels);
+  check_length("input", "std", std, shape.channels);
+  require(options.threads >= 1 && options.threads <= kMaxThreads, "threads",
+          std::to_string(options.threads) + " is outside 1 ... 1024");
+  Network& network = state_->network;
+  network.isa = choose_isa(options.isa);
+  network.options = std::move(options);
+  state_->kernels = kernels_for(network.isa);
+  state_->add_value("input", input, ValueType::float32, shape);
+  for (size_t c = 0; c < shape.channels; ++c) {
+    require(std[c] > 0 && std::isfinite(std[c]) && std::isfinite(mean[c]), "input", "std must be above 0, mean finite");
+    for (int pixel = 0; pixel < 256; ++pixel) {
+      network.pixel_table.push_back((static_cast<float>(pixel) / 255.0f - mean[c]) / std[c]);
+    }
+  }
+}
+
+Builder::~Builder() = default;
+
+void Builder::binary_conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
+                            int pad_value, const std::vector<uint32_t>& weight, const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::bits);
+  const Shape shape = state_->shape(value);
+  check_convolution(name, geometry, shape);
+  require(pad_value >= -1 && pad_value <= 1, name, "pad_value " + std::to_string(pad_value) + " is not -1, 0 or 1");
+  const size_t depth = shape.channels / geometry.groups;
+  check_length(name, "weight", weight,
+               geometry.out_channels * geometry.kernel.vertical * geometry.kernel.horizontal * words_for(depth));
+  check_unused_bits(name, "weight", weight, depth);
+  const Pair size = convolution_output(geometry, shape);
+  const Shape result{size.vertical, size.horizontal, geometry.out_channels};
+  Epilogue steps = state_->epilogue(name, epilogue, result, true);
+  state_->add_node(name, "binary_conv2d", result,
+                   make_binary_conv2d(state_->kernels, shape, value, geometry, pad_value, weight, std::move(steps)));
+}
+
+void Builder::conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
+                     const std::vector<float>& weight, const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::float32);
+  const Shape shape = state_->shape(value);
+  check_convolution(name, geometry, shape);
+  check_length(name, "weight", weight,
+               geometry.out_channels * geometry.kernel.vertical * geometry.kernel.horizontal *
+                   (shape.channels / geometry.groups));
+  const Pair size = convolution_output(geometry, shape);
+  const Shape result{size.vertical, size.horizontal, geometry.out_channels};
+  Epilogue steps = state_->epilogue(name, epilogue, result, false);
+  state_->add_node(name, "conv2d", result,
+                   make_conv2d(state_->kernels, shape, value, geometry, weight, std::move(steps)));
+}
+
+void Builder::conv2d_bits(const std::string& name, const std::string& input, const Convolution& geometry,
+                          const std::vector<uint32_t>& weight_bits, const std::vector<Step>& epilogue) {
+  const Shape shape = state_->shape(state_->read(name, input, ValueType::float32));
+  check_convolution(name, geometry, shape);
+  const size_t depth = shape.channels / geometry.groups, words = words_for(depth);
+  const size_t rows = geometry.out_channels * geometry.kernel.vertical * geometry.kernel.horizontal;
+  check_length(name, "weight_bits", weight_bits, rows * words);
+  check_unused_bits(name, "weight_bits", weight_bits, depth);
+  std::vector<float> weight;
+  weight.reserve(rows * depth);
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t c = 0; c < depth; ++c) {
+      const uint32_t word = weight_bits[row * words + c / kWordBits];
+      weight.push_back(word >> (c % kWordBits) & 1 ? -1.0f : 1.0f);
+    }
+  }
+  conv2d(name, input, geometry, weight, epilogue);
+}
+
+void Builder::max_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
+                         const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::float32);
+  const Shape shape = state_->shape(value);
+  check_pooling(name, geometry);
+  const Pair size = pooling_output(geometry, shape);
+  const Shape result{size.vertical, size.horizontal, shape.channels};
+  Epilogue steps = state_->epilogue(name, epilogue, result, false);
+  state_->add_node(name, "max_pool2d", result, make_max_pool2d(shape, value, geometry, std::move(steps)));
+}
+
+void Builder::avg_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
+                         bool count_include_pad, const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::float32);
+  const Shape shape = state_->shape(value);
+  check_pooling(name, geometry);
+  const Pair size = pooling_output(geometry, shape);
+  const Shape result{size.vertical, size.horizontal, shape.channels};
+  Epilogue steps = state_->epilogue(name, epilogue, result, false);
+  state_->add_node(name, "avg_pool2d", result,
+                   make_avg_pool2d(shape, value, geometry, count_include_pad, std::move(steps)));
+}
+
+void Builder::bit_max_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
+                             const std::vector<uint32_t>& flip, const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::bits);
+  const Shape shape = state_->shape(value);
+  check_pooling(name, geometry);
+  check_length(name, "flip", flip, words_for(shape.channels));
+  check_unused_bits(name, "flip", flip, shape.channels);
+  const Pair size = pooling_output(geometry, shape);
+  const Shape result{size.vertical, size.horizontal, shape.channels};
+  check_shape(name, result);
+  require(epilogue.size() == 1 && epilogue[0].kind == Step::Kind::store, name, "its epilogue must be one store");
+  const size_t output = state_->add_value(name, epilogue[0].value, ValueType::bits, result);
+  state_->add_node(name, "bit_max_pool2d", result, make_bit_max_pool2d(shape, value, geometry, flip, output));
+}
+
+void Builder::elementwise(const std::string& name, const std::string& input, const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::float32);
+  const Shape shape = state_->shape(value);
+  Epilogue steps = state_->epilogue(name, epilogue, shape, false);
+  state_->add_node(name, "elementwise", shape, make_elementwise(shape, value, std::move(steps)));
+}
+
+void Builder::flatten(const std::string& name, const std::string& input, const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::float32);
+  const Shape shape = state_->shape(value);
+  const Shape result{1, 1, shape.height * shape.width * shape.channels};
+  Epilogue steps = state_->epilogue(name, epilogue, result, false);
+  state_->add_node(name, "flatten", result, make_flatten(shape, value, std::move(steps)));
+}
+
+void Builder::pad_channels(const std::string& name, const std::string& input, size_t before, size_t after,
+                           const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::float32);
+  const Shape shape = state_->shape(value);
+  require(before <= kMaxSide && after <= kMaxSide, name, "before and after may be 65536 at most");
+  const Shape result{shape.height, shape.width, before + shape.channels + after};
+  Epilogue steps = state_->epilogue(name, epilogue, result, false);
+  state_->add_node(name, "pad_channels", result, make_pad_channels(shape, value, before, after, std::move(steps)));
+}
+
+std::unique_ptr<Engine> Builder::finish(const std::string& output) {
+  Network& network = state_->network;
+  require(!network.nodes.empty(), "finish", "the network has no nodes");
+  network.output = state_->read("output", output, ValueType::float32);
+  if (network.options.keep_values) {
+    for (Lifetime& life : network.lifetimes) life = {life.bytes, 0, state_->node()};
+  }
+  auto state = std::make_unique<Engine::State>(std::move(network));
+  state_ = std::make_unique<State>();
+  return std::unique_ptr<Engine>(new Engine(std::move(state)));
+}
+
+}  // namespace onebit

@@ -1,0 +1,109 @@
+// Runs a network: one image after another, node after node.
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <stdexcept>
+
+#include "engine/state.h"
+
+namespace onebit {
+namespace {
+
+constexpr size_t kLine = AlignedBytes::kAlignment;
+
+size_t elements(Shape shape) { return shape.height * shape.width * shape.channels; }
+
+int64_t now_ns() {
+  const auto since = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
+}
+
+}  // namespace
+
+size_t bytes_of(const ValueInfo& value) {
+  const Shape& s = value.shape;
+  return value.type == ValueType::float32 ? elements(s) * sizeof(float)
+                                          : s.height * s.width * words_for(s.channels) * sizeof(uint32_t);
+}
+
+Engine::State::State(Network described)
+    : network(std::move(described)),
+      inner_values(network.values.begin() + 1, network.values.end()),
+      pool(network.options.threads) {
+  const MemoryPlan plan = plan_memory(network.lifetimes);
+  size_t shared = 0, own = 0;
+  for (const auto& op : network.ops) {
+    shared = std::max(shared, op->scratch_bytes());
+    own = std::max(own, op->worker_scratch_bytes());
+  }
+  shared = round_up(shared, kLine);
+  own = round_up(own, kLine);
+  memory = AlignedBytes(plan.bytes + shared + own * pool.threads());
+  for (const size_t offset : plan.offsets) values.push_back(memory.data() + offset);
+  pixels_as_floats = values[0];
+  scratch = memory.data() + plan.bytes;
+  for (size_t worker = 0; worker < pool.threads(); ++worker) worker_scratch.push_back(scratch + shared + worker * own);
+}
+
+void Engine::State::normalise(const uint8_t* image) {
+  const Shape shape = network.values[0].shape;
+  auto* out = reinterpret_cast<float*>(pixels_as_floats);
+  pool.for_ranges(shape.height, [&](size_t begin, size_t end, size_t) {
+    for (size_t i = begin * shape.width * shape.channels; i < end * shape.width * shape.channels;) {
+      for (size_t c = 0; c < shape.channels; ++c, ++i) out[i] = network.pixel_table[256 * c + image[i]];
+    }
+  });
+}
+
+void Engine::State::run_image(float* result, int64_t* node_ns) {
+  const RunContext context{values.data(), scratch, worker_scratch.data(), pool};
+  for (size_t i = 0; i < network.ops.size(); ++i) {
+    const int64_t start = node_ns ? now_ns() : 0;
+    network.ops[i]->run(context);
+    if (node_ns) node_ns[i] += now_ns() - start;
+  }
+  std::memcpy(result, values[network.output], bytes_of(network.values[network.output]));
+}
+
+Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Engine::~Engine() = default;
+
+void Engine::run(const float* images, size_t count, float* results, int64_t* node_ns) {
+  const std::lock_guard<std::mutex> lock(state_->one_run_at_a_time);
+  for (size_t i = 0; i < count; ++i) {
+    const float* image = images + i * elements(input_shape());
+    // Ops only read their input, so the caller's memory serves as the value.
+    state_->values[0] = const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(image));
+    state_->run_image(results + i * elements(output_shape()), node_ns);
+  }
+  state_->values[0] = state_->pixels_as_floats;
+}
+
+void Engine::run(const uint8_t* images, size_t count, float* results, int64_t* node_ns) {
+  const std::lock_guard<std::mutex> lock(state_->one_run_at_a_time);
+  for (size_t i = 0; i < count; ++i) {
+    state_->normalise(images + i * elements(input_shape()));
+    state_->run_image(results + i * elements(output_shape()), node_ns);
+  }
+}
+
+Isa Engine::isa() const { return state_->network.isa; }
+size_t Engine::threads() const { return state_->pool.threads(); }
+Shape Engine::input_shape() const { return state_->network.values[0].shape; }
+Shape Engine::output_shape() const { return state_->network.values[state_->network.output].shape; }
+const std::vector<NodeInfo>& Engine::nodes() const { return state_->network.nodes; }
+const std::vector<ValueInfo>& Engine::values() const { return state_->inner_values; }
+size_t Engine::memory() const { return state_->memory.size(); }
+
+const void* Engine::value(size_t index) const {
+  if (!state_->network.options.keep_values) {
+    throw std::invalid_argument("values share their memory; build the engine with keep_values to read them");
+  }
+  if (index >= state_->inner_values.size()) {
+    throw std::invalid_argument("no value " + std::to_string(index) + "; the network has " +
+                                std::to_string(state_->inner_values.size()));
+  }
+  return state_->values[index + 1];
+}
+
+}  // namespace onebit

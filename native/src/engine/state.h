@@ -1,0 +1,48 @@
+// What a builder hands over to an engine.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/aligned.h"
+#include "engine/memory_plan.h"
+#include "engine/thread_pool.h"
+#include "onebit/engine.h"
+#include "ops/op.h"
+
+namespace onebit {
+
+// Values and nodes in the order in which the network writes and runs them; value 0 is the input.
+struct Network {
+  std::vector<ValueInfo> values;
+  std::vector<Lifetime> lifetimes;
+  std::vector<NodeInfo> nodes;
+  std::vector<std::unique_ptr<Op>> ops;
+  std::vector<float> pixel_table;  // [channels][256]: the normalised value of every pixel
+  size_t output = 0;
+  Isa isa = Isa::portable;
+  Options options;
+};
+
+size_t bytes_of(const ValueInfo& value);
+
+struct Engine::State {
+  explicit State(Network described);
+
+  Network network;
+  std::vector<ValueInfo> inner_values;  // all but the input
+  ThreadPool pool;
+  AlignedBytes memory;                  // values, then scratch, then one scratch for each worker
+  std::vector<uint8_t*> values;         // address of every value
+  uint8_t* pixels_as_floats = nullptr;  // the input, where it must be normalised
+  uint8_t* scratch = nullptr;
+  std::vector<uint8_t*> worker_scratch;
+  std::mutex one_run_at_a_time;
+
+  void normalise(const uint8_t* image);
+  void run_image(float* result, int64_t* node_ns);
+};
+
+}  // namespace onebit

@@ -1,0 +1,70 @@
+// Binary convolution for AVX-512 with VPOPCNTDQ: broadcast 32 activations, xor with the weights of 16 output channels,
+// count, add. Four operations for 512 products, of which the count (one a cycle) is the bound.
+#include "kernels/avx512.h"
+
+#include "kernels/binary_conv/binary_conv.h"
+
+namespace onebit {
+namespace {
+
+constexpr size_t kPixels = 6;  // 6 pixels x 4 vectors of channels: 24 of 32 registers accumulate
+constexpr size_t kLanes = 16;
+
+void expand(const uint32_t* words, size_t count, uint8_t* prepared) { __builtin_memcpy(prepared, words, 4 * count); }
+
+void pack_weights(const uint32_t* plain, size_t words, uint8_t* packed) {
+  __builtin_memcpy(packed, plain, 4 * words * kBlock);
+}
+
+template <size_t pixels, size_t vectors>
+void count_tile(const BinaryTile& t) {
+  const uint8_t* pixel[pixels];
+  for (size_t p = 0; p < pixels; ++p) pixel[p] = t.pixels[p];
+  const uint8_t* weights = t.weights;
+  __m512i sum_u32x16[pixels][vectors];
+  for (auto& row : sum_u32x16) {
+    for (__m512i& x : row) x = _mm512_setzero_si512();
+  }
+  for (size_t r = 0; r < t.run_count; ++r) {
+    const ptrdiff_t end = t.runs[r] + static_cast<ptrdiff_t>(4 * t.run_words);
+    for (ptrdiff_t at = t.runs[r]; at < end; at += 4) {
+      __m512i weight[vectors];
+      for (size_t v = 0; v < vectors; ++v) weight[v] = _mm512_load_si512(weights + 4 * kLanes * v);
+      weights += 4 * kBlock;
+      for (size_t p = 0; p < pixels; ++p) {
+        int32_t word;
+        __builtin_memcpy(&word, pixel[p] + at, 4);
+        const __m512i activation = _mm512_set1_epi32(word);
+        for (size_t v = 0; v < vectors; ++v) {
+          const __m512i differing = _mm512_popcnt_epi32(_mm512_xor_si512(activation, weight[v]));
+          sum_u32x16[p][v] = _mm512_add_epi32(sum_u32x16[p][v], differing);
+        }
+      }
+    }
+  }
+  for (size_t p = 0; p < pixels; ++p) {
+    for (size_t v = 0; v < vectors; ++v) {
+      _mm512_storeu_si512(t.diff + p * kBlock + kLanes * v, sum_u32x16[p][v]);
+    }
+  }
+}
+
+template <size_t pixels>
+void count_pixels(const BinaryTile& t) {
+  constexpr void (*by_vectors[])(const BinaryTile&) = {count_tile<pixels, 1>, count_tile<pixels, 2>,
+                                                       count_tile<pixels, 3>, count_tile<pixels, 4>};
+  by_vectors[(t.channels - 1) / kLanes](t);
+}
+
+void count(const BinaryTile& t) {
+  constexpr void (*by_pixels[])(const BinaryTile&) = {count_pixels<1>, count_pixels<2>, count_pixels<3>,
+                                                      count_pixels<4>, count_pixels<5>, count_pixels<6>};
+  by_pixels[t.pixel_count - 1](t);
+}
+
+}  // namespace
+
+const BinaryConvKernel binary_conv_avx512 = {Isa::avx512, "binary_conv_avx512", kPixels, 4, 4,
+                                             expand,      pack_weights,         count};
+
+}  // namespace onebit

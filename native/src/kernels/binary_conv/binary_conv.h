@@ -1,0 +1,54 @@
+// Kernels of the binary convolution: count differing bits for one tile.
+//
+// With w, x in {-1, +1} stored as bits (1 = -1), a product is -1 exactly where the bits differ, so a sum over `depth`
+// products is `depth - 2 * diff`. Kernels only count `diff`; the epilogue does the rest, because there the depth may
+// vary from pixel to pixel (taps that fall on zero padding count for nothing).
+//
+// Activations reach a kernel *prepared*: padded all around, regrouped so that every group starts at a word, and each
+// 32-bit word expanded to the kernel's own form of `word_bytes` bytes. The taps of a pixel are then a few contiguous
+// runs of words at fixed distances from the pixel's first tap.
+//
+// Weights are interleaved once per model, in blocks of kBlock output channels: block[word][channel], words in the
+// order in which the runs visit them. `pack_weights` turns this plain form, uint32 [words][kBlock], into the kernel's.
+// Missing channels and unused bits are 0 on both sides and so never differ.
+#pragma once
+
+#include "kernels/tile.h"
+#include "onebit/isa.h"
+
+namespace onebit {
+
+struct BinaryTile {
+  const uint8_t* const* pixels;  // first tap of each pixel, in prepared activations
+  size_t pixel_count;            // 1 ... kernel.pixels
+  const ptrdiff_t* runs;         // distance in bytes of each run from the first tap
+  size_t run_count;
+  size_t run_words;        // words in each run
+  const uint8_t* weights;  // of one block
+  size_t channels;         // channels of the block that exist, 1 ... kBlock
+  int32_t* diff;           // [pixel_count][kBlock]; entries of channels that do not exist may hold anything
+};
+
+struct BinaryConvKernel {
+  Isa isa;
+  const char* name;
+  size_t pixels;        // pixels of a full tile
+  size_t word_bytes;    // bytes of one activation word, prepared
+  size_t weight_bytes;  // bytes of one weight word of one channel, packed
+  void (*expand)(const uint32_t* words, size_t count, uint8_t* prepared);
+  void (*pack_weights)(const uint32_t* plain, size_t words, uint8_t* packed);
+  void (*count)(const BinaryTile&);
+};
+
+#define ONEBIT_BINARY_CONV_KERNEL(isa, variable) extern const BinaryConvKernel variable;
+#include "kernels/binary_conv/kernels.inc"
+#undef ONEBIT_BINARY_CONV_KERNEL
+
+// What dispatch, the tests and the benchmark all read.
+inline const BinaryConvKernel* const kBinaryConvKernels[] = {
+#define ONEBIT_BINARY_CONV_KERNEL(isa, variable) &variable,
+#include "kernels/binary_conv/kernels.inc"
+#undef ONEBIT_BINARY_CONV_KERNEL
+};
+
+}  // namespace onebit

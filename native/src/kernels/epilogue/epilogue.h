@@ -1,0 +1,59 @@
+// Kernels that finish a tile: everything that happens to an op's result before it is stored.
+//
+// The result y of one pixel's block of channels stays in registers while the steps of docs/format.md pass over it, so
+// batch norm, activation, shortcut, sign and packing never become passes over a whole map. Multiplications and
+// additions are rounded separately (never fused), so every instruction set gives the same bits.
+#pragma once
+
+#include "kernels/tile.h"
+#include "onebit/isa.h"
+
+namespace onebit {
+
+enum class StepKind : uint8_t { affine, slopes, clamp, add, levels, binarize, threshold, store };
+
+// A step as kernels see it. Tables are padded_channels() long; values are named by their index, because where the
+// network's input lies changes from run to run.
+struct StepPlan {
+  StepKind kind;
+  bool inclusive = false;          // the rule `step` (x <= t) instead of `sign` (x < t)
+  float low = 0, high = 0;         // clamp, levels
+  const float* first = nullptr;    // affine: scale; slopes: positive; binarize: threshold
+  const float* second = nullptr;   // affine: bias; slopes: negative
+  const int32_t* below = nullptr;  // threshold
+  const uint32_t* flip = nullptr;  // threshold
+  size_t value = 0;                // add: read; binarize, threshold, store: written
+};
+
+struct EpilogueTile {
+  const StepPlan* steps;
+  size_t step_count;
+  uint8_t* const* values;  // address of every value of the image
+  size_t pixel;            // first pixel, counted in row-major order
+  size_t pixel_count;
+  size_t channel;         // first channel, a multiple of kWordBits
+  size_t channels;        // channels of this tile, 1 ... kBlock
+  size_t total_channels;  // channels of the op's result
+};
+
+struct EpilogueKernel {
+  Isa isa;
+  const char* name;
+  // y is [pixel_count][stride]; where a tile has fewer than kBlock channels, y still is readable up to kBlock.
+  void (*floats)(const EpilogueTile&, const float* y, size_t stride);
+  // The same for binary convolutions: y = depth[p] - 2 * diff, where depth[p] points at the tile's first channel of a
+  // padded table for each pixel.
+  void (*counts)(const EpilogueTile&, const int32_t* diff, size_t stride, const int32_t* const* depth);
+};
+
+#define ONEBIT_EPILOGUE_KERNEL(isa, variable) extern const EpilogueKernel variable;
+#include "kernels/epilogue/kernels.inc"
+#undef ONEBIT_EPILOGUE_KERNEL
+
+inline const EpilogueKernel* const kEpilogueKernels[] = {
+#define ONEBIT_EPILOGUE_KERNEL(isa, variable) &variable,
+#include "kernels/epilogue/kernels.inc"
+#undef ONEBIT_EPILOGUE_KERNEL
+};
+
+}  // namespace onebit

@@ -1,0 +1,42 @@
+// Kernels of the real-valued convolution: sums of products for one tile.
+//
+// Addresses work as in the binary convolution: each pixel has the address of its first tap, and the taps are a few
+// contiguous runs at fixed distances. Weights are interleaved once per model into panels of `panel` output channels:
+// panel[k][channel], k in the order in which the runs visit the inputs; missing channels are 0.
+#pragma once
+
+#include "kernels/tile.h"
+#include "onebit/isa.h"
+
+namespace onebit {
+
+struct FloatTile {
+  const uint8_t* const* pixels;  // first tap of each pixel
+  size_t pixel_count;            // 1 ... kernel.pixels
+  const ptrdiff_t* runs;         // distance in bytes of each run from the first tap
+  size_t run_count;
+  size_t run_floats;     // inputs in each run
+  const float* weights;  // first panel of the block
+  size_t channels;       // channels of the block that exist, 1 ... kBlock
+  float* y;              // [pixel_count][kBlock]; entries of channels that do not exist may hold anything
+};
+
+struct FloatConvKernel {
+  Isa isa;
+  const char* name;
+  size_t pixels;  // pixels of a full tile
+  size_t panel;   // output channels interleaved; divides kBlock
+  void (*multiply)(const FloatTile&);
+};
+
+#define ONEBIT_FLOAT_CONV_KERNEL(isa, variable) extern const FloatConvKernel variable;
+#include "kernels/float_conv/kernels.inc"
+#undef ONEBIT_FLOAT_CONV_KERNEL
+
+inline const FloatConvKernel* const kFloatConvKernels[] = {
+#define ONEBIT_FLOAT_CONV_KERNEL(isa, variable) &variable,
+#include "kernels/float_conv/kernels.inc"
+#undef ONEBIT_FLOAT_CONV_KERNEL
+};
+
+}  // namespace onebit

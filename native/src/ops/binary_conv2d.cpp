@@ -1,0 +1,237 @@
+// Binary convolution: prepares activations, counts differing bits, hands the counts to the epilogue.
+//
+// Padding of -1 or +1 is just bits around the map. Padding of 0 is computed as +1 and put right by the depth: with the
+// sum of a pixel written as `depth - 2 * diff`, taps outside the map have added sum(w) each, so the depth of a pixel
+// is less by sum(w) over its outside taps. Which taps lie outside depends on the row and the column only through the
+// class of each (which kernel rows, which kernel columns stick out), so the depths form a small table per class pair.
+#include <cstring>
+
+#include "ops/conv_plan.h"
+
+namespace onebit {
+namespace {
+
+int population(uint32_t x) {
+  int n = 0;
+  for (; x; x &= x - 1) ++n;
+  return n;
+}
+
+// Positions of one axis that have the same kernel taps inside the map share a class.
+struct BorderClasses {
+  std::vector<uint32_t> of_position;
+  std::vector<std::vector<bool>> inside;  // [class][tap]
+
+  BorderClasses(size_t positions, size_t length, size_t kernel, size_t stride, size_t padding, size_t dilation) {
+    for (size_t i = 0; i < positions; ++i) {
+      std::vector<bool> taps(kernel);
+      for (size_t k = 0; k < kernel; ++k) {
+        const size_t at = i * stride + k * dilation;
+        taps[k] = at >= padding && at < padding + length;
+      }
+      // Equal positions are neighbours, but the classes of a small map may come back: search from the end.
+      size_t found = inside.size();
+      while (found > 0 && inside[found - 1] != taps) --found;
+      if (found == 0) {
+        inside.push_back(taps);
+        found = inside.size();
+      }
+      of_position.push_back(static_cast<uint32_t>(found - 1));
+    }
+  }
+};
+
+class BinaryConv2d final : public Op {
+ public:
+  BinaryConv2d(const Kernels& kernels, Shape shape, size_t input, const Convolution& geometry, int pad_value,
+               const std::vector<uint32_t>& weight, Epilogue epilogue)
+      : kernel_(*kernels.binary_conv),
+        input_(input),
+        group_channels_(shape.channels / geometry.groups),
+        group_words_(words_for(group_channels_)),
+        plan_(shape, geometry, group_words_ * kernels.binary_conv->word_bytes),
+        epilogue_(std::move(epilogue)),
+        in_place_(!plan_.is_padded() && kernel_.word_bytes == 4 && (geometry.groups == 1 || aligned_groups())) {
+    pack(weight);
+    set_depth(weight, pad_value);
+    set_padding(pad_value);
+  }
+
+  size_t scratch_bytes() const override { return in_place_ ? 0 : plan_.prepared_bytes(); }
+  size_t worker_scratch_bytes() const override {
+    const size_t collected = plan_.collect_groups ? kernel_.pixels * plan_.collected_stride() * sizeof(int32_t) : 0;
+    return collected + regrouped_bytes();
+  }
+  const char* kernel() const override { return kernel_.name; }
+  size_t macs() const override { return plan_.pixels() * plan_.taps() * group_channels_ * plan_.geometry.out_channels; }
+
+  void run(const RunContext& context) const override {
+    const uint8_t* prepared = in_place_ ? context.values[input_] : context.scratch;
+    if (!in_place_) prepare(context);
+    const size_t run_words = plan_.taps_per_run * group_words_;
+    plan_.for_each_tile<int32_t>(
+        context, epilogue_, prepared, kernel_.pixels,
+        [&](size_t block, const uint8_t* const* pixels, size_t count, int32_t* diff) {
+          kernel_.count({pixels, count, plan_.runs.data(), plan_.runs.size(), run_words,
+                         weights_.data() + block * block_bytes_, plan_.blocks[block].channels, diff});
+        },
+        [&](const EpilogueTile& tile, const int32_t* diff, size_t stride) {
+          const int32_t* depth[kMaxPixels];
+          for (size_t p = 0; p < tile.pixel_count; ++p) depth[p] = depth_of(tile.pixel + p) + tile.channel;
+          epilogue_.kernel().counts(tile, diff, stride, depth);
+        });
+  }
+
+ private:
+  bool aligned_groups() const { return group_channels_ % kWordBits == 0; }
+  size_t regrouped_bytes() const {
+    const bool needed = plan_.geometry.groups > 1 && !aligned_groups();
+    return needed ? round_up(plan_.geometry.groups * group_words_ * sizeof(uint32_t), 64) : 0;
+  }
+
+  const int32_t* depth_of(size_t pixel) const {
+    if (depth_classes_ == 1) return depth_.as<int32_t>();
+    const uint32_t row = row_class_[pixel / plan_.output.horizontal];
+    const uint32_t column = column_class_[pixel % plan_.output.horizontal];
+    return depth_.as<int32_t>() + (row * column_classes_ + column) * padded_channels(plan_.geometry.out_channels);
+  }
+
+  // Weights in the order in which the kernel meets them: by block, tap and word, then channel.
+  void pack(const std::vector<uint32_t>& weight) {
+    const size_t words = plan_.taps() * group_words_;
+    block_bytes_ = round_up(words * kBlock * kernel_.weight_bytes, 64);
+    weights_ = AlignedBytes(block_bytes_ * plan_.blocks.size());
+    std::vector<uint32_t> plain(words * kBlock);
+    for (size_t b = 0; b < plan_.blocks.size(); ++b) {
+      std::fill(plain.begin(), plain.end(), 0);
+      for (size_t c = 0; c < plan_.blocks[b].channels; ++c) {
+        const uint32_t* row = weight.data() + (plan_.blocks[b].channel + c) * words;
+        for (size_t w = 0; w < words; ++w) plain[w * kBlock + c] = row[w];
+      }
+      kernel_.pack_weights(plain.data(), words, weights_.data() + b * block_bytes_);
+    }
+  }
+
+  void set_depth(const std::vector<uint32_t>& weight, int pad_value) {
+    const Convolution& g = plan_.geometry;
+    const size_t length = padded_channels(g.out_channels);
+    const auto depth = static_cast<int32_t>(plan_.taps() * group_channels_);
+    if (pad_value != 0 || !plan_.is_padded()) {
+      depth_ = AlignedBytes(length * sizeof(int32_t));
+      std::fill_n(depth_.as<int32_t>(), length, depth);
+      return;
+    }
+    const BorderClasses rows(plan_.output.vertical, plan_.input.height, g.kernel.vertical, g.stride.vertical,
+                             g.padding.vertical, g.dilation.vertical);
+    const BorderClasses columns(plan_.output.horizontal, plan_.input.width, g.kernel.horizontal, g.stride.horizontal,
+                                g.padding.horizontal, g.dilation.horizontal);
+    row_class_ = rows.of_position;
+    column_class_ = columns.of_position;
+    column_classes_ = columns.inside.size();
+    depth_classes_ = rows.inside.size() * columns.inside.size();
+    depth_ = AlignedBytes(depth_classes_ * length * sizeof(int32_t));
+    int32_t* out = depth_.as<int32_t>();
+    for (const auto& row : rows.inside) {
+      for (const auto& column : columns.inside) {
+        for (size_t o = 0; o < g.out_channels; ++o) out[o] = depth - outside_sum(weight, o, row, column);
+        out += length;
+      }
+    }
+  }
+
+  // Sum of the weights of output channel `o` over the taps outside the map.
+  int32_t outside_sum(const std::vector<uint32_t>& weight, size_t o, const std::vector<bool>& row_inside,
+                      const std::vector<bool>& column_inside) const {
+    int32_t sum = 0;
+    const uint32_t* tap = weight.data() + o * plan_.taps() * group_words_;
+    for (const bool row : row_inside) {
+      for (const bool column : column_inside) {
+        if (!row || !column) {
+          sum += static_cast<int32_t>(group_channels_);
+          for (size_t w = 0; w < group_words_; ++w) sum -= 2 * population(tap[w]);
+        }
+        tap += group_words_;
+      }
+    }
+    return sum;
+  }
+
+  // One row of padding, as the kernel wants it.
+  void set_padding(int pad_value) {
+    if (!plan_.is_padded()) return;
+    std::vector<uint32_t> words(group_words_, pad_value < 0 ? 0xFFFFFFFFu : 0);
+    if (group_channels_ % kWordBits) words.back() &= (1u << group_channels_ % kWordBits) - 1;
+    padding_.resize(plan_.padded_width * plan_.pixel_bytes);
+    for (size_t at = 0; at < padding_.size(); at += plan_.group_bytes) {
+      kernel_.expand(words.data(), group_words_, padding_.data() + at);
+    }
+  }
+
+  void prepare(const RunContext& context) const {
+    const Convolution& g = plan_.geometry;
+    const size_t row_bytes = plan_.padded_width * plan_.pixel_bytes, side = g.padding.horizontal * plan_.pixel_bytes;
+    const size_t words = words_for(plan_.input.channels);
+    const auto* input = reinterpret_cast<const uint32_t*>(context.values[input_]);
+    context.pool.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
+      for (size_t y = begin; y < end; ++y) {
+        uint8_t* out = context.scratch + y * row_bytes;
+        if (y < g.padding.vertical || y >= g.padding.vertical + plan_.input.height) {
+          std::memcpy(out, padding_.data(), row_bytes);
+          continue;
+        }
+        if (side > 0) {
+          std::memcpy(out, padding_.data(), side);
+          std::memcpy(out + row_bytes - side, padding_.data(), side);
+        }
+        const uint32_t* row = input + (y - g.padding.vertical) * plan_.input.width * words;
+        if (regrouped_bytes() == 0) {
+          kernel_.expand(row, plan_.input.width * words, out + side);
+        } else {
+          auto* regrouped =
+              reinterpret_cast<uint32_t*>(context.worker_scratch[worker] + worker_scratch_bytes() - regrouped_bytes());
+          for (size_t x = 0; x < plan_.input.width; ++x) {
+            regroup(row + x * words, words, regrouped);
+            kernel_.expand(regrouped, g.groups * group_words_, out + side + x * plan_.pixel_bytes);
+          }
+        }
+      }
+    });
+  }
+
+  // Moves the bits of one pixel so that every group starts with a word of its own.
+  void regroup(const uint32_t* pixel, size_t words, uint32_t* out) const {
+    for (size_t group = 0; group < plan_.geometry.groups; ++group) {
+      for (size_t w = 0; w < group_words_; ++w) {
+        const size_t first = group * group_channels_ + w * kWordBits;
+        const size_t bits = std::min(kWordBits, group_channels_ - w * kWordBits);
+        const size_t word = first / kWordBits, shift = first % kWordBits;
+        uint64_t both = pixel[word];
+        if (word + 1 < words) both |= static_cast<uint64_t>(pixel[word + 1]) << 32;
+        *out++ = static_cast<uint32_t>(both >> shift) & (0xFFFFFFFFu >> (kWordBits - bits));
+      }
+    }
+  }
+
+  const BinaryConvKernel& kernel_;
+  size_t input_;
+  size_t group_channels_, group_words_;
+  ConvPlan plan_;
+  Epilogue epilogue_;
+  bool in_place_;  // the input is what the kernel wants, as it is
+  size_t block_bytes_ = 0;
+  AlignedBytes weights_;
+  AlignedBytes depth_;  // [class pair][padded channels]
+  std::vector<uint32_t> row_class_, column_class_;
+  size_t column_classes_ = 1, depth_classes_ = 1;
+  std::vector<uint8_t> padding_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_binary_conv2d(const Kernels& kernels, Shape input_shape, size_t input,
+                                       const Convolution& geometry, int pad_value, const std::vector<uint32_t>& weight,
+                                       Epilogue epilogue) {
+  return std::make_unique<BinaryConv2d>(kernels, input_shape, input, geometry, pad_value, weight, std::move(epilogue));
+}
+
+}  // namespace onebit

@@ -1,0 +1,143 @@
+"""The door to the C++ core: a validated graph in, a running engine out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onebit import _core
+from onebit.runtime.graph import Graph, Node, validate
+
+
+def isa_table() -> list[dict[str, Any]]:
+    """Every instruction set, worst first: rows of isa, built, supported, usable (both), chosen.
+
+    Raises ValueError where ``ONEBIT_ISA`` names one that cannot run here.
+    """
+    return [
+        {"isa": isa, "built": built, "supported": supported, "usable": built and supported, "chosen": chosen}
+        for isa, built, supported, chosen in _core.isas()
+    ]
+
+
+def usable_isas() -> list[str]:
+    """The instruction sets that this build has and this CPU runs, worst first."""
+    return [row["isa"] for row in isa_table() if row["usable"]]
+
+
+class Engine:
+    """A packed network in the C++ core.
+
+    Args:
+        graph: the network; validated here first.
+        threads: worker threads; the results do not depend on it.
+        isa: instruction set, ``None`` for what ``ONEBIT_ISA`` names or else the best this CPU has.
+        keep_values: give every value memory of its own, so that :meth:`values` can read it.
+
+    Raises:
+        FormatError: the graph is not valid.
+        ValueError: ``threads`` is outside 1...1024, or ``isa`` cannot run here.
+    """
+
+    def __init__(self, graph: Graph, threads: int = 1, isa: str | None = None, keep_values: bool = False) -> None:
+        validate(graph)
+        spec = graph.input
+        shape = (spec.height, spec.width, spec.channels)
+        builder = _core.Builder(
+            spec.name, shape, list(spec.mean), list(spec.std), threads=threads, isa=isa or "", keep_values=keep_values
+        )
+        for node in graph.nodes:
+            _add(builder, node, graph.tensors)
+        self._core = builder.finish(graph.output)
+        self._keep_values = keep_values
+        self._values: dict[str, NDArray] = {}
+
+    @property
+    def isa(self) -> str:
+        """The instruction set in use."""
+        return self._core.isa
+
+    @property
+    def memory(self) -> int:
+        """Bytes for values and scratch, without weights."""
+        return self._core.memory
+
+    def run(self, images_NHWC: NDArray) -> NDArray[np.float32]:
+        """Normalised float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C).
+
+        Raises ValueError where the images have another shape or type than the network takes.
+        """
+        images_NHWC = _contiguous(images_NHWC)
+        if not self._keep_values:
+            return self._core.run(images_NHWC)[0]
+        results, values = [], []
+        for image in images_NHWC:
+            results.append(self._core.run(image[None])[0])
+            values.append(self._core.values())
+        self._values = {name: np.concatenate([v[name] for v in values]) for name in values[0]}
+        return np.concatenate(results)
+
+    def values(self) -> dict[str, NDArray]:
+        """Every value of the last run by name: float32 (N, H, W, C), or uint32 words (N, H, W, ceil(C/32)).
+
+        Raises ValueError if the engine was built without ``keep_values``.
+        """
+        if not self._keep_values:
+            raise ValueError("values share their memory; build the engine with keep_values=True to read them")
+        return self._values
+
+    def profile(self, images_NHWC: NDArray, repeats: int = 20) -> list[dict[str, Any]]:
+        """Time every node: rows of name, op, shape, kernel, macs, ms (median of ``repeats``), share and gops.
+
+        ``macs`` counts the multiply-accumulates of one image; ``gops`` are 2 * macs per nanosecond.
+        """
+        images_NHWC = _contiguous(images_NHWC)
+        self._core.run(images_NHWC)
+        ns = np.median([self._core.run(images_NHWC)[1] for _ in range(repeats)], axis=0)
+        total = max(float(ns.sum()), 1.0)
+        return [
+            {
+                "name": name,
+                "op": op,
+                "shape": shape,
+                "kernel": kernel,
+                "macs": macs,
+                "ms": float(time) / 1e6,
+                "share": float(time) / total,
+                "gops": 2 * macs * len(images_NHWC) / max(float(time), 1.0),
+            }
+            for (name, op, shape, kernel, macs), time in zip(self._core.nodes(), ns, strict=True)
+        ]
+
+
+def _contiguous(images_NHWC: NDArray) -> NDArray:
+    if images_NHWC.dtype not in (np.uint8, np.float32) or images_NHWC.ndim != 4 or len(images_NHWC) == 0:
+        found = f"{images_NHWC.dtype} {list(images_NHWC.shape)}"
+        raise ValueError(f"images must be a batch [N, H, W, C] of uint8 or float32, got {found}")
+    return np.ascontiguousarray(images_NHWC)
+
+
+def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray]) -> None:
+    """Describe one node to the core: its op's method, the attributes, tensors and steps of the node."""
+    arguments: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list | tuple) else value for name, value in node.attrs.items()
+    }
+    arguments |= {role: np.ascontiguousarray(tensors[name]) for role, name in node.tensors.items()}
+    method = "conv2d_bits" if node.op == "conv2d" and "weight_bits" in node.tensors else node.op
+    steps = [_step(step, tensors) for step in node.epilogue]
+    getattr(builder, method)(name=node.name, input=node.inputs[0], epilogue=steps, **arguments)
+
+
+_TABLES = ("scale", "bias", "positive", "negative", "threshold", "below", "flip")
+
+
+def _step(step: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> _core.Step:
+    arguments = {
+        field: np.ascontiguousarray(tensors[value]) if field in _TABLES else value
+        for field, value in step.items()
+        if field != "step"
+    }
+    return getattr(_core.Step, step["step"])(**arguments)
