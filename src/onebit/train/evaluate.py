@@ -21,7 +21,7 @@ class Score:
     images: int
     accuracy: float
     loss: float
-    class_accuracy: tuple[float, ...]  # nan for a class without images
+    class_accuracy: tuple[float | None, ...]  # None for a class without images
 
 
 @torch.inference_mode()
@@ -47,7 +47,10 @@ def evaluate(
         images=len(images),
         accuracy=float(correct_K.sum() / counts_KK.sum()),
         loss=loss / len(images),
-        class_accuracy=tuple((correct_K / counts_KK.sum(1)).tolist()),
+        class_accuracy=tuple(
+            right / total if total else None
+            for right, total in zip(correct_K.tolist(), counts_KK.sum(1).tolist(), strict=True)
+        ),
     )
 
 

@@ -239,7 +239,7 @@ class Run:
         """One optimiser step; returns the learning rate that it used."""
         settings = self.settings
         torch.manual_seed(mix(settings.seed, 1, self.step))  # augmentation, dropout: functions of seed and step
-        lr = learning_rate(self.step, self.steps, self.steps_per_epoch, settings)
+        lr = learning_rate(self.step, self.steps, settings)
         set_learning_rate(self.optimizer, lr)
         images_BCHW = self.normalize(pixels_BCHW).contiguous(memory_format=self.memory_format)
         terms, logits_BK = self.method.losses(self.trained, images_BCHW, labels_B)

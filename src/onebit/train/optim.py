@@ -100,12 +100,12 @@ def step(progress: float, settings: "TrainSettings") -> float:
     return settings.gamma ** sum(progress >= share for share in settings.milestones)
 
 
-def learning_rate(step_index: int, steps: int, steps_per_epoch: int, settings: "TrainSettings") -> float:
+def learning_rate(step_index: int, steps: int, settings: "TrainSettings") -> float:
     """The learning rate of one step out of ``steps``: linear warm-up, then the schedule over what is left.
 
     A function of the step alone, so there is no scheduler whose state could be lost.
     """
-    warmup = min(round(settings.warmup_epochs * steps_per_epoch), steps)
+    warmup = round(settings.warmup * steps)
     if step_index < warmup:
         return settings.lr * (step_index + 1) / (warmup + 1)
     progress = (step_index - warmup) / max(steps - warmup, 1)

@@ -34,7 +34,7 @@ class TrainSettings:
         momentum: of SGD.
         betas: of Adam and AdamW.
         schedule: course of the learning rate: "constant", "cosine" or "linear" down to 0, "step".
-        warmup_epochs: the learning rate rises linearly from 0 over this many epochs.
+        warmup: share of the training over which the learning rate rises linearly from 0.
         milestones: for "step": shares of the training after which the learning rate is multiplied with ``gamma``.
         gamma: for "step".
         weight_decay: L2 on norms, biases and the weights of real layers.
@@ -70,7 +70,7 @@ class TrainSettings:
     momentum: float = 0.9
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: str = "cosine"
-    warmup_epochs: float = 0.0
+    warmup: float = 0.0
     milestones: tuple[float, ...] = (0.5, 0.75)
     gamma: float = 0.1
     weight_decay: float = 0.0
@@ -107,15 +107,18 @@ class TrainSettings:
         if self.clip_gradient is not None:
             _above_zero("clip_gradient", self.clip_gradient)
         decays = ("weight_decay", "scale_decay", "latent_decay", "input_scale_decay", "slope_decay")
-        for name in (*decays, "warmup_epochs"):
+        for name in decays:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a number from 0 up, got {value}")
-        for name, value in (("momentum", self.momentum), ("betas[0]", self.betas[0]), ("betas[1]", self.betas[1])):
+        for name, value in (
+            ("momentum", self.momentum),
+            ("warmup", self.warmup),
+            ("betas[0]", self.betas[0]),
+            ("betas[1]", self.betas[1]),
+        ):
             if not 0 <= value < 1:
                 raise ValueError(f"{name} must be from 0 to below 1, got {value}")
-        if self.warmup_epochs > self.epochs:
-            raise ValueError(f"warmup_epochs must not exceed epochs ({self.epochs}), got {self.warmup_epochs}")
         if not all(0 < share < 1 for share in self.milestones):
             raise ValueError(f"milestones must be shares of the training between 0 and 1, got {self.milestones}")
         for role, factor in self.lr_factors.items():

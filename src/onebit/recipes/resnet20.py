@@ -1,0 +1,21 @@
+"""ResNet-20 recipes: the small network that ablations are run on."""
+
+from onebit.recipes.base import RECIPES, Recipe
+
+
+@RECIPES.register("resnet20-cifar10")
+def resnet20_cifar10() -> Recipe:
+    """ResNet-20 with one shortcut per convolution on CIFAR-10, trained scales; all values are our assumptions."""
+    return Recipe(
+        model="resnet20",
+        dataset="cifar10",
+        augment="crop-flip",
+        epochs=200,
+        batch_size=128,
+        optimizer="adam",
+        lr=4e-3,
+        schedule="cosine",
+        warmup=0.025,
+        weight_decay=1e-5,
+        scale_decay=1e-4,
+    )
