@@ -88,7 +88,9 @@ def power(x: Tensor, progress: Tensor) -> Tensor:
 
 class _WithSurrogate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, progress: Tensor, hard: Callable[[Tensor], Tensor], derivative: Derivative) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, progress: Tensor, hard: Callable[[Tensor], Tensor], derivative: Derivative
+    ) -> Tensor:
         ctx.save_for_backward(x, progress)
         ctx.derivative = derivative
         return hard(x)

@@ -18,7 +18,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from onebit.cli.base import Failure
@@ -34,6 +33,12 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "train": Verb("train a network from a named recipe, or resume a run", "train"),
     "eval": Verb("measure the accuracy of a trained run or a packed file", "train"),
+    "pack": Verb("pack a trained run into one file", "train"),
+    "run": Verb("classify images with a packed network", "cli"),
+    "bench": Verb("time a packed network against torch's float network", "cli"),
+    "inspect": Verb("print what a packed network is made of", "cli"),
+    "verify": Verb("check that a packed network computes what was trained", "cli"),
+    "doctor": Verb("say what this installation and this CPU can do", "cli"),
     "zoo": Verb("list models, recipes, data sets, methods and estimators", "train"),
 }
 
@@ -67,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage())
         return 0
     if name == "--version":
-        print(f"onebit {version('onebit')}")
+        import onebit
+
+        print(f"onebit {onebit.__version__}")
         return 0
     if name not in VERBS:
         near = get_close_matches(name, VERBS, n=1)

@@ -183,7 +183,9 @@ def _affine(scale: NDArray | float, bias: NDArray | float, channels: int) -> Ste
 def _check_vector(self: _Capture, name: str, node: fx.Node, layer: nn.Module | None) -> None:
     """A linear layer works on the last axis: in a packed network that must be a vector per image."""
     if len(self.shape(node.args[0])) != 2:
-        raise PackError(f"{name}: a linear layer on a tensor of shape {self.shape(node.args[0])}; flatten it to (B, F) first")
+        raise PackError(
+            f"{name}: a linear layer on a tensor of shape {self.shape(node.args[0])}; flatten it to (B, F) first"
+        )
 
 
 def _real_conv(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
@@ -232,7 +234,17 @@ def _binary_conv(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
         attrs["pad_value"] = 1 if attrs["pad_value"] == 1 else -1
     taken = self.binarized(node, name, inputs.rule)
     assert low is not None
-    self.emit(node, name, "binary_conv2d", source, steps, attrs=attrs, tensors={"weight": low}, input=taken, depth=layer.weight.shape[1])
+    self.emit(
+        node,
+        name,
+        "binary_conv2d",
+        source,
+        steps,
+        attrs=attrs,
+        tensors={"weight": low},
+        input=taken,
+        depth=layer.weight.shape[1],
+    )
 
 
 def _level_values(self: _Capture, node: fx.Node, name: str, inputs: Any, pad_value: float) -> None:
@@ -242,7 +254,9 @@ def _level_values(self: _Capture, node: fx.Node, name: str, inputs: Any, pad_val
     step = {"step": "levels", "rule": inputs.rule, "low": float(inputs.low), "high": float(inputs.high)}
     output = {"step": "store", "output": f"{name}.levels:out"}
     self.nodes.append(
-        DraftNode(self._unique(f"{name}.levels"), "elementwise", self.taken(node), epilogue=[step, output], source="binarizer")
+        DraftNode(
+            self._unique(f"{name}.levels"), "elementwise", self.taken(node), epilogue=[step, output], source="binarizer"
+        )
     )
 
 
@@ -285,7 +299,9 @@ def _nothing(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
     self.value[node] = self.taken(node)
 
 
-def _window(name: str, kernel: Any, stride: Any, padding: Any, ceil_mode: bool = False, dilation: Any = 1) -> dict[str, Any]:
+def _window(
+    name: str, kernel: Any, stride: Any, padding: Any, ceil_mode: bool = False, dilation: Any = 1
+) -> dict[str, Any]:
     if ceil_mode or _pair(dilation) != [1, 1]:
         raise PackError(f"{name}: a pool with ceil_mode or dilation has no packed form")
     return {"kernel": _pair(kernel), "stride": _pair(kernel if stride is None else stride), "padding": _pair(padding)}
@@ -311,7 +327,11 @@ def _global_pool(self: _Capture, name: str, node: fx.Node, source: str) -> None:
 
 
 def _adaptive_pool(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
-    size = node.args[1] if layer is None and len(node.args) > 1 else node.kwargs.get("output_size", getattr(layer, "output_size", None))
+    size = (
+        node.args[1]
+        if layer is None and len(node.args) > 1
+        else node.kwargs.get("output_size", getattr(layer, "output_size", None))
+    )
     if size not in (1, (1, 1), [1, 1]):
         raise PackError(f"{name}: an adaptive pool to {size} has no packed form; only to 1 (global average)")
     _global_pool(self, name, node, "AdaptiveAvgPool2d")
@@ -350,7 +370,9 @@ def _pad(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
     amounts = list(node.args[1])  # type: ignore[arg-type]
     mode, value = node.kwargs.get("mode", "constant"), node.kwargs.get("value") or 0
     if len(amounts) != 6 or any(amounts[:4]) or min(amounts) < 0 or mode != "constant" or value != 0:
-        raise PackError(f"{name}: padding by {amounts} has no packed form; only zero channels: (0, 0, 0, 0, before, after)")
+        raise PackError(
+            f"{name}: padding by {amounts} has no packed form; only zero channels: (0, 0, 0, 0, before, after)"
+        )
     attrs = {"before": int(amounts[4]), "after": int(amounts[5])}
     self.emit(node, name, "pad_channels", "pad_channels", [], attrs=attrs)
 

@@ -99,7 +99,9 @@ def pack(
     graph = fuse(draft).finish(spec, None if classes is None else tuple(classes), dict(provenance or {}))
     for name, tensor in graph.tensors.items():
         if tensor.dtype == np.float32 and not np.isfinite(tensor).all():
-            raise PackError(f"{name} holds NaN or infinity: the training diverged; train again with a lower learning rate")
+            raise PackError(
+                f"{name} holds NaN or infinity: the training diverged; train again with a lower learning rate"
+            )
     validate(graph)
     packed = Packed(graph)
     if strict:

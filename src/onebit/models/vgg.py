@@ -30,7 +30,13 @@ class VGGSmall(nn.Module):
     """
 
     def __init__(
-        self, *, num_classes: int = 10, in_channels: int = 3, input_size: int = 32, width: float = 1.0, scheme: str | Scheme
+        self,
+        *,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        input_size: int = 32,
+        width: float = 1.0,
+        scheme: str | Scheme,
     ) -> None:
         super().__init__()
         check_sizes(num_classes, in_channels)

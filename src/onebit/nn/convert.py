@@ -70,7 +70,9 @@ def binarize_(model: nn.Module, scheme: str | Scheme, skip: Sequence[str] | None
         raise ValueError("scheme 'float' binarizes nothing; choose another")
     if isinstance(skip, str):
         raise TypeError(f"skip must be a list of layer names, got the text {skip!r}; write [{skip!r}]")
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    layers = {
+        name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, nn.Conv2d | nn.Linear)
+    }
     if not layers:
         raise ValueError("the model has no Conv2d and no Linear layer, so there is nothing to binarize")
     if "" in layers:
@@ -91,7 +93,9 @@ def binarize_(model: nn.Module, scheme: str | Scheme, skip: Sequence[str] | None
 def _by_rule(layers: dict[str, nn.Conv2d | nn.Linear]) -> dict[str, str]:
     convolutions = [name for name, m in layers.items() if isinstance(m, nn.Conv2d)]
     linears = [name for name, m in layers.items() if isinstance(m, nn.Linear)]
-    return {name: "first convolution" for name in convolutions[:1]} | {name: "last linear layer" for name in linears[-1:]}
+    return {name: "first convolution" for name in convolutions[:1]} | {
+        name: "last linear layer" for name in linears[-1:]
+    }
 
 
 def _by_patterns(layers: dict[str, nn.Conv2d | nn.Linear], skip: Sequence[str]) -> dict[str, str]:

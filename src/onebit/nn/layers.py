@@ -76,7 +76,9 @@ class BinaryConv2d(nn.Conv2d):
         input_binarizer: str | InputBinarizer | None = "sign",
     ) -> None:
         if isinstance(padding, str):
-            raise ValueError(f"padding must be a number or a pair, got {padding!r}; write it out, e.g. 1 for a 3x3 kernel")
+            raise ValueError(
+                f"padding must be a number or a pair, got {padding!r}; write it out, e.g. 1 for a 3x3 kernel"
+            )
         weights, inputs = _weight_binarizer(weight_binarizer), _input_binarizer(input_binarizer)
         allowed = (0.0,) if inputs is None else tuple(sorted({inputs.low, 0.0, inputs.high}))
         if pad_value not in allowed:

@@ -73,7 +73,9 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
     with path.open("rb") as file:  # an ordinary OSError for a missing file, a folder, or no permission
         head = file.read(8)
     if path.stat().st_size < 10:
-        raise FormatError(f"{path}: found {len(head)} bytes; a .onebit file is a safetensors file: pack the model again")
+        raise FormatError(
+            f"{path}: found {len(head)} bytes; a .onebit file is a safetensors file: pack the model again"
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -101,7 +103,9 @@ def parse(text: str, tensors: Mapping[str, NDArray], where: str = "file") -> Gra
         _expect(document, "bit_order", "lsb-first")
         found = content_hash({k: v for k, v in document.items() if k != "content_hash"}, tensors)
         if document["content_hash"] != found:
-            raise FormatError(f"content_hash: found {document['content_hash']!r}, but the content gives {found!r}: altered")
+            raise FormatError(
+                f"content_hash: found {document['content_hash']!r}, but the content gives {found!r}: altered"
+            )
         graph = _graph(document, tensors)
         validate(graph)
     except FormatError as error:
@@ -154,7 +158,7 @@ def _graph(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Graph
         nodes=tuple(Node(**node) for node in document["nodes"]),
         output=document["output"],
         tensors=tensors,
-        classes=document["classes"],
+        classes=tuple(classes) if isinstance(classes := document["classes"], list) else classes,
         provenance=document["provenance"],
     )
 

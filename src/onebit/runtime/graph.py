@@ -229,6 +229,8 @@ class _Validator:
             raise _fail(f"{where}.inputs", node.inputs, "a list of one value name")
         taken = self._wire(f"{where}.inputs[0]", node.inputs[0], op.takes)
         self._keys(f"{where}.attrs", node.attrs, set(op.attrs))
+        if not isinstance(node.tensors, Mapping):
+            raise _fail(f"{where}.tensors", node.tensors, "an object")
         for name, check in op.attrs.items():
             check(f"{where}.attrs.{name}", node.attrs[name])
         for text in ("source", "note"):

@@ -19,9 +19,7 @@ class _Engine(Protocol):
     def run(self, images_NHWC: NDArray) -> NDArray[np.float32]: ...
 
 
-def load(
-    path: str | os.PathLike[str], *, threads: int = 1, isa: str | None = None, backend: str = "native"
-) -> Model:
+def load(path: str | os.PathLike[str], *, threads: int = 1, isa: str | None = None, backend: str = "native") -> Model:
     """Read a packed file and prepare it to run.
 
     Args:
@@ -109,7 +107,9 @@ def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:
     single = array.ndim == 3
     batch = array[None] if single else array
     if batch.ndim != 4 or len(batch) == 0 or batch.shape[1:] not in (hwc, chw):
-        raise ValueError(f"images have shape {array.shape}; {takes}: resize them to {hwc} (H, W, C), alone or in a batch")
+        raise ValueError(
+            f"images have shape {array.shape}; {takes}: resize them to {hwc} (H, W, C), alone or in a batch"
+        )
     if batch.shape[1:] != hwc:
         batch = batch.transpose(0, 2, 3, 1)
     if batch.dtype != np.uint8:
@@ -117,4 +117,3 @@ def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:
         if not np.isfinite(batch).all():
             raise ValueError("images hold NaN or infinity; check how they were normalised")
     return np.ascontiguousarray(batch), single
-

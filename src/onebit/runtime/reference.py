@@ -98,7 +98,9 @@ _OPS = {
 }
 
 
-def _apply(y: NDArray, step: Mapping[str, Any], tensors: Mapping[str, NDArray], values: Mapping[str, NDArray]) -> NDArray:
+def _apply(
+    y: NDArray, step: Mapping[str, Any], tensors: Mapping[str, NDArray], values: Mapping[str, NDArray]
+) -> NDArray:
     """One step that changes the current result; docs/format.md has the formulas."""
     zero = np.float32(0)
     match step["step"]:
@@ -115,8 +117,18 @@ def _apply(y: NDArray, step: Mapping[str, Any], tensors: Mapping[str, NDArray], 
     raise AssertionError(step)
 
 
-def run_node(node: Node, x: NDArray, channels: int, tensors: Mapping[str, NDArray], values: dict[str, NDArray]) -> None:
-    """Compute ``node`` on the batch ``x`` (``channels`` wide) and write its outputs into ``values``."""
+def run_node(
+    node: Node,
+    x: NDArray,
+    channels: int,
+    tensors: Mapping[str, NDArray],
+    values: dict[str, NDArray],
+    margins: dict[str, NDArray] | None = None,
+) -> None:
+    """Compute ``node`` on the batch ``x`` (``channels`` wide) and write its outputs into ``values``.
+
+    ``margins``, if given, receives for each value of bits made from floats how far every float was from its threshold.
+    """
     y = _OPS[node.op](x, node, tensors, channels)
     if y.dtype == np.float64 and node.epilogue[0]["step"] != "threshold":
         y = y.astype(np.float32)
@@ -127,6 +139,8 @@ def run_node(node: Node, x: NDArray, channels: int, tensors: Mapping[str, NDArra
             case "binarize":
                 limit = tensors[step["threshold"]] if "threshold" in step else np.float32(0)
                 values[step["output"]] = pack_bits(is_low(y, step["rule"], limit))
+                if margins is not None:
+                    margins[step["output"]] = y - limit
             case "threshold":
                 flip = unpack_bits(tensors[step["flip"]], y.shape[3])
                 values[step["output"]] = pack_bits((y < tensors[step["below"]]) ^ flip)

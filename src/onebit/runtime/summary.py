@@ -66,7 +66,9 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        totals = {name: getattr(self, name) for name in ("macs", "bops", "ops", "header_bytes", "file_bytes", "float_bytes")}
+        totals = {
+            name: getattr(self, name) for name in ("macs", "bops", "ops", "header_bytes", "file_bytes", "float_bytes")
+        }
         return {"layers": [{**asdict(row), "ops": row.ops} for row in self.rows], "total": totals}
 
     def __str__(self) -> str:
@@ -93,7 +95,10 @@ class Summary:
         ratio = f"{self.float_bytes / self.file_bytes:.1f}x smaller than its weights as floats"
         body.append(("total", "", "", str(weights), "", str(self.file_bytes), *totals, "", ratio))
         widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
-        lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in [header, *body]]
+        lines = [
+            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+            for line in [header, *body]
+        ]
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:-1], "-" * len(lines[0]), lines[-1]])
 
 
@@ -116,7 +121,9 @@ def summarize(graph: Graph, file_bytes: int) -> Summary:
 def _row(graph: Graph, node: Node, values: dict[str, Value], counted: set[str]) -> Row:
     output = next(step["output"] for step in node.epilogue if "output" in step)
     shape = values[output].shape
-    named = {name for step in node.epilogue for key, name in step.items() if key not in ("step", "input", "output", "rule")}
+    named = {
+        name for step in node.epilogue for key, name in step.items() if key not in ("step", "input", "output", "rule")
+    }
     named = {name for name in named if isinstance(name, str)} | set(node.tensors.values())
     size = sum(graph.tensors[name].nbytes for name in named - counted)
     counted |= named

@@ -1,0 +1,99 @@
+"""``onebit bench``: a packed network against torch's float network of the same shape, timed in one run."""
+
+from typing import TYPE_CHECKING, Any
+
+from onebit.cli.base import verb_parser
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+
+def parse(argv: list[str]) -> "Namespace":
+    """Read the command line."""
+    from jsonargparse import Namespace
+
+    parser = verb_parser(
+        "bench",
+        "Time a packed network and, where torch is installed, the float network of the same shape (channels_last, inference "
+        "mode, same threads) in turn; print medians, their ratio, and the time of every layer.",
+        "onebit bench net.onebit --threads 1 --batch 1",
+    )
+    parser.add_argument("file", type=str, help="packed network (.onebit)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of both sides")
+    parser.add_argument("--batch", type=int, default=1, help="images per call")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long to measure")
+    parser.add_argument("--profile", action="store_true", help="also print the time of every layer")
+    args = parser.parse_args(argv)
+    assert isinstance(args, Namespace)
+    for name in ("threads", "batch"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    return args
+
+
+def run(args: "Namespace") -> dict[str, Any]:
+    """{file, machine, threads, batch, packed, torch_float, ratio, why_no_float, profile}; times in milliseconds."""
+    import numpy as np
+
+    from onebit.runtime.cpu import describe
+    from onebit.runtime.model import load
+    from onebit.runtime.timing import time_in_turn
+
+    model = load(args.file, threads=args.threads)
+    spec = model.input
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((args.batch, spec.height, spec.width, spec.channels)).astype(np.float32)
+    work = {"packed": lambda: model.logits(images)}
+    twin, why = float_twin(dict(model.graph.provenance), images, args.threads)
+    if twin is not None:
+        work["torch_float"] = twin
+    timings = time_in_turn(work, seconds=args.seconds)
+    result: dict[str, Any] = {"file": args.file, "machine": describe(), "threads": args.threads, "batch": args.batch}
+    for name, timing in timings.items():
+        result[name] = {"median_ms": timing.median * 1e3, "p90_ms": timing.p90 * 1e3, "count": timing.count}
+    if twin is not None:
+        result["ratio"] = timings["torch_float"].median / timings["packed"].median
+    else:
+        result["why_no_float"] = why
+    if args.profile:
+        result["profile"] = model.profile(images)
+    return result
+
+
+def float_twin(provenance: dict[str, Any], images: Any, threads: int) -> tuple[Any, str]:
+    """A call of the float network of the same shape on ``images`` (N, H, W, C), or None and the reason."""
+    name = provenance.get("model")
+    if not isinstance(name, str):
+        return None, "the file does not say which model of the zoo it comes from"
+    try:
+        import torch
+
+        from onebit.models import MODELS
+    except ModuleNotFoundError:
+        return None, 'torch is not installed: pip install "onebit[train]"'
+    if name not in MODELS:
+        return None, f"model {name!r} is not in the zoo"
+    torch.set_num_threads(threads)
+    options = dict(provenance.get("model_options", {}))
+    sizes = {"num_classes": provenance["num_classes"], "in_channels": images.shape[3]}
+    network = MODELS[name](scheme="float", input_size=images.shape[1], **sizes, **options).eval()
+    network = network.to(memory_format=torch.channels_last)
+    x_BCHW = torch.from_numpy(images).permute(0, 3, 1, 2)  # NHWC in memory: channels_last as it is
+
+    def call() -> object:
+        with torch.inference_mode():
+            return network(x_BCHW)
+
+    return call, ""
+
+
+def show(result: dict[str, Any]) -> None:
+    """Two lines of times, their ratio, and the profile if there is one."""
+    print(f"{result['machine']}, {result['threads']} thread(s), batch {result['batch']}")
+    for name in ("packed", "torch_float"):
+        if name in result:
+            row = result[name]
+            print(f"{name:<12} {row['median_ms']:9.3f} ms  (90%: {row['p90_ms']:.3f} ms, {row['count']} calls)")
+    print(f"ratio        {result['ratio']:9.1f} x" if "ratio" in result else f"no float side: {result['why_no_float']}")
+    for row in result.get("profile", []):
+        print("  ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))

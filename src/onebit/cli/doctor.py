@@ -1,0 +1,90 @@
+"""``onebit doctor``: what this installation and this machine can do."""
+
+from typing import TYPE_CHECKING, Any
+
+from onebit.cli.base import Failure, verb_parser
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+_OPTIONAL = ("torch", "lightning", "kornia", "sklearn", "matplotlib", "PIL")
+
+
+def parse(argv: list[str]) -> "Namespace":
+    """Read the command line."""
+    from jsonargparse import Namespace
+
+    parser = verb_parser(
+        "doctor",
+        "Say what this installation and this CPU can do, and check that the core computes right.",
+        "onebit doctor",
+    )
+    args = parser.parse_args(argv)
+    assert isinstance(args, Namespace)
+    return args
+
+
+def run(args: "Namespace") -> dict[str, Any]:
+    """{version, python, machine, isas, chosen, forced, libraries, self_test}; Failure where the core is missing or wrong."""
+    import os
+    import platform
+    from importlib.util import find_spec
+
+    import onebit
+    from onebit.runtime.cpu import describe
+    from onebit.runtime.engine import isa_table
+
+    table = isa_table()
+    result: dict[str, Any] = {
+        "version": onebit.__version__,
+        "python": platform.python_version(),
+        "machine": describe(),
+        "isas": table,
+        "forced": os.environ.get("ONEBIT_ISA"),
+        "libraries": {name: _version(name) if find_spec(name) else None for name in _OPTIONAL},
+        "self_test": _self_test(),
+    }
+    if not all(row["passed"] for row in result["self_test"]):
+        show(result)
+        raise Failure("the core computes wrong results here; please report this with the lines above")
+    return result
+
+
+def _version(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, packages_distributions, version
+
+    try:
+        return version(packages_distributions().get(name, [name])[0])
+    except PackageNotFoundError:
+        return "installed"
+
+
+def _self_test() -> list[dict[str, Any]]:
+    """A small network on noise: every usable instruction set against the reference."""
+    import numpy as np
+
+    from onebit.runtime.parity import check_kernels
+    from onebit.runtime.selftest import small_network
+
+    images = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 3), dtype=np.uint8)
+    return check_kernels(small_network(), images)
+
+
+def show(result: dict[str, Any]) -> None:
+    """A short page."""
+    print(f"onebit {result['version']}, Python {result['python']}, {result['machine']}")
+    for row in result["isas"]:
+        state = (
+            "in use"
+            if row["chosen"]
+            else "can run"
+            if row["usable"]
+            else "not " + ("on this CPU" if row["built"] else "in this build")
+        )
+        print(f"  {row['isa']:<9} {state}")
+    if result["forced"]:
+        print(f"  forced by ONEBIT_ISA={result['forced']}")
+    for name, version in result["libraries"].items():
+        print(f"  {name:<11} {version or 'not installed'}")
+    for row in result["self_test"]:
+        print(f"  self-test {row['isa']:<9} {'ok' if row['passed'] else 'FAILED at ' + row['where']}")

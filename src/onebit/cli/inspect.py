@@ -1,0 +1,58 @@
+"""``onebit inspect``: what is in a packed file, layer by layer."""
+
+from typing import TYPE_CHECKING, Any
+
+from onebit.cli.base import verb_parser
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+
+def parse(argv: list[str]) -> "Namespace":
+    """Read the command line."""
+    from jsonargparse import Namespace
+
+    parser = verb_parser(
+        "inspect",
+        "Print what a packed network is made of: per layer its shape, bits, bytes, MACs, BOPs and OPs, how it runs, and why "
+        "a layer is not binary.",
+        "onebit inspect net.onebit",
+    )
+    parser.add_argument("file", type=str, help="packed network (.onebit)")
+    args = parser.parse_args(argv)
+    assert isinstance(args, Namespace)
+    return args
+
+
+def run(args: "Namespace") -> dict[str, Any]:
+    """{file, input, classes, provenance, layers, total, table}."""
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from onebit.runtime.file import load_graph
+    from onebit.runtime.summary import summarize
+
+    graph = load_graph(args.file)
+    summary = summarize(graph, Path(args.file).stat().st_size)
+    return {
+        "file": args.file,
+        "input": asdict(graph.input),
+        "classes": list(graph.classes) if graph.classes is not None else None,
+        "provenance": dict(graph.provenance),
+        **summary.as_dict(),
+        "table": str(summary),
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """The table, with the facts about the whole file above it."""
+    spec = result["input"]
+    print(f"file        {result['file']}, {result['total']['file_bytes']} bytes")
+    print(
+        f"input       {spec['height']}x{spec['width']}x{spec['channels']} {spec['color']}, mean {spec['mean']}, std {spec['std']}"
+    )
+    if result["classes"]:
+        print(f"classes     {', '.join(result['classes'])}")
+    for name, value in result["provenance"].items():
+        print(f"{name:<11} {value}")
+    print(result["table"])

@@ -1,0 +1,85 @@
+"""``onebit verify``: does a packed network compute what was trained, on these images, on this machine?"""
+
+from typing import TYPE_CHECKING, Any
+
+from onebit.cli.base import Failure, verb_parser
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+
+def parse(argv: list[str]) -> "Namespace":
+    """Read the command line."""
+    from jsonargparse import Namespace
+
+    parser = verb_parser(
+        "verify",
+        "Check a packed network on images: every kernel that this CPU can run against the reference interpreter, node by "
+        "node (bits exactly, floats to 1e-4), and, given the run it came from, the predictions of torch.",
+        "onebit verify net.onebit --run runs/digits",
+    )
+    parser.add_argument("file", type=str, help="packed network (.onebit)")
+    parser.add_argument(
+        "images", type=str, nargs="*", help="image files; noise, or the run's test images, if none are given"
+    )
+    parser.add_argument("--run", type=str, default=None, help="folder of the run that the file was packed from")
+    parser.add_argument("--data_dir", type=str, default=None, help="folder of the run's data set")
+    parser.add_argument("--limit", type=int, default=None, help="check only so many images of the data set")
+    parser.add_argument("--node_images", type=int, default=8, help="images for the slow check node by node")
+    parser.add_argument("--fit", action="store_true", help="scale and convert images of another size or colour")
+    args = parser.parse_args(argv)
+    assert isinstance(args, Namespace)
+    for name in ("limit", "node_images"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    return args
+
+
+def run(args: "Namespace") -> dict[str, Any]:
+    """{file, images, kernels: [...], torch: {...} or null, passed}; Failure where parity does not hold."""
+    import numpy as np
+
+    from onebit.cli.images import read_images
+    from onebit.runtime.file import load_graph
+    from onebit.runtime.parity import check_kernels
+
+    graph = load_graph(args.file)
+    spec = graph.input
+    trained, labels, source = None, None, "noise"
+    if args.images:
+        images, source = read_images(args.images, spec, fit=args.fit), "given images"
+    elif args.run:
+        from onebit.train.deploy import images_of_run
+
+        (images, labels), source = images_of_run(args.run, args.data_dir, args.limit), "test images"
+    else:
+        shape = (args.node_images, spec.height, spec.width, spec.channels)
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    kernels = check_kernels(graph, images[: args.node_images])
+    if args.run:
+        from onebit.train.deploy import compare_with_torch
+
+        trained = compare_with_torch(args.run, graph, images, labels)
+    passed = all(row["passed"] for row in kernels) and (trained is None or trained["passed"])
+    result = {"file": args.file, "images": len(images), "source": source, "kernels": kernels, "torch": trained}
+    result["passed"] = passed
+    if not passed:
+        show(result)
+        raise Failure(f"{args.file}: parity does not hold; the lines above say where")
+    return result
+
+
+def show(result: dict[str, Any]) -> None:
+    """One line per kernel path, one for torch."""
+    for row in result["kernels"]:
+        print(
+            f"{row['isa']:<9} {row['images']} images ({result['source']}): {row['bits']} bits, {row['flips']} differ, all of "
+            f"them within rounding of their threshold: {'yes' if row['unexplained'] == 0 else 'NO, ' + row['where']}; floats "
+            f"differ by {row['float_error']:.1e} at most: {'ok' if row['passed'] else 'FAILED'}"
+        )
+    if result["torch"]:
+        row = result["torch"]
+        print(
+            f"torch     {row['images']} images: {row['same_class']} of the same class, {row['other_class']} of another "
+            f"(allowed: {row['allowed']}), outputs differ by {row['output_error']:.1e}: {'ok' if row['passed'] else 'FAILED'}"
+        )

@@ -1,0 +1,71 @@
+"""Rules about the source tree itself."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import onebit
+from onebit.registry import Registry
+
+ROOT = Path(onebit.__file__).parent
+
+
+@pytest.mark.parametrize("package", ["models", "methods", "recipes", "data"])
+def test_init_imports_every_module(package):
+    """A file nobody imports registers nothing, and says so to nobody."""
+    init = (ROOT / package / "__init__.py").read_text()
+    forgotten = [
+        f.stem
+        for f in (ROOT / package).glob("[!_]*.py")
+        if f"import {f.stem} as" not in init and f".{f.stem} " not in init
+    ]
+    assert not forgotten, f"add these to onebit/{package}/__init__.py: {forgotten}"
+
+
+def test_runtime_needs_numpy_and_safetensors_alone():
+    """Running a packed network works where nothing else can be imported."""
+    code = """
+import sys, sysconfig
+class Refuse:
+    allowed = {"numpy", "safetensors", "onebit"} | set(sys.stdlib_module_names) | {"_sysconfigdata__linux_x86_64-linux-gnu"}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in self.allowed and not name.startswith("_"):
+            raise ModuleNotFoundError(f"refused {name}", name=name)
+sys.meta_path.insert(0, Refuse())
+import numpy as np
+import onebit
+from onebit.runtime.file import save_graph
+from onebit.runtime.selftest import small_network
+import tempfile, os
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "a.onebit")
+    save_graph(small_network(), path)
+    model = onebit.load(path)
+    assert model(np.zeros((9, 9, 3), np.uint8)).shape == (5,)
+try:
+    onebit.pack
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_onebit_does_not_import_torch():
+    code = "import sys, onebit, onebit.runtime.model, onebit.runtime.engine; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_registry_refuses_a_second_owner_of_a_name():
+    registry: Registry[int] = Registry("number")
+    registry.register("one")(1)
+    assert "one" in registry
+    assert "two" not in registry
+    with pytest.raises(ValueError, match="number 'one' is registered twice"):
+        registry.register("one")(2)
+    with pytest.raises(ValueError, match=r"Unknown number 'onne'; did you mean 'one'\?"):
+        registry["onne"]
+    with pytest.raises(ValueError, match="choose one of"):
+        registry[3]
