@@ -14,7 +14,9 @@ from onebit.runtime.reference import ReferenceEngine
 
 
 def randomized(model: nn.Module) -> nn.Module:
-    """Norms and slopes far from their start, some of them negative or zero, so that every branch of packing is taken."""
+    """Norms and slopes far from their start, some of them negative or zero, so that every branch of packing is
+    taken.
+    """
     for m in model.modules():
         if isinstance(m, nn.modules.batchnorm._BatchNorm):
             m.running_mean.normal_(0, 3)

@@ -29,7 +29,7 @@ def test_runtime_needs_numpy_and_safetensors_alone():
     code = """
 import sys, sysconfig
 class Refuse:
-    allowed = {"numpy", "safetensors", "onebit"} | set(sys.stdlib_module_names) | {"_sysconfigdata__linux_x86_64-linux-gnu"}
+    allowed = {"numpy", "safetensors", "onebit"} | set(sys.stdlib_module_names)
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] not in self.allowed and not name.startswith("_"):
             raise ModuleNotFoundError(f"refused {name}", name=name)

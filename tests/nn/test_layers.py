@@ -1,4 +1,6 @@
-"""Binary layers: forward against plain torch on signs, gradients against the paper's formulas, life as a torch module."""
+"""Binary layers: forward against plain torch on signs, gradients against the paper's formulas, life as a torch
+module.
+"""
 
 import copy
 

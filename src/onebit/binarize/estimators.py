@@ -1,8 +1,9 @@
 """Surrogate derivatives of the sign and the step function.
 
 All estimators share one forward pass and differ only in the derivative used on the way back, so an estimator *is* its
-derivative: a function from the value before the threshold, and the progress of the training in [0, 1], to a multiplier of
-the same shape.  To add one, write that function here and register it; the contract tests find it by themselves.
+derivative: a function from the value before the threshold, and the progress of the training in [0, 1], to a
+multiplier of the same shape.  To add one, write that function here and register it; the contract tests find it by
+themselves.
 """
 
 from collections.abc import Callable
@@ -70,7 +71,9 @@ def tanh(x: Tensor, progress: Tensor) -> Tensor:
 
 @ESTIMATORS.register("error-decay")
 def error_decay(x: Tensor, progress: Tensor) -> Tensor:
-    """k t (1 - tanh(t x)^2), t = 10^(-2 + 3 progress), k = max(1/t, 1): sharper as training goes on (IR-Net, arXiv:1909.10788)."""
+    """k t (1 - tanh(t x)^2), t = 10^(-2 + 3 progress), k = max(1/t, 1): sharper as training goes on (IR-Net,
+    arXiv:1909.10788).
+    """
     t = torch.pow(10.0, 3 * progress.to(torch.float32) - 2).to(x.dtype)
     return torch.clamp_min(t, 1) * (1 - torch.tanh(t * x).square())
 

@@ -14,8 +14,8 @@ def parse(argv: list[str]) -> "Namespace":
 
     parser = verb_parser(
         "bench",
-        "Time a packed network and, where torch is installed, the float network of the same shape (channels_last, inference "
-        "mode, same threads) in turn; print medians, their ratio, and the time of every layer.",
+        "Time a packed network and, where torch is installed, the float network of the same shape (channels_last, "
+        "inference mode, same threads) in turn; print medians and their ratio.",
         "onebit bench net.onebit --threads 1 --batch 1",
     )
     parser.add_argument("file", type=str, help="packed network (.onebit)")
@@ -76,8 +76,8 @@ def float_twin(provenance: dict[str, Any], images: Any, threads: int) -> tuple[A
     torch.set_num_threads(threads)
     options = dict(provenance.get("model_options", {}))
     sizes = {"num_classes": provenance["num_classes"], "in_channels": images.shape[3]}
-    network = MODELS[name](scheme="float", input_size=images.shape[1], **sizes, **options).eval()
-    network = network.to(memory_format=torch.channels_last)
+    network = MODELS[name](scheme="float", **sizes, **options).eval()
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x_BCHW = torch.from_numpy(images).permute(0, 3, 1, 2)  # NHWC in memory: channels_last as it is
 
     def call() -> object:

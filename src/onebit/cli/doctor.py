@@ -25,7 +25,9 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{version, python, machine, isas, chosen, forced, libraries, self_test}; Failure where the core is missing or wrong."""
+    """{version, python, machine, isas, chosen, forced, libraries, self_test}; Failure where the core is missing or
+    wrong.
+    """
     import os
     import platform
     from importlib.util import find_spec

@@ -51,19 +51,20 @@ def _read_picture(path: Path, spec: InputSpec, fit: bool) -> NDArray[np.uint8]:
     if spec.channels not in _MODES:
         raise Failure(f"{path}: the network takes {spec.channels} channels; give it as a .npy array")
     mode, word = _MODES[spec.channels]
-    with Image.open(path) as picture:
+    with Image.open(path) as opened:
+        picture: Image.Image = opened
         if picture.mode in ("P", "1"):  # a palette or pure black and white is only a way to store
             picture = picture.convert("RGB" if picture.mode == "P" else "L")
         if not fit and picture.mode != mode:
             raise Failure(
-                f"{path}: the image is {picture.mode} with {len(picture.getbands())} channel(s), the network takes {word} "
-                f"({spec.channels}): convert it, or add --fit"
+                f"{path}: the image is {picture.mode} with {len(picture.getbands())} channel(s), the network takes "
+                f"{word} ({spec.channels}): convert it, or add --fit"
             )
         size = (spec.width, spec.height)
         if not fit and picture.size != size:
             raise Failure(
-                f"{path}: the image is {picture.size[0]}x{picture.size[1]} pixels, the network takes {size[0]}x{size[1]}: "
-                "scale it, or add --fit"
+                f"{path}: the image is {picture.size[0]}x{picture.size[1]} pixels, the network takes "
+                f"{size[0]}x{size[1]}: scale it, or add --fit"
             )
         picture = picture.convert(mode)
         return np.asarray(picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR))

@@ -14,8 +14,8 @@ def parse(argv: list[str]) -> "Namespace":
 
     parser = verb_parser(
         "inspect",
-        "Print what a packed network is made of: per layer its shape, bits, bytes, MACs, BOPs and OPs, how it runs, and why "
-        "a layer is not binary.",
+        "Print what a packed network is made of: per layer its shape, bits, bytes, MACs, BOPs and OPs, how it runs, "
+        "and why a layer is not binary.",
         "onebit inspect net.onebit",
     )
     parser.add_argument("file", type=str, help="packed network (.onebit)")
@@ -48,9 +48,8 @@ def show(result: dict[str, Any]) -> None:
     """The table, with the facts about the whole file above it."""
     spec = result["input"]
     print(f"file        {result['file']}, {result['total']['file_bytes']} bytes")
-    print(
-        f"input       {spec['height']}x{spec['width']}x{spec['channels']} {spec['color']}, mean {spec['mean']}, std {spec['std']}"
-    )
+    size = f"{spec['height']}x{spec['width']}x{spec['channels']}"
+    print(f"input       {size} {spec['color']}, mean {spec['mean']}, std {spec['std']}")
     if result["classes"]:
         print(f"classes     {', '.join(result['classes'])}")
     for name, value in result["provenance"].items():

@@ -14,8 +14,8 @@ def parse(argv: list[str]) -> "Namespace":
 
     parser = verb_parser(
         "verify",
-        "Check a packed network on images: every kernel that this CPU can run against the reference interpreter, node by "
-        "node (bits exactly, floats to 1e-4), and, given the run it came from, the predictions of torch.",
+        "Check a packed network on images: every kernel that this CPU can run against the reference interpreter, "
+        "node by node (bits exactly, floats to 1e-4), and, given the run it came from, the predictions of torch.",
         "onebit verify net.onebit --run runs/digits",
     )
     parser.add_argument("file", type=str, help="packed network (.onebit)")
@@ -72,14 +72,19 @@ def run(args: "Namespace") -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """One line per kernel path, one for torch."""
     for row in result["kernels"]:
+        bits = f"{row['bits']} bits, {row['flips']} differ"
+        if row["flips"]:
+            bits += f", {row['unexplained']} of them not by rounding" + (row["where"] and f" (first at {row['where']})")
         print(
-            f"{row['isa']:<9} {row['images']} images ({result['source']}): {row['bits']} bits, {row['flips']} differ, all of "
-            f"them within rounding of their threshold: {'yes' if row['unexplained'] == 0 else 'NO, ' + row['where']}; floats "
-            f"differ by {row['float_error']:.1e} at most: {'ok' if row['passed'] else 'FAILED'}"
+            f"{row['isa']:<9} {row['images']} images ({result['source']}): {bits}; floats differ by "
+            f"{row['float_error']:.1e} at most: {'ok' if row['passed'] else 'FAILED'}"
         )
     if result["torch"]:
         row = result["torch"]
         print(
             f"torch     {row['images']} images: {row['same_class']} of the same class, {row['other_class']} of another "
-            f"(allowed: {row['allowed']}), outputs differ by {row['output_error']:.1e}: {'ok' if row['passed'] else 'FAILED'}"
+            f"(allowed: {row['allowed']}), outputs differ by {row['output_error']:.1e}: "
+            f"{'ok' if row['passed'] else 'FAILED'}"
         )
+        if "torch_accuracy" in row:
+            print(f"accuracy  torch {row['torch_accuracy']:.2%}, packed {row['packed_accuracy']:.2%}")

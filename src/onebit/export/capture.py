@@ -1,7 +1,7 @@
 """From a torch model to a draft: trace with torch.fx, then one small function per kind of layer.
 
-Nothing is optimised here: every layer becomes its own node, every norm and activation an elementwise node; the passes of
-``fuse.py`` do the rest.  To teach packing a layer, write a function here and put it into the table at the end.
+Nothing is optimised here: every layer becomes its own node, every norm and activation an elementwise node; the passes
+of ``fuse.py`` do the rest.  To teach packing a layer, write a function here and put it into the table at the end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def capture(model: nn.Module, input_shape: tuple[int, int, int]) -> Draft:
         traced = fx.GraphModule(model, LayerTracer().trace(model))
     except Exception as error:
         raise PackError(
-            f"torch.fx cannot trace the model ({type(error).__name__}: {error}); forward must not branch on tensor values"
+            f"torch.fx cannot trace the model ({type(error).__name__}: {error}); "
+            "forward must not branch on tensor values"
         ) from error
     first = next(model.parameters(), torch.zeros(()))
     try:
@@ -211,7 +212,7 @@ def _binary_conv(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
         layer_signs = signs.permute(0, 2, 3, 1) if signs.ndim == 4 else signs[:, None, None, :]
         weight_OKLC = layer_signs
     input_scale = None if inputs is None else inputs.scale()
-    factor = np.float32(1) if scale is None else _array(scale)
+    factor: NDArray = np.ones((), np.float32) if scale is None else _array(scale)
     if input_scale is not None:
         factor = factor * _array(input_scale)
     bias = 0.0 if layer.bias is None else _array(layer.bias)
@@ -339,7 +340,7 @@ def _adaptive_pool(self: _Capture, name: str, node: fx.Node, layer: Any) -> None
 
 def _mean(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
     dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    if len(self.shape(node.args[0])) != 4 or sorted(d % 4 for d in dims or ()) != [2, 3]:  # type: ignore[union-attr, operator, operand]
+    if len(self.shape(node.args[0])) != 4 or sorted(d % 4 for d in dims or ()) != [2, 3]:  # type: ignore[union-attr, operator]
         raise PackError(f"{name}: a mean over {dims} has no packed form; only over (2, 3), height and width")
     _global_pool(self, name, node, "mean")
 

@@ -65,7 +65,9 @@ class Draft:
         return next((node for node in self.nodes if value in node.writes()), None)
 
     def sort(self) -> None:
-        """Bring the nodes into an order in which each reads only values written before it, changing as little as may be."""
+        """Bring the nodes into an order in which each reads only values written before it, changing as little as may
+        be.
+        """
         done, ordered, waiting = {self.input_name}, [], list(self.nodes)
         while waiting:
             node = next(n for n in waiting if all(value in done for value in n.reads()))

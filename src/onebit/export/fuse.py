@@ -1,8 +1,8 @@
 """Passes over a draft: what follows a convolution moves into its epilogue, norms and signs become integer thresholds.
 
-In order: elementwise nodes move into the node that makes their input; a pool of integers that only feeds bits becomes a pool
-of bits; a chain of monotone steps that only feeds bits becomes one integer threshold per channel; neighbouring affine steps
-become one.
+In order: elementwise nodes move into the node that makes their input; a pool of integers that only feeds bits becomes
+a pool of bits; a chain of monotone steps that only feeds bits becomes one integer threshold per channel; neighbouring
+affine steps become one.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def _replay(steps: list[Step], sums_S1: NDArray) -> NDArray[np.float32]:
 def _threshold(steps: list[Step], rule: str, taps: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]] | None:
     """Per channel (below, flip) with ``low(sum) = (sum < below) xor flip``, or None where a channel is not monotone.
 
-    Found by evaluating the steps on all integers in [-taps, taps] in float32, so that not even the rounding of the trained
-    network is lost.
+    Found by evaluating the steps on all integers in [-taps, taps] in float32, so that not even the rounding of the
+    trained network is lost.
     """
     sums = np.arange(-taps, taps + 1)
     low_SC = is_low(_replay(steps, sums[:, None]), rule)

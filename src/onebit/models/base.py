@@ -25,5 +25,7 @@ def check_sizes(num_classes: int, in_channels: int) -> None:
 
 
 def nonlinearity(scheme: Scheme) -> nn.Module:
-    """What stands between a norm and the next convolution: a ReLU in a real network; a binary layer brings its own step."""
+    """What stands between a norm and the next convolution: a ReLU in a real network; a binary layer brings its own
+    step.
+    """
     return nn.Identity() if scheme.inputs != "none" else nn.ReLU()

@@ -28,8 +28,8 @@ class ResNetConfig:
         width: factor on all channel counts.
         scheme: how the 3x3 convolutions behind the stem become binary.
         convs_per_shortcut: 1 (one shortcut around every convolution) or 2 (the plain basic block).
-        downsample: shortcut where the shape changes: "pad" (2x2 average pool and zero channels, no weights) or "conv1x1"
-            (2x2 average pool, real 1x1 convolution and norm).
+        downsample: shortcut where the shape changes: "pad" (2x2 average pool and zero channels, no weights) or
+            "conv1x1" (2x2 average pool, real 1x1 convolution and norm).
         activation: behind each addition: "none", "relu" or "prelu" (one slope per channel).
     """
 

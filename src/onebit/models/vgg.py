@@ -1,8 +1,8 @@
 """VGG-Small: the CIFAR network of Trained Binarization (arXiv:1909.11366).
 
-128C3 - 128C3 - MP2 - 256C3 - 256C3 - MP2 - 512C3 - 512C3 - MP2 - FC; 3x3 kernels, padding 1, no bias, first convolution and
-last linear layer real.  The pool comes right behind the convolution, so that it sees exact integers: convolution, pool,
-norm, and the next layer binarizes.  The ReLU before the classifier is our assumption.
+128C3 - 128C3 - MP2 - 256C3 - 256C3 - MP2 - 512C3 - 512C3 - MP2 - FC; 3x3 kernels, padding 1, no bias, first
+convolution and last linear layer real.  The pool comes right behind the convolution, so that it sees exact integers:
+convolution, pool, norm, and the next layer binarizes.  The ReLU before the classifier is our assumption.
 """
 
 from typing import Any

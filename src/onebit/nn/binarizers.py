@@ -1,8 +1,8 @@
 """What turns a layer's weights and inputs into two levels and a scale; each owns its learned parameters.
 
 A binarizer returns its levels and its scale apart, so that the layer convolves exact small integers and multiplies once
-afterwards: ``conv(x, a*sign(w)) = a * conv(x, sign(w))`` holds exactly only in that order, and the packed network computes
-the same integers.  The gradients are those of the product, by the chain rule.
+afterwards: ``conv(x, a*sign(w)) = a * conv(x, sign(w))`` holds exactly only in that order, and the packed network
+computes the same integers.  The gradients are those of the product, by the chain rule.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class MeanScaleWeight(WeightBinarizer):
 class TrainedScaleWeight(WeightBinarizer):
     """``alpha * sign(w)`` with learned ``alpha`` (Trained Binarization, arXiv:1909.11366).
 
-    ``d alpha = sum g sign(w)``; ``d w = g alpha H(w)``.  That alpha starts at mean|w| and is one per layer unless asked is
-    our assumption.
+    ``d alpha = sum g sign(w)``; ``d w = g alpha H(w)``.  That alpha starts at mean|w| and is one per layer unless
+    asked is our assumption.
 
     Args:
         granularity: "layer" or "channel".
@@ -134,8 +134,8 @@ class TrainedScaleWeight(WeightBinarizer):
 class InputBinarizer(Binarizer):
     """Real inputs, any shape, to ``(levels, scale)``.
 
-    ``low`` and ``high`` are the two levels before the scale, ``rule`` says which inputs become low ("sign": x < 0, "step":
-    x <= 0); the scale is None or a scalar.
+    ``low`` and ``high`` are the two levels before the scale, ``rule`` says which inputs become low ("sign": x < 0,
+    "step": x <= 0); the scale is None or a scalar.
     """
 
     low: ClassVar[float]

@@ -55,8 +55,8 @@ def binarize_(model: nn.Module, scheme: str | Scheme, skip: Sequence[str] | None
     Args:
         model: any torch module.
         scheme: a name in ``SCHEMES`` or a :class:`Scheme`.
-        skip: names, or patterns such as ``"layer1.*"``, of layers that stay real.  None stands for the field's rule: the
-            first convolution and the last linear layer, in the order of registration, stay real.
+        skip: names, or patterns such as ``"layer1.*"``, of layers that stay real.  None stands for the field's rule:
+            the first convolution and the last linear layer, in the order of registration, stay real.
 
     Returns:
         A report that names every convolution and linear layer, what it is now and why.
@@ -93,9 +93,7 @@ def binarize_(model: nn.Module, scheme: str | Scheme, skip: Sequence[str] | None
 def _by_rule(layers: dict[str, nn.Conv2d | nn.Linear]) -> dict[str, str]:
     convolutions = [name for name, m in layers.items() if isinstance(m, nn.Conv2d)]
     linears = [name for name, m in layers.items() if isinstance(m, nn.Linear)]
-    return {name: "first convolution" for name in convolutions[:1]} | {
-        name: "last linear layer" for name in linears[-1:]
-    }
+    return dict.fromkeys(convolutions[:1], "first convolution") | dict.fromkeys(linears[-1:], "last linear layer")
 
 
 def _by_patterns(layers: dict[str, nn.Conv2d | nn.Linear], skip: Sequence[str]) -> dict[str, str]:
@@ -106,7 +104,7 @@ def _by_patterns(layers: dict[str, nn.Conv2d | nn.Linear], skip: Sequence[str]) 
             near = get_close_matches(pattern, layers, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the layers are {list(layers)}"
             raise ValueError(f"skip: no layer matches {pattern!r}; {hint}")
-        reasons.update({name: f"skipped by {pattern!r}" for name in matched})
+        reasons.update(dict.fromkeys(matched, f"skipped by {pattern!r}"))
     return reasons
 
 
@@ -144,7 +142,7 @@ def _binary(layer: nn.Conv2d | nn.Linear, scheme: Scheme) -> nn.Module:
         new.weight.copy_(layer.weight)  # type: ignore[operator]
         if layer.bias is not None:
             new.bias.copy_(layer.bias)  # type: ignore[operator]
-        if new.weight_binarizer is not None:  # type: ignore[truthy-function]
+        if new.weight_binarizer is not None:
             new.weight_binarizer.restart(new.weight)  # type: ignore[operator, union-attr]
     return new
 

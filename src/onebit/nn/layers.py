@@ -18,7 +18,7 @@ def _weight_binarizer(choice: str | WeightBinarizer | None) -> WeightBinarizer |
     if choice is None or isinstance(choice, WeightBinarizer):
         return choice
     if isinstance(choice, str):
-        return WEIGHT_BINARIZERS[choice]()
+        return WEIGHT_BINARIZERS[choice]()  # type: ignore[call-arg]  # the registered classes have defaults
     raise TypeError(f"weight_binarizer must be a name, a WeightBinarizer or None, got {choice!r}")
 
 
@@ -26,7 +26,7 @@ def _input_binarizer(choice: str | InputBinarizer | None) -> InputBinarizer | No
     if choice is None or isinstance(choice, InputBinarizer):
         return choice
     if isinstance(choice, str):
-        return INPUT_BINARIZERS[choice]()
+        return INPUT_BINARIZERS[choice]()  # type: ignore[call-arg]
     raise TypeError(f"input_binarizer must be a name, an InputBinarizer or None, got {choice!r}")
 
 
@@ -40,14 +40,15 @@ def _combined(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 class BinaryConv2d(nn.Conv2d):
     """2-D convolution of two-level weights and two-level inputs.
 
-    ``out[b,o] = scale[o] * sum_c,k levels(x)[b,c] * sign(weight)[o,c,k] + bias[o]``, where ``scale`` is the product of the
-    binarizers' scales.  With both binarizers None it is ``torch.nn.Conv2d``.  The binarizer of the inputs belongs to this
-    layer, so that a network reads: norm, binary convolution, norm, binary convolution.
+    ``out[b,o] = scale[o] * sum_c,k levels(x)[b,c] * sign(weight)[o,c,k] + bias[o]``, where ``scale`` is the product
+    of the binarizers' scales.  With both binarizers None it is ``torch.nn.Conv2d``.  The binarizer of the inputs
+    belongs to this layer, so that a network reads: norm, binary convolution, norm, binary convolution.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``torch.nn.Conv2d``;
             ``bias`` is off unless asked, since a norm follows as a rule.
-        pad_value: what the border holds, in units of the levels before their scale: -1, 0 or +1 for {-1, +1} inputs, 0 or 1
+        pad_value: what the border holds, in units of the levels before their scale: -1, 0 or +1 for {-1, +1} inputs,
+        0 or 1
             for {0, 1} inputs, 0 for real ones.  0 between -1 and +1 is exact in the packed network, at a small cost.
         weight_binarizer: a name in ``WEIGHT_BINARIZERS``, an object of this layer's own, or None for real weights.
         input_binarizer: a name in ``INPUT_BINARIZERS``, an object, or None for real inputs.
@@ -98,7 +99,7 @@ class BinaryConv2d(nn.Conv2d):
             x_BCHW, input_scale = self.input_binarizer(x_BCHW)
         padding: tuple[int, ...] | str = self.padding
         if self.pad_value != 0:
-            rows, columns = self.padding
+            rows, columns = self.padding  # type: ignore[str-unpack]  # __init__ refused words
             x_BCHW = F.pad(x_BCHW, (columns, columns, rows, rows), value=self.pad_value)  # type: ignore[arg-type]
             padding = (0, 0)
         scale = _combined(weight_scale, input_scale)

@@ -126,6 +126,8 @@ SCHEMES.register("binary-inputs")(Scheme(weights="none"))
 
 
 def as_scheme(choice: str | Scheme, **changes: object) -> Scheme:
-    """The scheme of that name (ValueError with the nearest name for an unknown one), or itself, with fields replaced."""
+    """The scheme of that name (ValueError with the nearest name for an unknown one), or itself, with fields
+    replaced.
+    """
     scheme = choice if isinstance(choice, Scheme) else SCHEMES[choice]
     return replace(scheme, **changes) if changes else scheme  # type: ignore[arg-type]

@@ -73,7 +73,8 @@ class Model:
         """The network's raw outputs, flattened per image: (N, features), or (features,) for one image.
 
         Args:
-            images: raw pixels as uint8 (H, W, C) or (N, H, W, C), grey also without C, normalised here by the file's mean
+            images: raw pixels as uint8 (H, W, C) or (N, H, W, C), grey also without C, normalised here by the file's
+            mean
                 and std; or floats, already normalised, as (C, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C).
 
         Raises:

@@ -1,8 +1,8 @@
 """Parity of the C++ core with the reference interpreter, node by node, on the user's own images.
 
-Each node of the reference is fed the values that the C++ core computed, so one flipped bit is counted where it happens and
-not again in everything behind it.  Integer results must be equal.  A float may differ by rounding; a bit made from a float may
-differ only where that float lies within rounding of its threshold.
+Each node of the reference is fed the values that the C++ core computed, so one flipped bit is counted where it
+happens and not again in everything behind it.  Integer results must be equal.  A float may differ by rounding; a bit
+made from a float may differ only where that float lies within rounding of its threshold.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ TOLERANCE = 1e-4  # of a float, relative to the largest of its node
 def check_kernels(graph: Graph, images_NHWC: NDArray) -> list[dict[str, Any]]:
     """Check every instruction set that this CPU can run; one row each.
 
-    A row: isa, images, bits compared, flips (bits that differ), unexplained (flips that rounding does not explain), where,
-    float_error (largest relative difference), passed.
+    A row: isa, images, bits compared, flips (bits that differ), unexplained (flips that rounding does not explain),
+    where, float_error (largest relative difference), passed.
     """
     return [_check_isa(graph, images_NHWC, isa) for isa in usable_isas()]
 

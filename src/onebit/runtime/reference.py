@@ -137,7 +137,7 @@ def run_node(
             case "store":
                 values[step["output"]] = y
             case "binarize":
-                limit = tensors[step["threshold"]] if "threshold" in step else np.float32(0)
+                limit = tensors[step["threshold"]] if "threshold" in step else 0.0
                 values[step["output"]] = pack_bits(is_low(y, step["rule"], limit))
                 if margins is not None:
                     margins[step["output"]] = y - limit
@@ -184,6 +184,4 @@ def normalize(pixels_NHWC: NDArray[np.uint8], mean: tuple[float, ...], std: tupl
     """``(pixel/255 - mean)/std`` in float32, by a 256-entry table per channel as the C++ core does it."""
     levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
     table = (levels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)  # (256, C)
-    return np.take_along_axis(table, pixels_NHWC.reshape(-1, pixels_NHWC.shape[-1]).astype(np.intp), 0).reshape(
-        pixels_NHWC.shape
-    )
+    return table[pixels_NHWC, np.arange(pixels_NHWC.shape[-1])].astype(np.float32, copy=False)
