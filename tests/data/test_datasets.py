@@ -1,0 +1,165 @@
+"""Digits, IDX files, folders of pictures, and what all data sets share."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from onebit.data import DATASETS, DataError, MemorySet, epoch_order
+from onebit.data.base import mix, resize
+from onebit.data.folder import load_image
+
+
+@pytest.mark.parametrize("name", ["digits", "random16"])
+def test_sets_without_files_are_always_the_same(name):
+    one, other = DATASETS[name](), DATASETS[name]()
+    for a, b in ((one.train, other.train), (one.test, other.test)):
+        assert torch.equal(a.images_NCHW, b.images_NCHW)
+        assert torch.equal(a.labels_N, b.labels_N)
+    assert one.channels == one.train.images_NCHW.shape[1] == len(one.std)
+    assert int(one.train.labels_N.max()) < len(one.classes)
+
+
+def test_digits_split():
+    data = DATASETS["digits"]()
+    assert (len(data.train), len(data.test), data.image_size, data.colour) == (1437, 360, 8, "grey")
+    assert data.train.images_NCHW.max() == 255
+    assert set(data.test.labels_N.bincount().tolist()) <= {35, 36, 37}  # stratified
+    rows = torch.cat([data.train.images_NCHW, data.test.images_NCHW]).flatten(1)
+    assert len(rows.unique(dim=0)) == len(rows)  # no test image among the training images
+    pixels = data.train.images_NCHW.double() / 255
+    assert data.mean[0] == pytest.approx(float(pixels.mean()))
+    assert data.std[0] == pytest.approx(float(pixels.std(correction=0)))
+
+
+def test_digits_larger():
+    data = DATASETS["digits"](image_size=16)
+    assert data.image_size == 16
+    assert data.train.images_NCHW.shape == (1437, 1, 16, 16)
+    assert data.train.images_NCHW.dtype == torch.uint8
+
+
+def test_resize_keeps_a_flat_image_flat():
+    assert torch.equal(resize(torch.full((2, 3, 8, 8), 77, dtype=torch.uint8), 5), torch.full((2, 3, 5, 5), 77).byte())
+
+
+def test_memory_set_checks_its_tensors():
+    with pytest.raises(ValueError, match="images must be uint8"):
+        MemorySet(torch.zeros(2, 3, 4, 4), torch.zeros(2).long())
+    with pytest.raises(ValueError, match="2 images but 3 labels"):
+        MemorySet(torch.zeros(2, 3, 4, 4).byte(), torch.zeros(3).long())
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    order = epoch_order(1000, seed=3, epoch=5)
+    torch.manual_seed(99)
+    assert torch.equal(order, epoch_order(1000, 3, 5))
+    assert order.sort().values.equal(torch.arange(1000))
+    for seed, epoch in ((3, 6), (4, 5), (5, 3)):
+        assert not torch.equal(order, epoch_order(1000, seed, epoch))
+
+
+def test_mixed_seeds_differ():
+    seeds = {mix(a, b) for a in range(50) for b in range(50)} | {mix(a) for a in range(50)}
+    assert len(seeds) == 2550
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def write_idx(path, array, magic=(0, 0, 8)):
+    raw = bytes((*magic, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 12), ("t10k", 4)):
+        arrays[part] = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8), np.arange(count, dtype=np.uint8) % 10
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", arrays[part][0])
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", arrays[part][1])
+    return tmp_path, arrays
+
+
+def test_idx_plain_and_gzipped(mnist):
+    folder, arrays = mnist
+    data = DATASETS["mnist"](folder)
+    assert np.array_equal(data.train.images_NCHW[:, 0].numpy(), arrays["train"][0])
+    assert data.test.labels_N.tolist() == arrays["t10k"][1].tolist()
+    assert data.classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.unlink(), "neither t10k-images-idx3-ubyte nor t10k-images-idx3-ubyte.gz is in"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "is damaged"),
+        (lambda path: path.write_bytes(b"hello"), "is damaged"),
+        (lambda path: write_idx(path, np.zeros((4, 28, 28), np.uint8), (0, 0, 13)), "is no IDX file of unsigned bytes"),
+        (lambda path: write_idx(path, np.zeros((3, 28, 28), np.uint8)), "3 images but .* 4 labels"),
+    ],
+)
+def test_damaged_idx(mnist, spoil, message):
+    folder, _ = mnist
+    spoil(folder / "t10k-images-idx3-ubyte.gz")
+    with pytest.raises(DataError, match=message):
+        DATASETS["mnist"](folder)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """train: 3 cats, 3 dogs; val: 1 each; each image has the grey level 10 * class + number."""
+    for part, count in (("train", 3), ("val", 1)):
+        for label, name in enumerate(("cat", "dog")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for k, ending in zip(range(count), ("png", "jpg", "webp"), strict=False):
+                Image.new("RGB", (40, 30), (100 * label + k,) * 3).save(tmp_path / part / name / f"{k}.{ending}")
+    return tmp_path
+
+
+def test_folder(pictures):
+    data = DATASETS["folder"](pictures, image_size=16)
+    assert data.classes == ("cat", "dog")
+    images, labels = data.train.batch(torch.tensor([5, 0, 3]))
+    assert images.shape == (3, 3, 16, 16)
+    assert images.dtype == torch.uint8
+    assert labels.tolist() == [1, 0, 1]
+    assert images[:, 0, 8, 8].tolist() == pytest.approx([102, 0, 100], abs=2)
+
+
+def test_folder_crops_the_middle(tmp_path):
+    picture = np.zeros((20, 60, 3), np.uint8)
+    picture[:, 20:40] = 255
+    Image.fromarray(picture).save(tmp_path / "x.png")
+    assert (load_image(tmp_path / "x.png", 20) == 255).all()
+
+
+def test_damaged_picture_is_named(pictures):
+    path = pictures / "train" / "dog" / "0.png"
+    path.write_bytes(path.read_bytes()[:40])
+    data = DATASETS["folder"](pictures, image_size=16)
+    with pytest.raises(DataError, match=r"cannot decode the image '.*dog/0\.png'"):
+        data.train.batch(torch.arange(len(data.train)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: (root / "train" / "cow").mkdir(), r"\['cow'\] are in one of them only"),
+        (lambda root: [p.unlink() for p in (root / "val" / "cat").iterdir()], r"no images in '.*val/cat'"),
+        (lambda root: (root / "train" / "cat" / "0.png").write_bytes(b""), r"empty image files: \['.*cat/0\.png'\]"),
+    ],
+)
+def test_bad_folders(pictures, spoil, message):
+    spoil(pictures)
+    with pytest.raises(DataError, match=message):
+        DATASETS["folder"](pictures)
+
+
+def test_folder_without_pictures(tmp_path):
+    with pytest.raises(DataError, match=r"no class folders in '.*train'"):
+        DATASETS["folder"](Path(tmp_path))

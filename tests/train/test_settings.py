@@ -1,0 +1,50 @@
+"""Settings refuse what cannot work, and say what would."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from onebit.train import TrainSettings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "vgg-smal"}, r"Unknown model 'vgg-smal'; did you mean 'vgg-small'\?"),
+        ({"scheme": "flaot"}, r"did you mean 'float'\?"),
+        ({"dataset": "digit"}, r"did you mean 'digits'\?"),
+        ({"augment": "crop-flop"}, r"did you mean 'crop-flip'\?"),
+        ({"method": "plian"}, r"did you mean 'plain'\?"),
+        ({"optimizer": "adma"}, r"Unknown optimizer 'adma'"),
+        ({"schedule": "cosin"}, r"did you mean 'cosine'\?"),
+        ({"method_options": {"label_smoothing": 1.0}}, "label_smoothing must be from 0 to below 1, got 1"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"epochs": 1.5}, "epochs must be a whole number of at least 1, got 1.5"),
+        ({"batch_size": -4}, "batch_size must be a whole number of at least 1, got -4"),
+        ({"max_steps": 0}, "max_steps must be a whole number"),
+        ({"image_size": 0}, "image_size must be a whole number"),
+        ({"lr": 0.0}, "lr must be above 0, got 0.0"),
+        ({"lr": float("nan")}, "lr must be above 0, got nan"),
+        ({"scale_decay": -1.0}, "scale_decay must be a number from 0 up, got -1.0"),
+        ({"weight_decay": float("inf")}, "weight_decay must be a number from 0 up"),
+        ({"momentum": 1.0}, "momentum must be from 0 to below 1"),
+        ({"warmup": 1.0}, "warmup must be from 0 to below 1"),
+        ({"betas": (0.9, 1.0)}, r"betas\[1\] must be from 0 to below 1"),
+        ({"milestones": (0.5, 1.5)}, "milestones must be shares"),
+        ({"lr_factors": {"latnt": 2.0}}, "lr_factors knows the roles"),
+        ({"lr_factors": {"latent": -2.0}}, "must be a number from 0 up, got -2.0"),
+        ({"clip_gradient": 0.0}, "clip_gradient must be above 0"),
+        ({"precision": "16"}, "precision must be one of"),
+        ({"compile": "yes"}, "compile must be true, false or 'auto'"),
+        ({"keep": "first"}, "keep must be 'last' or 'best'"),
+        ({"seed": -1}, "seed must be from 0"),
+    ],
+)
+def test_bad_values_are_refused(tiny, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(tiny, **change)
+
+
+def test_json_and_back(tiny):
+    assert TrainSettings.from_json(json.loads(json.dumps(tiny.as_json()))) == tiny
