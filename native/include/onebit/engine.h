@@ -112,6 +112,7 @@ class Builder {
  public:
   Builder(const std::string& input, Shape shape, std::vector<float> mean, std::vector<float> std, Options options = {});
   ~Builder();
+  Builder(Builder&&) noexcept;
 
   // weight: [out_channels][kernel.vertical][kernel.horizontal][words_for(channels / groups)]; pad_value: -1, 0 or 1.
   void binary_conv2d(const std::string& name, const std::string& input, const Convolution& geometry, int pad_value,

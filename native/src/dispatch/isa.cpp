@@ -121,7 +121,11 @@ bool cpu_has(Isa isa) {
     case Isa::avx2:
       return x86().avx2;
     case Isa::avx512:
+#if defined(ONEBIT_EMULATE_AVX512)
+      return true;  // a test build: see tests/emulated_avx512.h
+#else
       return x86().avx512;
+#endif
 #elif defined(__aarch64__) || defined(_M_ARM64)
     case Isa::neon:
       return true;

@@ -258,6 +258,7 @@ Builder::Builder(const std::string& input, Shape shape, std::vector<float> mean,
 }
 
 Builder::~Builder() = default;
+Builder::Builder(Builder&&) noexcept = default;
 
 void Builder::binary_conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
                             int pad_value, const std::vector<uint32_t>& weight, const std::vector<Step>& epilogue) {

@@ -1,10 +1,17 @@
-// Functions that must melt into their caller, so that vectors stay in registers.
+// Help for loops whose variables must stay in registers.
 #pragma once
 
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+// Functions and lambdas that must melt into their caller.
 #if defined(_MSC_VER)
 #define ONEBIT_INLINE __forceinline
+#define ONEBIT_INLINE_LAMBDA
 #else
 #define ONEBIT_INLINE inline __attribute__((always_inline))
+#define ONEBIT_INLINE_LAMBDA __attribute__((always_inline))
 #endif
 
 // Ends an expression here: GCC otherwise reorders a chain of vector additions into a tree, whose leaves then spill.
@@ -13,3 +20,21 @@
 #else
 #define ONEBIT_KEEP_IN_REGISTER(vector) static_cast<void>(vector)
 #endif
+
+namespace onebit {
+namespace {
+
+template <class Function, size_t... i>
+ONEBIT_INLINE void unroll_each(Function& f, std::index_sequence<i...>) {
+  (f(std::integral_constant<size_t, i>{}), ...);
+}
+
+// f(0) ... f(count - 1) with indices that are constants from the start. Compilers split an array into registers before
+// they unroll nested loops, so a loop variable as the index of an array of vectors leaves the array in memory.
+template <size_t count, class Function>
+ONEBIT_INLINE void unroll(Function f) {
+  unroll_each(f, std::make_index_sequence<count>{});
+}
+
+}  // namespace
+}  // namespace onebit

@@ -97,51 +97,50 @@ void count_tile(const BinaryTile& t) {
   const uint8_t* const table = kTable.row[0];
   const __m256i low_byte = _mm256_set1_epi16(0x00FF);
   const uint8_t* pixel[pixels];
-  for (size_t p = 0; p < pixels; ++p) pixel[p] = t.pixels[p];
+  unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA { pixel[p] = t.pixels[p]; });
   const uint8_t* weights = t.weights;
 
-  ShortSums<pixels, vectors> sums;
-  sums.clear();
   for (size_t i = 0; i < pixels * kBlock; i += 8) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.diff + i), _mm256_setzero_si256());
   }
-  __m256i bytes[pixels][vectors];
-  for (auto& row : bytes) {
-    for (__m256i& x : row) x = _mm256_setzero_si256();
-  }
-  const auto widen = [&] {
-    for (size_t p = 0; p < pixels; ++p) {
-      for (size_t v = 0; v < vectors; ++v) {
-        __m256i* sum = sums.u16x16[p][v];
-        sum[0] = _mm256_add_epi16(sum[0], _mm256_and_si256(bytes[p][v], low_byte));
-        sum[1] = _mm256_add_epi16(sum[1], _mm256_srli_epi16(bytes[p][v], 8));
-        bytes[p][v] = _mm256_setzero_si256();
-      }
-    }
+  ShortSums<pixels, vectors> sums;
+  sums.clear();
+  __m256i bytes[pixels * vectors];
+  const auto clear = [&]() ONEBIT_INLINE_LAMBDA {
+    unroll<pixels * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA { bytes[i] = _mm256_setzero_si256(); });
+  };
+  const auto widen = [&]() ONEBIT_INLINE_LAMBDA {
+    unroll<pixels * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
+      __m256i* sum = sums.u16x16[i / vectors][i % vectors];
+      sum[0] = _mm256_add_epi16(sum[0], _mm256_and_si256(bytes[i], low_byte));
+      sum[1] = _mm256_add_epi16(sum[1], _mm256_srli_epi16(bytes[i], 8));
+    });
+  };
+  const auto add_nibble = [&](ptrdiff_t at, const uint8_t* from) ONEBIT_INLINE_LAMBDA {
+    __m256i weight[vectors];
+    unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
+      weight[v] = _mm256_load_si256(reinterpret_cast<const __m256i*>(from + 32 * v));
+    });
+    unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
+      const __m256i row =
+          _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table + pixel[p][at])));
+      unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
+        __m256i sum = _mm256_add_epi8(bytes[p * vectors + v], _mm256_shuffle_epi8(row, weight[v]));
+        ONEBIT_KEEP_IN_REGISTER(sum);
+        bytes[p * vectors + v] = sum;
+      });
+    });
   };
 
+  clear();
   size_t byte_room = kWordsPerByte, short_room = kWordsPerShort;
   for (size_t r = 0; r < t.run_count; ++r) {
     ptrdiff_t at = t.runs[r];
     for (size_t left = t.run_words; left > 0;) {
       const size_t words = left < byte_room ? left : byte_room;
       for (size_t w = 0; w < words; ++w) {
-#pragma GCC unroll 8
-        for (size_t n = 0; n < kNibbles; ++n) {
-          __m256i weight[vectors];
-          for (size_t v = 0; v < vectors; ++v) {
-            weight[v] = _mm256_load_si256(reinterpret_cast<const __m256i*>(weights + n * kBlock + 32 * v));
-          }
-#pragma GCC unroll 8
-          for (size_t p = 0; p < pixels; ++p) {
-            const __m256i row = _mm256_broadcastsi128_si256(
-                _mm_load_si128(reinterpret_cast<const __m128i*>(table + pixel[p][at + static_cast<ptrdiff_t>(n)])));
-            for (size_t v = 0; v < vectors; ++v) {
-              bytes[p][v] = _mm256_add_epi8(bytes[p][v], _mm256_shuffle_epi8(row, weight[v]));
-              ONEBIT_KEEP_IN_REGISTER(bytes[p][v]);
-            }
-          }
-        }
+        unroll<kNibbles>(
+            [&](auto n) ONEBIT_INLINE_LAMBDA { add_nibble(at + static_cast<ptrdiff_t>(n), weights + n * kBlock); });
         at += kNibbles;
         weights += kNibbles * kBlock;
       }
@@ -149,6 +148,7 @@ void count_tile(const BinaryTile& t) {
       byte_room -= words;
       if (byte_room > 0) continue;
       widen();
+      clear();
       byte_room = kWordsPerByte;
       short_room -= kWordsPerByte;
       if (short_room > 0) continue;

@@ -3,6 +3,7 @@
 #include "kernels/avx512.h"
 
 #include "kernels/binary_conv/binary_conv.h"
+#include "kernels/inline.h"
 
 namespace onebit {
 namespace {
@@ -19,34 +20,31 @@ void pack_weights(const uint32_t* plain, size_t words, uint8_t* packed) {
 template <size_t pixels, size_t vectors>
 void count_tile(const BinaryTile& t) {
   const uint8_t* pixel[pixels];
-  for (size_t p = 0; p < pixels; ++p) pixel[p] = t.pixels[p];
+  unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA { pixel[p] = t.pixels[p]; });
   const uint8_t* weights = t.weights;
-  __m512i sum_u32x16[pixels][vectors];
-  for (auto& row : sum_u32x16) {
-    for (__m512i& x : row) x = _mm512_setzero_si512();
-  }
+  __m512i sum_u32x16[pixels * vectors];
+  unroll<pixels * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_u32x16[i] = _mm512_setzero_si512(); });
+
   for (size_t r = 0; r < t.run_count; ++r) {
     const ptrdiff_t end = t.runs[r] + static_cast<ptrdiff_t>(4 * t.run_words);
     for (ptrdiff_t at = t.runs[r]; at < end; at += 4) {
       __m512i weight[vectors];
-      for (size_t v = 0; v < vectors; ++v) weight[v] = _mm512_load_si512(weights + 4 * kLanes * v);
+      unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA { weight[v] = _mm512_load_si512(weights + 4 * kLanes * v); });
       weights += 4 * kBlock;
-      for (size_t p = 0; p < pixels; ++p) {
+      unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
         int32_t word;
         __builtin_memcpy(&word, pixel[p] + at, 4);
         const __m512i activation = _mm512_set1_epi32(word);
-        for (size_t v = 0; v < vectors; ++v) {
-          const __m512i differing = _mm512_popcnt_epi32(_mm512_xor_si512(activation, weight[v]));
-          sum_u32x16[p][v] = _mm512_add_epi32(sum_u32x16[p][v], differing);
-        }
-      }
+        unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
+          __m512i& sum = sum_u32x16[p * vectors + v];
+          sum = _mm512_add_epi32(sum, _mm512_popcnt_epi32(_mm512_xor_si512(activation, weight[v])));
+        });
+      });
     }
   }
-  for (size_t p = 0; p < pixels; ++p) {
-    for (size_t v = 0; v < vectors; ++v) {
-      _mm512_storeu_si512(t.diff + p * kBlock + kLanes * v, sum_u32x16[p][v]);
-    }
-  }
+  unroll<pixels * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
+    _mm512_storeu_si512(t.diff + i / vectors * kBlock + i % vectors * kLanes, sum_u32x16[i]);
+  });
 }
 
 template <size_t pixels>

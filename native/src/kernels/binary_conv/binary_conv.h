@@ -45,7 +45,7 @@ struct BinaryConvKernel {
 #undef ONEBIT_BINARY_CONV_KERNEL
 
 // What dispatch, the tests and the benchmark all read.
-inline const BinaryConvKernel* const kBinaryConvKernels[] = {
+const BinaryConvKernel* const kBinaryConvKernels[] = {
 #define ONEBIT_BINARY_CONV_KERNEL(isa, variable) &variable,
 #include "kernels/binary_conv/kernels.inc"
 #undef ONEBIT_BINARY_CONV_KERNEL

@@ -50,7 +50,7 @@ struct EpilogueKernel {
 #include "kernels/epilogue/kernels.inc"
 #undef ONEBIT_EPILOGUE_KERNEL
 
-inline const EpilogueKernel* const kEpilogueKernels[] = {
+const EpilogueKernel* const kEpilogueKernels[] = {
 #define ONEBIT_EPILOGUE_KERNEL(isa, variable) &variable,
 #include "kernels/epilogue/kernels.inc"
 #undef ONEBIT_EPILOGUE_KERNEL

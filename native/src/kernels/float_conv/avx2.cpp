@@ -15,9 +15,8 @@ struct Vec {
   ONEBIT_INLINE static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
   ONEBIT_INLINE void store(float* p) const { _mm256_storeu_ps(p, x); }
   ONEBIT_INLINE static Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.x, b.x)}; }
-  ONEBIT_INLINE static Vec fma(const float* a, Vec b, Vec c) {
-    return {_mm256_fmadd_ps(_mm256_broadcast_ss(a), b.x, c.x)};
-  }
+  ONEBIT_INLINE static Vec broadcast(const float* p) { return {_mm256_broadcast_ss(p)}; }
+  ONEBIT_INLINE static Vec multiply_add(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.x, b.x, c.x)}; }
 };
 
 constexpr size_t kPixels = 6;

@@ -15,7 +15,8 @@ struct Vec {
   ONEBIT_INLINE static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
   ONEBIT_INLINE void store(float* p) const { _mm512_storeu_ps(p, x); }
   ONEBIT_INLINE static Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.x, b.x)}; }
-  ONEBIT_INLINE static Vec fma(const float* a, Vec b, Vec c) { return {_mm512_fmadd_ps(_mm512_set1_ps(*a), b.x, c.x)}; }
+  ONEBIT_INLINE static Vec broadcast(const float* p) { return {_mm512_set1_ps(*p)}; }
+  ONEBIT_INLINE static Vec multiply_add(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.x, b.x, c.x)}; }
 };
 
 constexpr size_t kPixels = 8;

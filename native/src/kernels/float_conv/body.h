@@ -1,6 +1,6 @@
 // The real-valued convolution itself, included once per instruction set by a file that first defines, in its own
-// unnamed namespace: Vec (kLanes floats: zero, load, store, add, and fma(a, b, c) = a * b + c with a broadcast from
-// memory), kPixels and kVectors, the size of the register tile. No include guard, on purpose.
+// unnamed namespace: Vec (kLanes floats: zero, load, store, broadcast from memory, add, multiply_add(a, b, c) =
+// a * b + c), kPixels and kVectors, the size of the register tile. No include guard, on purpose.
 
 namespace onebit {
 namespace {
@@ -12,39 +12,45 @@ constexpr size_t partial_sums(size_t pixels) { return pixels == 1 ? 4 : pixels <
 
 template <size_t pixels>
 void multiply_panel(const FloatTile& t, const float* weights, float* y) {
-  constexpr size_t kParts = partial_sums(pixels);
+  constexpr size_t kParts = partial_sums(pixels), kSums = pixels * kVectors;
+  Vec sum[kParts * kSums];
+  unroll<kParts * kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum[i] = Vec::zero(); });
   const uint8_t* pixel[pixels];
-  for (size_t p = 0; p < pixels; ++p) pixel[p] = t.pixels[p];
-  Vec sum[kParts][pixels][kVectors];
-  for (auto& part : sum) {
-    for (auto& row : part) {
-      for (Vec& x : row) x = Vec::zero();
-    }
-  }
-  const auto step = [&](auto& part, ptrdiff_t at, size_t k) {
+  unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA { pixel[p] = t.pixels[p]; });
+
+  const auto step = [&](auto part, ptrdiff_t at, const float* from) ONEBIT_INLINE_LAMBDA {
     Vec weight[kVectors];
-    for (size_t v = 0; v < kVectors; ++v) weight[v] = Vec::load(weights + k * kPanel + v * Vec::kLanes);
-    for (size_t p = 0; p < pixels; ++p) {
-      const float* x = reinterpret_cast<const float*>(pixel[p] + at) + k;
-      for (size_t v = 0; v < kVectors; ++v) part[p][v] = Vec::fma(x, weight[v], part[p][v]);
-    }
+    unroll<kVectors>([&](auto v) ONEBIT_INLINE_LAMBDA { weight[v] = Vec::load(from + v * Vec::kLanes); });
+    unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
+      const Vec x = Vec::broadcast(reinterpret_cast<const float*>(pixel[p] + at));
+      unroll<kVectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
+        Vec& s = sum[part * kSums + p * kVectors + v];
+        s = Vec::multiply_add(x, weight[v], s);
+      });
+    });
   };
+  constexpr auto kFloat = static_cast<ptrdiff_t>(sizeof(float));
   for (size_t r = 0; r < t.run_count; ++r) {
-    size_t k = 0;
-    for (; k + kParts <= t.run_floats; k += kParts) {
-#pragma GCC unroll 4
-      for (size_t part = 0; part < kParts; ++part) step(sum[part], t.runs[r], k + part);
+    ptrdiff_t at = t.runs[r];
+    size_t left = t.run_floats;
+    for (; left >= kParts; left -= kParts) {
+      unroll<kParts>([&](auto part) ONEBIT_INLINE_LAMBDA {
+        step(part, at + static_cast<ptrdiff_t>(part) * kFloat, weights + part * kPanel);
+      });
+      at += kParts * kFloat;
+      weights += kParts * kPanel;
     }
-    for (; k < t.run_floats; ++k) step(sum[0], t.runs[r], k);
-    weights += t.run_floats * kPanel;
-  }
-  for (size_t p = 0; p < pixels; ++p) {
-    for (size_t v = 0; v < kVectors; ++v) {
-      Vec total = sum[0][p][v];
-      for (size_t part = 1; part < kParts; ++part) total = Vec::add(total, sum[part][p][v]);
-      total.store(y + p * kBlock + v * Vec::kLanes);
+    for (; left > 0; --left) {
+      step(std::integral_constant<size_t, 0>{}, at, weights);
+      at += kFloat;
+      weights += kPanel;
     }
   }
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
+    Vec total = sum[i];
+    unroll<kParts - 1>([&](auto part) ONEBIT_INLINE_LAMBDA { total = Vec::add(total, sum[(part + 1) * kSums + i]); });
+    total.store(y + i / kVectors * kBlock + i % kVectors * Vec::kLanes);
+  });
 }
 
 template <size_t pixels>

@@ -33,7 +33,7 @@ struct FloatConvKernel {
 #include "kernels/float_conv/kernels.inc"
 #undef ONEBIT_FLOAT_CONV_KERNEL
 
-inline const FloatConvKernel* const kFloatConvKernels[] = {
+const FloatConvKernel* const kFloatConvKernels[] = {
 #define ONEBIT_FLOAT_CONV_KERNEL(isa, variable) &variable,
 #include "kernels/float_conv/kernels.inc"
 #undef ONEBIT_FLOAT_CONV_KERNEL

@@ -5,27 +5,33 @@
 namespace onebit {
 namespace {
 
+#if defined(__GNUC__)
+typedef float Floats __attribute__((vector_size(16)));  // whatever 128-bit vectors the lowest CPU has
+#else
+struct Floats {
+  float lane[4];
+  float operator[](size_t i) const { return lane[i]; }
+  Floats operator+(Floats b) const { return {{lane[0] + b[0], lane[1] + b[1], lane[2] + b[2], lane[3] + b[3]}}; }
+  Floats operator*(Floats b) const { return {{lane[0] * b[0], lane[1] * b[1], lane[2] * b[2], lane[3] * b[3]}}; }
+};
+#endif
+
 struct Vec {
   static constexpr size_t kLanes = 4;
-  float x[kLanes];
+  Floats x;
 
-  ONEBIT_INLINE static Vec zero() { return {}; }
-  ONEBIT_INLINE static Vec load(const float* p) { return {{p[0], p[1], p[2], p[3]}}; }
+  ONEBIT_INLINE static Vec zero() { return {Floats{0.0f, 0.0f, 0.0f, 0.0f}}; }
+  ONEBIT_INLINE static Vec load(const float* p) { return {Floats{p[0], p[1], p[2], p[3]}}; }
+  ONEBIT_INLINE static Vec broadcast(const float* p) { return {Floats{*p, *p, *p, *p}}; }
   ONEBIT_INLINE void store(float* p) const {
     for (size_t i = 0; i < kLanes; ++i) p[i] = x[i];
   }
-  ONEBIT_INLINE static Vec add(Vec a, Vec b) {
-    for (size_t i = 0; i < kLanes; ++i) a.x[i] += b.x[i];
-    return a;
-  }
-  ONEBIT_INLINE static Vec fma(const float* a, Vec b, Vec c) {
-    for (size_t i = 0; i < kLanes; ++i) c.x[i] += *a * b.x[i];
-    return c;
-  }
+  ONEBIT_INLINE static Vec add(Vec a, Vec b) { return {a.x + b.x}; }
+  ONEBIT_INLINE static Vec multiply_add(Vec a, Vec b, Vec c) { return {c.x + a.x * b.x}; }
 };
 
-constexpr size_t kPixels = 3;
-constexpr size_t kVectors = 4;
+constexpr size_t kPixels = 6;
+constexpr size_t kVectors = 2;
 
 }  // namespace
 }  // namespace onebit

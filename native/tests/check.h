@@ -1,0 +1,69 @@
+// A test harness of one page: TEST(name) { CHECK(...); } in any number, RUN_TESTS() once.
+#pragma once
+
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace check {
+
+struct Test {
+  const char* name;
+  std::function<void()> body;
+};
+
+inline std::vector<Test>& tests() {
+  static std::vector<Test> all;
+  return all;
+}
+
+inline int& failures() {
+  static int count = 0;
+  return count;
+}
+
+struct Register {
+  Register(const char* name, std::function<void()> body) { tests().push_back({name, std::move(body)}); }
+};
+
+inline void fail(const char* file, int line, const std::string& what) {
+  if (++failures() <= 20) std::fprintf(stderr, "%s:%d: %s\n", file, line, what.c_str());
+}
+
+inline int run() {
+  for (const Test& test : tests()) {
+    const int before = failures();
+    try {
+      test.body();
+    } catch (const std::exception& error) {
+      fail(test.name, 0, std::string("threw: ") + error.what());
+    }
+    std::printf("%s %s\n", failures() == before ? "ok  " : "FAIL", test.name);
+  }
+  return failures() != 0;
+}
+
+}  // namespace check
+
+#define TEST(name)                                           \
+  static void name();                                        \
+  static const check::Register register_##name(#name, name); \
+  static void name()
+
+#define CHECK(condition) CHECK_NOTE(condition, "")
+#define CHECK_NOTE(condition, note) \
+  ((condition) ? void() : check::fail(__FILE__, __LINE__, std::string(#condition) + "  " + (note)))
+
+// The call must throw `type` with a message that contains `part`.
+#define CHECK_THROWS(call, type, part)                                                   \
+  try {                                                                                  \
+    call;                                                                                \
+    check::fail(__FILE__, __LINE__, #call " did not throw");                             \
+  } catch (const type& error) {                                                          \
+    CHECK_NOTE(std::string(error.what()).find(part) != std::string::npos, error.what()); \
+  }
+
+#define RUN_TESTS() \
+  int main() { return check::run(); }

@@ -1,0 +1,156 @@
+// Every kernel of every table that this CPU can run against the plainest code, with guards around what it writes.
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "check.h"
+#include "engine/aligned.h"
+#include "kernels/binary_conv/binary_conv.h"
+#include "kernels/epilogue/epilogue.h"
+#include "kernels/float_conv/float_conv.h"
+
+using namespace onebit;
+
+namespace {
+
+constexpr size_t kGuard = 64;
+std::mt19937 random_bits(1);  // fixed, so a failure can be repeated
+
+float random_float() { return static_cast<float>(static_cast<int>(random_bits() % 2001) - 1000) / 256.0f; }
+
+int differing(uint32_t a, uint32_t b) {
+  int count = 0;
+  for (uint32_t x = a ^ b; x; x &= x - 1) ++count;
+  return count;
+}
+
+template <class Kernel>
+bool skip(const Kernel& kernel) {
+  if (cpu_has(kernel.isa)) return false;
+  std::printf("     no %s here: skipping %s\n", name(kernel.isa), kernel.name);
+  return true;
+}
+
+std::string describe(const char* kernel, size_t pixels, size_t channels, size_t runs, size_t words) {
+  return std::string(kernel) + " pixels " + std::to_string(pixels) + " channels " + std::to_string(channels) +
+         " runs " + std::to_string(runs) + "x" + std::to_string(words);
+}
+
+void check_binary_tile(const BinaryConvKernel& kernel, size_t pixels, size_t channels, size_t run_count,
+                       size_t run_words, bool extreme) {
+  const size_t map_words = 3 * run_count * run_words + kMaxPixels, depth = run_count * run_words;
+  std::vector<uint32_t> map(map_words), plain(depth * kBlock);
+  for (uint32_t& x : map) x = extreme ? 0xFFFFFFFFu : random_bits();
+  for (size_t i = 0; i < plain.size(); ++i) plain[i] = i % kBlock < channels && !extreme ? random_bits() : 0;
+  std::vector<uint8_t> prepared(map_words * kernel.word_bytes);
+  kernel.expand(map.data(), map_words, prepared.data());
+  const AlignedBytes weights(depth * kBlock * kernel.weight_bytes);
+  kernel.pack_weights(plain.data(), depth, weights.data());
+
+  std::vector<size_t> starts(pixels);
+  std::vector<const uint8_t*> addresses;
+  for (size_t p = 0; p < pixels; ++p) {
+    starts[p] = (p * 5) % kMaxPixels;
+    addresses.push_back(prepared.data() + starts[p] * kernel.word_bytes);
+  }
+  std::vector<ptrdiff_t> runs;
+  for (size_t r = 0; r < run_count; ++r) runs.push_back(static_cast<ptrdiff_t>(2 * r * run_words * kernel.word_bytes));
+
+  std::vector<int32_t> diff(kMaxPixels * kBlock + 2 * kGuard, -77);
+  int32_t* const inside = diff.data() + kGuard;
+  kernel.count({addresses.data(), pixels, runs.data(), run_count, run_words, weights.data(), channels, inside});
+  const std::string note = describe(kernel.name, pixels, channels, run_count, run_words);
+  for (size_t i = 0; i < kGuard; ++i) CHECK_NOTE(diff[i] == -77, note);
+  for (size_t i = kGuard + pixels * kBlock; i < diff.size(); ++i) CHECK_NOTE(diff[i] == -77, note);
+  for (size_t p = 0; p < pixels; ++p) {
+    for (size_t c = 0; c < channels; ++c) {
+      int32_t want = 0;
+      for (size_t r = 0; r < run_count; ++r) {
+        for (size_t w = 0; w < run_words; ++w) {
+          want += differing(map[starts[p] + 2 * r * run_words + w], plain[(r * run_words + w) * kBlock + c]);
+        }
+      }
+      CHECK_NOTE(inside[p * kBlock + c] == want, note);
+    }
+  }
+}
+
+}  // namespace
+
+TEST(binary_conv_counts_exactly) {
+  for (const BinaryConvKernel* kernel : kBinaryConvKernels) {
+    if (skip(*kernel)) continue;
+    CHECK(kernel->pixels <= kMaxPixels);
+    for (size_t pixels = 1; pixels <= kernel->pixels; ++pixels) {
+      for (size_t channels : {1, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64}) {
+        for (size_t run_words : {1, 2, 3, 6, 7, 8, 12, 31})
+          check_binary_tile(*kernel, pixels, channels, 3, run_words, false);
+        check_binary_tile(*kernel, pixels, channels, 1, 1, true);
+        check_binary_tile(*kernel, pixels, channels, 9, 1, false);
+      }
+    }
+  }
+}
+
+// Accumulators of 8 and 16 bits overflow first where every bit differs.
+TEST(binary_conv_survives_the_largest_counts) {
+  for (const BinaryConvKernel* kernel : kBinaryConvKernels) {
+    if (skip(*kernel)) continue;
+    for (size_t pixels : {size_t{1}, kernel->pixels}) {
+      for (size_t run_words : {7, 8, 31, 32, 681, 682, 2044, 2045, 4096}) {
+        for (size_t channels : {32, 64}) check_binary_tile(*kernel, pixels, channels, 3, run_words, true);
+      }
+    }
+  }
+}
+
+TEST(float_conv_multiplies) {
+  for (const FloatConvKernel* kernel : kFloatConvKernels) {
+    if (skip(*kernel)) continue;
+    CHECK(kernel->pixels <= kMaxPixels && kBlock % kernel->panel == 0);
+    for (size_t pixels = 1; pixels <= kernel->pixels; ++pixels) {
+      for (size_t channels : {1, 3, 8, 10, 16, 17, 33, 63, 64}) {
+        for (size_t run_floats : {1, 2, 3, 4, 5, 9, 64}) {
+          constexpr size_t kRuns = 3;
+          const size_t depth = kRuns * run_floats;
+          std::vector<float> map(3 * depth + kMaxPixels), plain(depth * kBlock);
+          for (float& x : map) x = random_float();
+          for (float& x : plain) x = random_float();
+          const size_t panels = (channels + kernel->panel - 1) / kernel->panel;
+          const AlignedBytes weights(panels * kernel->panel * depth * sizeof(float));
+          for (size_t c = 0; c < channels; ++c) {
+            for (size_t k = 0; k < depth; ++k) {
+              const size_t panel = c / kernel->panel;
+              weights.as<float>()[(panel * depth + k) * kernel->panel + c % kernel->panel] = plain[k * kBlock + c];
+            }
+          }
+          std::vector<const uint8_t*> addresses;
+          for (size_t p = 0; p < pixels; ++p) addresses.push_back(reinterpret_cast<const uint8_t*>(map.data() + p));
+          std::vector<ptrdiff_t> runs;
+          for (size_t r = 0; r < kRuns; ++r) runs.push_back(static_cast<ptrdiff_t>(2 * r * run_floats * sizeof(float)));
+          std::vector<float> y(kMaxPixels * kBlock + 2 * kGuard, -77.0f);
+          float* const inside = y.data() + kGuard;
+          kernel->multiply(
+              {addresses.data(), pixels, runs.data(), kRuns, run_floats, weights.as<float>(), channels, inside});
+          const std::string note = describe(kernel->name, pixels, channels, kRuns, run_floats);
+          for (size_t i = 0; i < kGuard; ++i) CHECK_NOTE(y[i] == -77.0f, note);
+          for (size_t i = kGuard + pixels * kBlock; i < y.size(); ++i) CHECK_NOTE(y[i] == -77.0f, note);
+          for (size_t p = 0; p < pixels; ++p) {
+            for (size_t c = 0; c < channels; ++c) {
+              double want = 0, size = 1;
+              for (size_t k = 0; k < depth; ++k) {
+                const double term =
+                    double{map[p + 2 * (k / run_floats) * run_floats + k % run_floats]} * plain[k * kBlock + c];
+                want += term;
+                size += std::fabs(term);
+              }
+              CHECK_NOTE(std::fabs(inside[p * kBlock + c] - want) <= 1e-6 * size, note);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+RUN_TESTS()

@@ -1,0 +1,434 @@
+// Whole engines, op by op, against the plainest code: every instruction set that runs here, awkward shapes, and one
+// thread against several.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "check.h"
+#include "onebit/engine.h"
+
+using namespace onebit;
+
+namespace {
+
+std::mt19937 random_bits(7);  // fixed, so a failure can be repeated
+
+using Floats = std::vector<float>;
+using Words = std::vector<uint32_t>;
+
+size_t words_for(size_t channels) { return (channels + 31) / 32; }
+size_t elements(Shape s) { return s.height * s.width * s.channels; }
+
+// Halves from -4 to 4: exact, with many zeros and ties.
+Floats random_floats(size_t count) {
+  Floats out(count);
+  for (float& x : out) x = static_cast<float>(static_cast<int>(random_bits() % 17) - 8) / 2;
+  return out;
+}
+
+Floats random_signs(size_t count) {
+  Floats out(count);
+  for (float& x : out) x = random_bits() & 1 ? -1.0f : 1.0f;
+  return out;
+}
+
+// Rows of `channels` signs, packed; 1 is -1.
+Words pack(const Floats& signs, size_t channels) {
+  Words out(signs.size() / channels * words_for(channels));
+  for (size_t i = 0; i < signs.size(); ++i) {
+    const size_t row = i / channels, c = i % channels;
+    if (signs[i] < 0) out[row * words_for(channels) + c / 32] |= 1u << c % 32;
+  }
+  return out;
+}
+
+std::vector<std::string> usable_isas() {
+  std::vector<std::string> names;
+  for (Isa isa : kIsas) {
+    if (built_for(isa) && cpu_has(isa)) names.push_back(name(isa));
+  }
+  return names;
+}
+
+struct Case {
+  Shape input;
+  Convolution conv;
+  int pad_value = 0;
+
+  std::string text() const {
+    const auto pair = [](Pair p) { return std::to_string(p.vertical) + "x" + std::to_string(p.horizontal); };
+    return std::to_string(input.height) + "x" + std::to_string(input.width) + "x" + std::to_string(input.channels) +
+           " -> " + std::to_string(conv.out_channels) + " kernel " + pair(conv.kernel) + " stride " +
+           pair(conv.stride) + " padding " + pair(conv.padding) + " dilation " + pair(conv.dilation) + " groups " +
+           std::to_string(conv.groups) + " pad " + std::to_string(pad_value);
+  }
+};
+
+Shape output_shape(const Case& t) {
+  const auto side = [](size_t n, size_t k, size_t s, size_t p, size_t d) {
+    return (n + 2 * p - d * (k - 1) - 1) / s + 1;
+  };
+  const Convolution& g = t.conv;
+  return {side(t.input.height, g.kernel.vertical, g.stride.vertical, g.padding.vertical, g.dilation.vertical),
+          side(t.input.width, g.kernel.horizontal, g.stride.horizontal, g.padding.horizontal, g.dilation.horizontal),
+          g.out_channels};
+}
+
+// The definition, in double: exact for the numbers of these tests.
+Floats convolve(const Case& t, const Floats& x, const Floats& weight) {
+  const Convolution& g = t.conv;
+  const Shape out = output_shape(t);
+  const size_t depth = t.input.channels / g.groups, group_out = g.out_channels / g.groups;
+  Floats y;
+  for (size_t oy = 0; oy < out.height; ++oy) {
+    for (size_t ox = 0; ox < out.width; ++ox) {
+      for (size_t o = 0; o < out.channels; ++o) {
+        double sum = 0;
+        for (size_t ky = 0; ky < g.kernel.vertical; ++ky) {
+          for (size_t kx = 0; kx < g.kernel.horizontal; ++kx) {
+            const auto iy = static_cast<long>(oy * g.stride.vertical + ky * g.dilation.vertical) -
+                            static_cast<long>(g.padding.vertical);
+            const auto ix = static_cast<long>(ox * g.stride.horizontal + kx * g.dilation.horizontal) -
+                            static_cast<long>(g.padding.horizontal);
+            const bool inside =
+                iy >= 0 && ix >= 0 && iy < static_cast<long>(t.input.height) && ix < static_cast<long>(t.input.width);
+            for (size_t c = 0; c < depth; ++c) {
+              const size_t at = (static_cast<size_t>(iy) * t.input.width + static_cast<size_t>(ix)) * t.input.channels +
+                                o / group_out * depth + c;
+              const double value = inside ? x[at] : t.pad_value;
+              sum += value * weight[((o * g.kernel.vertical + ky) * g.kernel.horizontal + kx) * depth + c];
+            }
+          }
+        }
+        y.push_back(static_cast<float>(sum));
+      }
+    }
+  }
+  return y;
+}
+
+Builder start(Shape shape, const std::string& isa, size_t threads) {
+  return Builder("x", shape, Floats(shape.channels, 0.5f), Floats(shape.channels, 0.25f), {threads, isa, true});
+}
+
+const void* value(const Engine& engine, const std::string& name) {
+  for (size_t i = 0; i < engine.values().size(); ++i) {
+    if (engine.values()[i].name == name) return engine.value(i);
+  }
+  check::fail(__FILE__, __LINE__, "no value " + name);
+  return nullptr;
+}
+
+bool same_bits(const Engine& engine, const std::string& name, const Words& want) {
+  return std::memcmp(value(engine, name), want.data(), want.size() * sizeof(uint32_t)) == 0;
+}
+
+bool same_floats(const Engine& engine, const std::string& name, const Floats& want) {
+  return std::memcmp(value(engine, name), want.data(), want.size() * sizeof(float)) == 0;
+}
+
+void check_binary_conv(const Case& t) {
+  const Shape out = output_shape(t);
+  const size_t channels = out.channels, depth = t.input.channels / t.conv.groups;
+  const Floats x = random_signs(elements(t.input));
+  const Floats weight = random_signs(channels * t.conv.kernel.vertical * t.conv.kernel.horizontal * depth);
+  const Floats sums = convolve(t, x, weight);
+  const Floats scale = random_floats(channels), bias = random_floats(channels);
+  std::vector<int32_t> below(channels);
+  for (int32_t& b : below) b = static_cast<int32_t>(random_bits() % 21) - 10;
+  const Floats flips = random_signs(channels);
+  Floats scaled, thresholded;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const size_t c = i % channels;
+    scaled.push_back(scale[c] * sums[i] + bias[c]);
+    const bool low = (sums[i] < static_cast<float>(below[c])) != (flips[c] < 0);
+    thresholded.push_back(low ? -1.0f : 1.0f);
+  }
+  for (const std::string& isa : usable_isas()) {
+    for (size_t threads : {1, 3}) {
+      Builder b = start(t.input, isa, threads);
+      b.elementwise("sign", "x", {Step::binarize("bits", Rule::sign)});
+      b.binary_conv2d("raw", "bits", t.conv, t.pad_value, pack(weight, depth), {Step::store("sums")});
+      b.binary_conv2d("affine", "bits", t.conv, t.pad_value, pack(weight, depth),
+                      {Step::affine(scale, bias), Step::store("scaled"), Step::binarize("signs", Rule::step)});
+      b.binary_conv2d("threshold", "bits", t.conv, t.pad_value, pack(weight, depth),
+                      {Step::threshold("low", below, pack(flips, channels))});
+      const auto engine = b.finish("scaled");
+      Floats got(scaled.size());
+      engine->run(x.data(), 1, got.data());
+      const std::string note = isa + " threads " + std::to_string(threads) + " " + t.text();
+      CHECK_NOTE(same_floats(*engine, "sums", sums), note);
+      CHECK_NOTE(got == scaled, note);
+      Floats signs;
+      for (float y : scaled) signs.push_back(y <= 0 ? -1.0f : 1.0f);
+      CHECK_NOTE(same_bits(*engine, "signs", pack(signs, channels)), note);
+      CHECK_NOTE(same_bits(*engine, "low", pack(thresholded, channels)), note);
+    }
+  }
+}
+
+void check_float_conv(Case t) {
+  t.pad_value = 0;
+  const size_t depth = t.input.channels / t.conv.groups;
+  const size_t weights = t.conv.out_channels * t.conv.kernel.vertical * t.conv.kernel.horizontal * depth;
+  const Floats x = random_floats(elements(t.input)), weight = random_floats(weights), signs = random_signs(weights);
+  const Floats want = convolve(t, x, weight), want_signs = convolve(t, x, signs);
+  for (const std::string& isa : usable_isas()) {
+    for (size_t threads : {1, 3}) {
+      Builder b = start(t.input, isa, threads);
+      b.conv2d("real", "x", t.conv, weight, {Step::store("y")});
+      b.conv2d_bits("signs", "x", t.conv, pack(signs, depth), {Step::store("z")});
+      const auto engine = b.finish("y");
+      Floats got(want.size());
+      engine->run(x.data(), 1, got.data());
+      const std::string note = isa + " threads " + std::to_string(threads) + " " + t.text();
+      CHECK_NOTE(got == want, note);
+      CHECK_NOTE(same_floats(*engine, "z", want_signs), note);
+    }
+  }
+}
+
+Case plain_case(Shape input, size_t out_channels, size_t kernel, size_t padding, int pad_value) {
+  Case t;
+  t.input = input;
+  t.conv.kernel = {kernel, kernel};
+  t.conv.padding = {padding, padding};
+  t.conv.out_channels = out_channels;
+  t.pad_value = pad_value;
+  return t;
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  int pad = -1;
+  const auto next_pad = [&] { return pad = pad == 1 ? -1 : pad + 1; };
+  for (size_t in : {1, 3, 31, 32, 33, 63, 64, 65, 96, 130}) {
+    for (size_t out : {1, 3, 31, 32, 33, 63, 64, 65, 96, 130}) {
+      all.push_back(plain_case({3, 4, in}, out, 3, 1, next_pad()));
+    }
+  }
+  for (size_t width = 1; width <= 9; ++width) {
+    for (int value : {-1, 0, 1}) {
+      all.push_back(plain_case({4, width, 40}, 33, 3, 1, value));
+      all.push_back(plain_case({width, 2, 64}, 64, 1, 0, value));
+      all.push_back(plain_case({5, width, 20}, 10, 5, 3, value));
+    }
+  }
+  for (size_t stride : {1, 2, 3}) {
+    for (size_t dilation : {1, 2}) {
+      for (int value : {-1, 0, 1}) {
+        Case t = plain_case({9, 8, 36}, 70, 3, 2, value);
+        t.conv.stride = {stride, stride == 1 ? size_t{2} : size_t{1}};
+        t.conv.dilation = {dilation, 3 - dilation};
+        t.conv.padding = {2, 1};
+        all.push_back(t);
+      }
+    }
+  }
+  const size_t groups[][3] = {{2, 64, 64}, {2, 128, 64}, {2, 20, 6},   {3, 33, 99}, {4, 128, 256},
+                              {5, 5, 5},   {7, 49, 7},   {64, 64, 64}, {2, 66, 130}};
+  for (const auto& [count, in, out] : groups) {
+    for (int value : {-1, 0, 1}) {
+      Case t = plain_case({5, 4, in}, out, 3, 1, value);
+      t.conv.groups = count;
+      all.push_back(t);
+    }
+    Case t = plain_case({5, 4, in}, out, 1, 0, 0);
+    t.conv.groups = count;
+    all.push_back(t);
+  }
+  Case wide = plain_case({1, 1, 5000}, 10, 1, 0, 0);  // a linear layer
+  all.push_back(wide);
+  Case uneven = plain_case({6, 7, 16}, 24, 1, 0, -1);
+  uneven.conv.kernel = {1, 4};
+  uneven.conv.padding = {0, 3};
+  all.push_back(uneven);
+  return all;
+}
+
+}  // namespace
+
+TEST(binary_conv2d_equals_its_definition) {
+  for (const Case& t : cases()) check_binary_conv(t);
+}
+
+TEST(conv2d_equals_its_definition) {
+  for (const Case& t : cases()) check_float_conv(t);
+}
+
+TEST(every_epilogue_step) {
+  for (const std::string& isa : usable_isas()) {
+    for (size_t channels : {1, 7, 32, 64, 65, 130}) {
+      const Shape shape{3, 3, channels};
+      const Floats x = random_floats(elements(shape)), a = random_floats(channels), b = random_floats(channels);
+      const Floats p = random_floats(channels), n = random_floats(channels), limit = random_floats(channels);
+      Builder builder = start(shape, isa, 1);
+      builder.elementwise(
+          "all", "x",
+          {Step::affine(a, b), Step::store("1"), Step::slopes(p, n), Step::store("2"), Step::add("x"), Step::store("3"),
+           Step::clamp(-2.5f, 3.0f), Step::store("4"), Step::binarize("5", Rule::sign, limit),
+           Step::binarize("6", Rule::step, limit), Step::levels(-1.5f, 2.0f, Rule::step), Step::store("7"),
+           Step::add("x"), Step::levels(0.0f, 1.0f, Rule::sign), Step::store("8")});
+      const auto engine = builder.finish("8");
+      Floats got(x.size());
+      engine->run(x.data(), 1, got.data());
+      std::vector<Floats> want(9);
+      for (size_t i = 0; i < x.size(); ++i) {
+        const size_t c = i % channels;
+        float y = a[c] * x[i] + b[c];
+        want[1].push_back(y);
+        y = p[c] * std::max(y, 0.0f) + n[c] * std::min(y, 0.0f);
+        want[2].push_back(y);
+        y += x[i];
+        want[3].push_back(y);
+        y = std::min(std::max(y, -2.5f), 3.0f);
+        want[4].push_back(y);
+        want[5].push_back(y < limit[c] ? -1.0f : 1.0f);
+        want[6].push_back(y <= limit[c] ? -1.0f : 1.0f);
+        y = y <= 0 ? -1.5f : 2.0f;
+        want[7].push_back(y);
+        y = y + x[i] < 0 ? 0.0f : 1.0f;
+        want[8].push_back(y);
+      }
+      const std::string note = isa + " channels " + std::to_string(channels);
+      for (const char* step : {"1", "2", "3", "4", "7", "8"}) {
+        const auto* values = static_cast<const float*>(value(*engine, step));
+        // Not by memcmp: 0 and -0 are equal.
+        CHECK_NOTE(std::equal(values, values + x.size(), want[static_cast<size_t>(*step - '0')].begin()), note + step);
+      }
+      CHECK_NOTE(same_bits(*engine, "5", pack(want[5], channels)), note);
+      CHECK_NOTE(same_bits(*engine, "6", pack(want[6], channels)), note);
+    }
+  }
+}
+
+TEST(zero_of_either_sign_and_nan_are_high) {
+  for (const std::string& isa : usable_isas()) {
+    const Floats x = {0.0f, -0.0f, -1e-30f, 1e-30f, std::numeric_limits<float>::quiet_NaN()};
+    Builder b = start({1, 1, x.size()}, isa, 1);
+    b.elementwise("e", "x", {Step::binarize("sign", Rule::sign), Step::binarize("step", Rule::step), Step::store("y")});
+    const auto engine = b.finish("y");
+    Floats got(x.size());
+    engine->run(x.data(), 1, got.data());
+    CHECK_NOTE(same_bits(*engine, "sign", {0b00100}), isa);
+    CHECK_NOTE(same_bits(*engine, "step", {0b00111}), isa);
+  }
+}
+
+TEST(pools_equal_their_definition) {
+  for (const std::string& isa : usable_isas()) {
+    for (size_t channels : {1, 33, 64, 130}) {
+      for (size_t kernel : {1, 2, 3}) {
+        for (size_t padding = 0; 2 * padding <= kernel; ++padding) {
+          const Shape in{7, 5, channels};
+          const Pooling g{{kernel, kernel}, {2, 1}, {padding, padding}};
+          const Floats x = random_floats(elements(in)), flips = random_signs(channels);
+          Builder b = start(in, isa, 2);
+          b.max_pool2d("m", "x", g, {Step::store("max")});
+          b.avg_pool2d("a", "x", g, true, {Step::store("all")});
+          b.avg_pool2d("i", "x", g, false, {Step::store("inside")});
+          b.elementwise("e", "x", {Step::binarize("bits", Rule::sign)});
+          b.bit_max_pool2d("b", "bits", g, pack(flips, channels), {Step::store("pooled")});
+          const auto engine = b.finish("max");
+          const Shape out = engine->output_shape();
+          Floats max, all, inside, bits, got(elements(out));
+          for (size_t oy = 0; oy < out.height; ++oy) {
+            for (size_t ox = 0; ox < out.width; ++ox) {
+              for (size_t c = 0; c < channels; ++c) {
+                float top = -std::numeric_limits<float>::infinity(), sum = 0, taps = 0, high = -1, low = 1;
+                for (size_t ky = 0; ky < kernel; ++ky) {
+                  for (size_t kx = 0; kx < kernel; ++kx) {
+                    const size_t y = oy * 2 + ky, xx = ox + kx;
+                    if (y < padding || xx < padding || y >= in.height + padding || xx >= in.width + padding) continue;
+                    const float v = x[((y - padding) * in.width + xx - padding) * channels + c];
+                    top = std::max(top, v);
+                    sum += v;
+                    ++taps;
+                    high = std::max(high, v < 0 ? -1.0f : 1.0f);
+                    low = std::min(low, v < 0 ? -1.0f : 1.0f);
+                  }
+                }
+                max.push_back(top);
+                all.push_back(sum / static_cast<float>(kernel * kernel));
+                inside.push_back(sum / taps);
+                bits.push_back(flips[c] < 0 ? low : high);
+              }
+            }
+          }
+          engine->run(x.data(), 1, got.data());
+          const std::string note = isa + " channels " + std::to_string(channels) + " kernel " + std::to_string(kernel);
+          CHECK_NOTE(got == max, note);
+          CHECK_NOTE(same_floats(*engine, "all", all), note);
+          CHECK_NOTE(same_floats(*engine, "inside", inside), note);
+          CHECK_NOTE(same_bits(*engine, "pooled", pack(bits, channels)), note);
+        }
+      }
+    }
+  }
+}
+
+TEST(rearranging_ops) {
+  for (const std::string& isa : usable_isas()) {
+    const Shape shape{3, 2, 5};
+    const Floats x = random_floats(elements(shape));
+    Builder b = start(shape, isa, 2);
+    b.flatten("f", "x", {Step::store("flat")});
+    b.pad_channels("p", "x", 3, 70, {Step::store("wide")});
+    const auto engine = b.finish("flat");
+    Floats flat, wide, got(x.size());
+    for (size_t c = 0; c < 5; ++c) {
+      for (size_t p = 0; p < 6; ++p) flat.push_back(x[p * 5 + c]);
+    }
+    for (size_t p = 0; p < 6; ++p) {
+      for (size_t c = 0; c < 78; ++c) wide.push_back(c >= 3 && c < 8 ? x[p * 5 + c - 3] : 0.0f);
+    }
+    engine->run(x.data(), 1, got.data());
+    CHECK_NOTE(got == flat, isa);
+    CHECK_NOTE(same_floats(*engine, "wide", wide), isa);
+  }
+}
+
+// Values that share memory must not disturb each other, and a batch is as good as its images one by one.
+TEST(memory_is_reused_without_harm) {
+  const size_t channels = 48;
+  const Shape shape{6, 6, channels};
+  const Convolution conv{{3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, channels};
+  std::vector<Words> weights;
+  std::vector<Floats> scales;
+  for (int i = 0; i < 6; ++i) {
+    weights.push_back(pack(random_signs(channels * 9 * channels), channels));
+    scales.push_back(random_floats(channels));
+  }
+  const auto build = [&](bool keep, size_t threads) {
+    Builder b("x", shape, Floats(channels, 0.0f), Floats(channels, 1.0f), {threads, "", keep});
+    std::string last = "x";
+    b.elementwise("start", "x", {Step::binarize("b0", Rule::sign)});
+    for (size_t i = 0; i < 6; ++i) {
+      const std::string n = std::to_string(i), next = std::to_string(i + 1);
+      b.binary_conv2d("c" + n, "b" + n, conv, 0, weights[i],
+                      {Step::affine(scales[i], scales[5 - i]), Step::add(last), Step::store("f" + next),
+                       Step::binarize("b" + next, Rule::sign)});
+      last = "f" + next;
+    }
+    return b.finish(last);
+  };
+  const auto kept = build(true, 1), shared = build(false, 1), parallel = build(false, 4);
+  CHECK(shared->memory() < kept->memory());
+  constexpr size_t kImages = 3;
+  std::vector<uint8_t> pixels(kImages * elements(shape));
+  for (uint8_t& p : pixels) p = static_cast<uint8_t>(random_bits());
+  Floats a(pixels.size()), b(pixels.size()), c(pixels.size()), floats(pixels.size()), d(pixels.size());
+  for (size_t i = 0; i < kImages; ++i) kept->run(&pixels[i * elements(shape)], 1, &a[i * elements(shape)]);
+  shared->run(pixels.data(), kImages, b.data());
+  parallel->run(pixels.data(), kImages, c.data());
+  std::transform(pixels.begin(), pixels.end(), floats.begin(),
+                 [](uint8_t p) { return static_cast<float>(p) / 255.0f; });
+  shared->run(floats.data(), kImages, d.data());
+  CHECK(a == b);
+  CHECK(a == c);
+  CHECK(a == d);
+}
+
+RUN_TESTS()

@@ -1,0 +1,11 @@
+# Fails if an object file defines a weak symbol: an inline function or template instance that other files may use too.
+foreach(object ${OBJECTS})
+  execute_process(COMMAND ${NM} -C ${object} OUTPUT_VARIABLE symbols RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "nm failed on ${object}")
+  endif()
+  string(REGEX MATCHALL "[^\n]* [WVu] [^\n]*" weak "${symbols}")
+  if(weak)
+    message(FATAL_ERROR "${object} shares symbols with files for lesser CPUs:\n${weak}")
+  endif()
+endforeach()
