@@ -112,7 +112,7 @@ def _guarded(work: Callable[[], int], *, extra: str, name: str) -> int:
         sys.stdout.flush()  # a closed pipe shows here rather than at exit
         return code
     except KeyboardInterrupt as stop:
-        print(f"onebit: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"onebit: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has left: not a failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

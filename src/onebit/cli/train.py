@@ -1,5 +1,6 @@
 """``onebit train``: every field of a recipe is a flag; the rest is where to read and where to write."""
 
+from argparse import SUPPRESS
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ def build_parser(base: "TrainSettings | None") -> "ArgumentParser":
     parser = verb_parser(
         "train", DESCRIPTION, "onebit train vgg-small-digits --epochs 3 --model_options.width 0.5 --out runs/digits"
     )
-    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="named settings to start from")
+    # Left out, it must not override the name that a file of settings gives: hence no default.
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", default=SUPPRESS, help="named settings to start from")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/RECIPE)")
     parser.add_argument("--data_dir", type=Path, help="folder of the data set (default: the environment's ONEBIT_DATA)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, with the settings it had")
@@ -48,10 +50,11 @@ def parse(argv: list[str]) -> "Namespace":
     first = build_parser(any_recipe).parse_args(first_argv)
     base: TrainSettings | None = None
     recipe: str | None = None
-    if first.resume and first.out is not None and first.recipe is None:
+    named = first.get("recipe")
+    if first.resume and first.out is not None and named is None:
         base, recipe = stored_settings(first.out)
-    elif first.recipe is not None:
-        base, recipe = RECIPES[first.recipe](), first.recipe
+    elif named is not None:
+        base, recipe = RECIPES[named](), named
     elif first_argv == argv and first.config is None:
         raise ValueError("name a recipe ('onebit zoo recipes' lists them) or give --config; see 'onebit train --help'")
     args = build_parser(base).parse_args(argv)

@@ -1,6 +1,7 @@
 """``onebit zoo``: what this installation can train and run, read from the registries."""
 
 import importlib
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import verb_parser
@@ -42,7 +43,9 @@ def run(args: "Namespace") -> dict[str, Any]:
 
 
 def first_line(item: object) -> str:
-    """The first line of an object's own docstring, or nothing."""
+    """The first line of an object's own docstring; for a set of choices, the choices."""
+    if is_dataclass(item) and not isinstance(item, type):
+        return ", ".join(f"{name} {value}" for name, value in asdict(item).items())
     text = (getattr(item, "__doc__", None) or "").strip()
     return text.splitlines()[0] if text else ""
 

@@ -1,0 +1,121 @@
+"""The verbs train and eval, end to end on the digits."""
+
+import json
+
+import pytest
+import torch
+
+from onebit.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    monkeypatch.delenv("ONEBIT_DEBUG", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+TINY = ["vgg-small-digits", "--epochs", "2", "--model_options.width", "0.0625", "--image_size", "8"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    assert main(["train", *TINY, "--seed", "3", "--out", str(out)]) == 0
+    return out
+
+
+def refused(capsys, argv, code):
+    assert main(argv) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_flags_reach_the_record(run):
+    settings = json.loads((run / "record.json").read_text())["settings"]
+    assert settings["seed"] == 3
+    assert settings["epochs"] == 2
+    assert settings["model_options"] == {"width": 0.0625}
+    assert settings["augment"] == "shift-rotate"  # the recipe's, untouched
+
+
+def test_train_json(tmp_path, capsys):
+    assert main(["train", *TINY, "--max_steps", "2", "--out", str(tmp_path / "x"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["steps"] == 2
+    assert result["out"] == str(tmp_path / "x")
+
+
+def test_flags_may_come_before_the_recipe(tmp_path, capsys):
+    argv = ["--max_steps", "1", "--image_size", "8", "vgg-small-digits", "--out", str(tmp_path / "x"), "--json"]
+    assert main(["train", *argv]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 1
+
+
+def test_eval_repeats_the_recorded_accuracy(run, capsys):
+    assert main(["eval", str(run), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["accuracy"] == json.loads((run / "record.json").read_text())["result"]["accuracy"]
+    assert result["images"] == 360
+    assert list(result["class_accuracy"]) == list("0123456789")
+    assert main(["eval", str(run / "checkpoints" / "last.ckpt")]) == 0
+    assert f"digits: {result['accuracy']:.2%} of 360 test images" in capsys.readouterr().out
+
+
+def test_print_config_reads_back(tmp_path, capsys):
+    assert main(["train", *TINY, "--lr", "0.125", "--print_config"]) == 0
+    (tmp_path / "mine.yaml").write_text(capsys.readouterr().out)
+    out = tmp_path / "run"
+    assert main(["train", "--config", str(tmp_path / "mine.yaml"), "--max_steps", "1", "--out", str(out)]) == 0
+    record = json.loads((out / "record.json").read_text())
+    assert record["settings"]["lr"] == 0.125
+    assert record["settings"]["epochs"] == 2
+    assert record["recipe"] == "vgg-small-digits"
+
+
+def test_config_of_a_few_settings_over_a_recipe(tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("recipe: vgg-small-digits\nlr: 0.25\nmax_steps: 1\nimage_size: 8\n")
+    out = tmp_path / "run"
+    assert main(["train", "--config", str(tmp_path / "mine.yaml"), "--out", str(out)]) == 0
+    settings = json.loads((out / "record.json").read_text())["settings"]
+    assert (settings["lr"], settings["batch_size"]) == (0.25, 64)
+
+
+def test_resume_needs_no_recipe(run, capsys):
+    assert main(["train", "--out", str(run), "--resume", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 44
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "name a recipe"),
+        (["vgg-small-digts"], "Unknown recipe 'vgg-small-digts'; did you mean 'vgg-small-digits'?"),
+        (["vgg-small-digits", "--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
+        (["vgg-small-digits", "--epochs", "many"], "Expected a <class 'int'>. Got value: many"),
+        (["vgg-small-digits", "--compile", "perhaps"], "compile"),
+        (["vgg-small-digits", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["vgg-small-digits", "--scheme", "bireel"], "did you mean 'bireal'?"),
+        (["--resume", "--out", "no-such-run"], "holds no run to resume"),
+    ],
+)
+def test_wrong_usage(capsys, argv, message):
+    assert message in refused(capsys, ["train", *argv], 2)
+
+
+def test_user_level_failures(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("ONEBIT_DATA", raising=False)
+    assert "already holds a run" in refused(capsys, ["train", *TINY, "--out", str(run)], 1)
+    assert "needs the folder" in refused(capsys, ["train", "resnet20-cifar10", "--out", str(tmp_path / "r")], 1)
+    assert not (tmp_path / "r").exists()
+    assert "there is no model" in refused(capsys, ["eval", str(tmp_path / "nothing")], 1)
+    assert "the model has 1 input channels and 10 classes, but data set 'random16' has 3" in refused(
+        capsys, ["eval", str(run), "--dataset", "random16"], 1
+    )
+    (tmp_path / "bad.onebit").write_bytes(b"not a packed file")
+    assert "onebit: error: " in refused(capsys, ["eval", str(tmp_path / "bad.onebit")], 1)
+    assert "did you mean 'digits'?" in refused(capsys, ["eval", str(run), "--dataset", "digit"], 2)
