@@ -169,8 +169,8 @@ class ReferenceEngine:
         return values[self.graph.output]
 
     def values(self) -> dict[str, NDArray]:
-        """Every value of the last run by name: float32 (N, H, W, C), or uint32 words (N, H, W, ceil(C/32))."""
-        return self._values
+        """Every value of the last run but the input, by name: float32 (N, H, W, C), or uint32 words of the bits."""
+        return {name: value for name, value in self._values.items() if name != self.graph.input.name}
 
     def signs(self, name: str) -> NDArray[np.float32]:
         """A value of bits as -1/+1 floats (N, H, W, C)."""

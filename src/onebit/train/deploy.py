@@ -45,7 +45,9 @@ def pack_trained(run: Path | str, *, strict: bool = False, allow_real: Sequence[
 
 
 def images_of_run(run: Path | str, data_dir: Path | str | None, limit: int | None) -> tuple[NDArray[np.uint8], NDArray]:
-    """Test images (N, H, W, C) and labels (N,) of the data set that a run was trained on, the first ``limit`` of them."""
+    """Test images (N, H, W, C) and labels (N,) of the data set that a run was trained on, the first ``limit`` of
+    them.
+    """
     _, meta = load_trained(run)
     name = meta["provenance"]["dataset"]
     data = DATASETS[name](None if data_dir is None else Path(data_dir), meta["input"]["size"])
@@ -57,8 +59,8 @@ def images_of_run(run: Path | str, data_dir: Path | str | None, limit: int | Non
 def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labels_N: NDArray | None) -> dict[str, Any]:
     """Predictions of the trained torch model and of the packed network on the same images.
 
-    Returns images, same_class, other_class, allowed (2 of 10,000, at least 2), output_error (median over the images of the
-    largest difference, relative to the largest output), accuracies where labels are given, passed.
+    Returns images, same_class, other_class, allowed (2 of 10,000, at least 2), output_error (median over the images
+    of the largest difference, relative to the largest output), accuracies where labels are given, passed.
     """
     network, _ = load_trained(run)
     pixels = images_NHWC

@@ -1,0 +1,24 @@
+"""Files of released format versions read as they did, and give the numbers they gave."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onebit.runtime.engine import Engine, usable_isas
+from onebit.runtime.file import load_graph
+from onebit.runtime.graph import BITS, validate
+from onebit.runtime.reference import ReferenceEngine
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("backend", ["reference", *usable_isas()])
+def test_golden_file(backend):
+    graph = load_graph(HERE / "small-v1.onebit")
+    golden = np.load(HERE / "small-v1.npz")
+    engine = ReferenceEngine(graph) if backend == "reference" else Engine(graph, isa=backend, keep_values=True)
+    np.testing.assert_allclose(engine.run(golden["images"]), golden["output"], rtol=1e-4, atol=1e-5)
+    for name, value in validate(graph).items():
+        if value.type == BITS:  # no float of this network lies near enough to a threshold for rounding to matter
+            assert np.array_equal(engine.values()[name], golden[name]), name
