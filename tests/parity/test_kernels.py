@@ -35,7 +35,8 @@ def convolution(
     if threshold:
         taps = kernel[0] * kernel[1] * channels // groups
         tensors["t"] = rng.integers(-taps // 4, taps // 4 + 1, out).astype(np.int32)
-        tensors["t"][:2] = np.iinfo(np.int32).min, np.iinfo(np.int32).max  # never, and always, below
+        if out > 1:  # never, and always, below
+            tensors["t"][:2] = np.iinfo(np.int32).min, np.iinfo(np.int32).max
         tensors["f"] = pack_bits(rng.random(out) < 0.5)
         steps = ({"step": "threshold", "below": "t", "flip": "f", "output": "bits"},)
     nodes = [
