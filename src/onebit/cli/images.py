@@ -40,9 +40,12 @@ def _read(path: Path, spec: InputSpec, fit: bool) -> NDArray:
     except (OSError, ValueError, SyntaxError) as error:
         raise Failure(f"{path}: not an image that can be read ({error})") from None
     try:
-        return prepare(image, spec)[0]
+        batch, _ = prepare(image, spec)
     except ValueError as error:
         raise Failure(f"{path}: {error}") from None
+    if len(batch) != 1:
+        raise Failure(f"{path}: holds {len(batch)} images of shape {image.shape[1:]}; give one image per file")
+    return batch
 
 
 def _read_picture(path: Path, spec: InputSpec, fit: bool) -> NDArray[np.uint8]:

@@ -122,7 +122,12 @@ def _guarded(work: Callable[[], int], *, extra: str, name: str) -> int:
         if debugging() or missing in ("", "onebit"):
             raise
         complain(f"'onebit {name}' needs {missing}, which is not installed: pip install \"onebit[{extra}]\"")
-    except (Failure, ValueError, OSError) as error:
+    except OSError as error:
+        if debugging():
+            raise
+        named = f": {str(error.filename)!r}" if error.filename else ""
+        complain(f"{error.strerror}{named}" if error.strerror else str(error))
+    except (Failure, ValueError) as error:
         if debugging():
             raise
         complain(str(error))

@@ -40,7 +40,7 @@ def run(args: "Namespace") -> dict[str, Any]:
     from onebit.train.deploy import pack_trained
 
     out = Path(args.out) if args.out else Path(args.run) / "net.onebit"
-    if not out.parent.is_dir():
+    if args.out and not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent}: no such folder; make it first or choose another --out")
     try:
         packed = pack_trained(args.run, strict=args.strict, allow_real=args.allow_real)

@@ -1,0 +1,214 @@
+"""The verbs of packed files, end to end: pack, inspect, run, verify, bench, doctor, and every mistake in one line."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from onebit.cli.main import main
+from onebit.runtime.file import load_graph
+
+SIZE = 16
+
+
+@pytest.fixture(autouse=True)
+def _no_tracebacks(monkeypatch):
+    monkeypatch.delenv("ONEBIT_DEBUG", raising=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    arguments = ["train", "vgg-small-digits", "--epochs", "1", "--model_options.width", "0.0625", "--out", str(out)]
+    assert main(arguments) == 0
+    assert main(["pack", str(out), "--strict"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def packed(trained):
+    return str(trained / "net.onebit")
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "digit.png"
+    Image.fromarray(np.arange(SIZE * SIZE, dtype=np.uint8).reshape(SIZE, SIZE)).save(path)
+    return str(path)
+
+
+def answer(capsys, *argv):
+    """The JSON object that a verb prints, and nothing else."""
+    assert main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys, *argv, code=1):
+    """The one line that a verb prints on standard error."""
+    assert main(list(argv)) == code
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1, captured.err
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_inspect_tells_the_size_on_disk(packed, capsys):
+    result = answer(capsys, "inspect", packed)
+    assert result["total"]["file_bytes"] == os.path.getsize(packed)
+    assert sum(row["bytes"] for row in result["layers"]) + result["total"]["header_bytes"] == os.path.getsize(packed)
+    assert result["classes"] == list("0123456789")
+    assert result["provenance"]["model"] == "vgg-small"
+    assert {row["name"]: row["note"] for row in result["layers"] if row["macs"]} == {
+        "features.0": "first layer",
+        "classifier": "last layer",
+    }
+    assert main(["inspect", packed]) == 0
+    assert "xor + popcount" in capsys.readouterr().out
+
+
+def test_run_prints_probabilities(packed, picture, capsys):
+    (entry,) = answer(capsys, "run", packed, picture, "--top", "10")["images"]
+    assert len(entry["classes"]) == 10
+    assert sum(c["probability"] for c in entry["classes"]) == pytest.approx(1, abs=1e-4)
+    assert main(["run", packed, picture, picture, "--top", "2"]) == 0
+    assert capsys.readouterr().out.count("digit.png") == 2
+
+
+def test_verify_against_torch_and_the_reference(trained, packed, capsys):
+    result = answer(capsys, "verify", packed, "--run", str(trained))
+    assert result["passed"]
+    assert result["torch"]["images"] == 360
+    assert result["torch"]["same_class"] >= 358
+    assert abs(result["torch"]["torch_accuracy"] - result["torch"]["packed_accuracy"]) <= 2 / 360
+    assert all(row["bits"] > 0 and row["unexplained"] == 0 for row in result["kernels"])
+
+
+def test_verify_notices_another_network(trained, packed, tmp_path, capsys):
+    """A file packed from other weights than the run's must not pass."""
+    other = tmp_path / "other"
+    assert main(["train", "vgg-small-digits", "--epochs", "1", "--seed", "9", "--model_options.width", "0.0625",
+                 "--out", str(other)]) == 0  # fmt: skip
+    capsys.readouterr()
+    assert main(["verify", packed, "--run", str(other)]) == 1
+    captured = capsys.readouterr()
+    assert "parity does not hold" in captured.err
+    assert "FAILED" in captured.out
+
+
+def test_verify_on_given_images_and_on_noise(packed, picture, capsys):
+    assert answer(capsys, "verify", packed, picture)["source"] == "given images"
+    assert answer(capsys, "verify", packed)["source"] == "noise"
+
+
+def test_bench_times_both_sides(packed, capsys):
+    result = answer(capsys, "bench", packed, "--seconds", "0.1", "--profile")
+    assert result["ratio"] == pytest.approx(result["torch_float"]["median_ms"] / result["packed"]["median_ms"])
+    assert len(result["profile"]) == len(load_graph(packed).nodes)
+    assert main(["bench", packed, "--seconds", "0.1"]) == 0
+    assert "ratio" in capsys.readouterr().out
+
+
+def test_doctor(capsys, monkeypatch):
+    assert any(row["chosen"] for row in answer(capsys, "doctor")["isas"])
+    monkeypatch.setenv("ONEBIT_ISA", "portable")
+    assert [row["isa"] for row in answer(capsys, "doctor")["isas"] if row["chosen"]] == ["portable"]
+    monkeypatch.setenv("ONEBIT_ISA", "sse9")
+    assert "sse9" in refused(capsys, "doctor")
+
+
+@pytest.mark.parametrize("verb", ["run", "inspect", "verify", "bench", "pack", "doctor"])
+def test_help_has_an_example(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    assert f"example:\n  onebit {verb}" in capsys.readouterr().out
+
+
+class TestMistakes:
+    def test_wrong_image_size(self, packed, tmp_path, capsys):
+        Image.new("L", (8, 9)).save(tmp_path / "small.png")
+        line = refused(capsys, "run", packed, str(tmp_path / "small.png"))
+        assert "8x9 pixels, the network takes 16x16: scale it, or add --fit" in line
+        assert answer(capsys, "run", packed, str(tmp_path / "small.png"), "--fit")["images"]
+
+    def test_wrong_channel_count(self, packed, tmp_path, capsys):
+        Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "rgb.png")
+        line = refused(capsys, "run", packed, str(tmp_path / "rgb.png"))
+        assert "RGB with 3 channel(s), the network takes grey (1): convert it, or add --fit" in line
+        assert answer(capsys, "run", packed, str(tmp_path / "rgb.png"), "--fit")["images"]
+        np.save(tmp_path / "two.npy", np.zeros((2, SIZE, SIZE), np.float32))
+        assert "holds 2 images of shape (16, 16)" in refused(capsys, "run", packed, str(tmp_path / "two.npy"))
+        np.save(tmp_path / "rgb.npy", np.zeros((3, SIZE, SIZE, 1, 1), np.float32))
+        assert "images have shape (3, 16, 16, 1, 1)" in refused(capsys, "run", packed, str(tmp_path / "rgb.npy"))
+
+    def test_nan(self, packed, tmp_path, capsys):
+        np.save(tmp_path / "nan.npy", np.full((1, SIZE, SIZE), np.nan, np.float32))
+        assert "images hold NaN or infinity" in refused(capsys, "run", packed, str(tmp_path / "nan.npy"))
+
+    def test_images_that_are_none(self, packed, tmp_path, capsys):
+        (tmp_path / "text.png").write_text("not a picture")
+        assert "not an image that can be read" in refused(capsys, "run", packed, str(tmp_path / "text.png"))
+        assert "no such file" in refused(capsys, "run", packed, str(tmp_path / "missing.png"))
+        np.save(tmp_path / "object.npy", np.array([{}]), allow_pickle=True)
+        assert "not an image that can be read" in refused(capsys, "run", packed, str(tmp_path / "object.npy"))
+
+    @pytest.mark.parametrize("verb", ["run", "inspect", "verify", "bench"])
+    def test_files_that_are_no_networks(self, verb, packed, picture, tmp_path, capsys):
+        more = [picture] if verb == "run" else []
+        (tmp_path / "text.onebit").write_text("a text, not a network\n" * 3)
+        assert "not a packed file" in refused(capsys, verb, str(tmp_path / "text.onebit"), *more)
+        (tmp_path / "cut.onebit").write_bytes(Path(packed).read_bytes()[:-1000])
+        assert "truncated" in refused(capsys, verb, str(tmp_path / "cut.onebit"), *more)
+        assert "missing.onebit" in refused(capsys, verb, str(tmp_path / "missing.onebit"), *more)
+
+    def test_an_isa_that_cannot_run(self, packed, picture, capsys, monkeypatch):
+        monkeypatch.setenv("ONEBIT_ISA", "neon" if os.uname().machine == "x86_64" else "avx2")
+        assert "cannot run" in refused(capsys, "run", packed, picture)
+
+    def test_pack_without_a_run_or_a_folder(self, trained, tmp_path, capsys):
+        assert "no trained model" in refused(capsys, "pack", str(tmp_path / "nothing"))
+        line = refused(capsys, "pack", str(trained), "--out", str(tmp_path / "no" / "net.onebit"))
+        assert "no such folder" in line
+
+    def test_strict(self, tmp_path, capsys):
+        out = str(tmp_path / "run")
+        arguments = ["--model", "resnet20", "--model_options", '{"downsample": "conv1x1", "width": 0.5}']
+        assert main(["train", "vgg-small-digits", "--max_steps", "1", *arguments, "--out", out]) == 0
+        capsys.readouterr()
+        assert "blocks.6.shortcut.1" in refused(capsys, "pack", out, "--strict")
+        assert not (tmp_path / "run" / "net.onebit").exists()
+        assert main(["pack", out, "--strict", "--allow_real", '["*.shortcut.*"]']) == 0
+
+    @pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs root to make a full disk")
+    def test_disk_full(self, trained, packed, tmp_path, capsys):
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        if os.system(f"mount -t tmpfs -o size=8k none {disk} 2>/dev/null"):
+            pytest.skip("this sandbox does not let a test mount a small disk")
+        try:
+            line = refused(capsys, "pack", str(trained), "--out", str(disk / "net.onebit"))
+            assert "No space left" in line
+            assert list(disk.iterdir()) == []
+        finally:
+            os.system(f"umount {disk}")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+    def test_no_permission(self, trained, tmp_path, capsys):
+        tmp_path.chmod(0o500)
+        assert "Permission denied" in refused(capsys, "pack", str(trained), "--out", str(tmp_path / "net.onebit"))
+
+    @pytest.mark.parametrize(
+        ("argv", "message"),
+        [
+            (["run", "net.onebit"], "images"),
+            (["run", "net.onebit", "a.png", "--top", "0"], "--top must be at least 1"),
+            (["bench", "net.onebit", "--threads", "0"], "--threads must be at least 1"),
+            (["verify", "net.onebit", "--limit", "0"], "--limit must be at least 1"),
+            (["inspect", "net.onebit", "--colour"], "--colour"),
+            (["insepct", "net.onebit"], "did you mean 'inspect'"),
+        ],
+    )
+    def test_wrong_usage(self, argv, message, capsys):
+        assert message in refused(capsys, *argv, code=2)
