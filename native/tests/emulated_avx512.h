@@ -42,64 +42,67 @@ inline int32_t wrap(int64_t x) { return static_cast<int32_t>(static_cast<uint32_
 
 }  // namespace emulated
 
-inline __m512i _mm512_setzero_si512() { return {}; }
-inline __m512 _mm512_setzero_ps() { return {}; }
-inline __m512i _mm512_load_si512(const void* p) {
+// Calls, not copies: kernels are unrolled so far that inlining all of this would take minutes to compile.
+#define EMULATED inline __attribute__((noinline))
+
+EMULATED __m512i _mm512_setzero_si512() { return {}; }
+EMULATED __m512 _mm512_setzero_ps() { return {}; }
+EMULATED __m512i _mm512_load_si512(const void* p) {
   // The real one faults where the address is not aligned.
   if (reinterpret_cast<uintptr_t>(p) % 64 != 0) __builtin_trap();
   return emulated::load<__m512i>(p);
 }
-inline __m512i _mm512_loadu_si512(const void* p) { return emulated::load<__m512i>(p); }
-inline __m512 _mm512_loadu_ps(const void* p) { return emulated::load<__m512>(p); }
-inline void _mm512_storeu_si512(void* p, __m512i a) { std::memcpy(p, &a, sizeof a); }
-inline void _mm512_storeu_ps(void* p, __m512 a) { std::memcpy(p, &a, sizeof a); }
-inline __m512i _mm512_set1_epi32(int32_t x) {
+EMULATED __m512i _mm512_loadu_si512(const void* p) { return emulated::load<__m512i>(p); }
+EMULATED __m512 _mm512_loadu_ps(const void* p) { return emulated::load<__m512>(p); }
+EMULATED void _mm512_storeu_si512(void* p, __m512i a) { std::memcpy(p, &a, sizeof a); }
+EMULATED void _mm512_storeu_ps(void* p, __m512 a) { std::memcpy(p, &a, sizeof a); }
+EMULATED __m512i _mm512_set1_epi32(int32_t x) {
   return emulated::each<__m512i>([&](int) { return x; });
 }
-inline __m512 _mm512_set1_ps(float x) {
+EMULATED __m512 _mm512_set1_ps(float x) {
   return emulated::each<__m512>([&](int) { return x; });
 }
-inline __m512i _mm512_xor_si512(__m512i a, __m512i b) {
+EMULATED __m512i _mm512_xor_si512(__m512i a, __m512i b) {
   return emulated::each<__m512i>([&](int i) { return a.lane[i] ^ b.lane[i]; });
 }
-inline __m512i _mm512_add_epi32(__m512i a, __m512i b) {
+EMULATED __m512i _mm512_add_epi32(__m512i a, __m512i b) {
   return emulated::each<__m512i>([&](int i) { return emulated::wrap(int64_t{a.lane[i]} + b.lane[i]); });
 }
-inline __m512i _mm512_sub_epi32(__m512i a, __m512i b) {
+EMULATED __m512i _mm512_sub_epi32(__m512i a, __m512i b) {
   return emulated::each<__m512i>([&](int i) { return emulated::wrap(int64_t{a.lane[i]} - b.lane[i]); });
 }
-inline __m512i _mm512_popcnt_epi32(__m512i a) {
+EMULATED __m512i _mm512_popcnt_epi32(__m512i a) {
   return emulated::each<__m512i>([&](int i) {
     int32_t count = 0;
     for (int b = 0; b < 32; ++b) count += static_cast<int32_t>(static_cast<uint32_t>(a.lane[i]) >> b & 1u);
     return count;
   });
 }
-inline __m512 _mm512_cvtepi32_ps(__m512i a) {
+EMULATED __m512 _mm512_cvtepi32_ps(__m512i a) {
   return emulated::each<__m512>([&](int i) { return static_cast<float>(a.lane[i]); });
 }
-inline __m512 _mm512_add_ps(__m512 a, __m512 b) {
+EMULATED __m512 _mm512_add_ps(__m512 a, __m512 b) {
   return emulated::each<__m512>([&](int i) { return a.lane[i] + b.lane[i]; });
 }
-inline __m512 _mm512_mul_ps(__m512 a, __m512 b) {
+EMULATED __m512 _mm512_mul_ps(__m512 a, __m512 b) {
   return emulated::each<__m512>([&](int i) { return a.lane[i] * b.lane[i]; });
 }
-inline __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {
+EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {
   return emulated::each<__m512>([&](int i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });
 }
-inline __m512 _mm512_max_ps(__m512 a, __m512 b) {
+EMULATED __m512 _mm512_max_ps(__m512 a, __m512 b) {
   return emulated::each<__m512>([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
 }
-inline __m512 _mm512_min_ps(__m512 a, __m512 b) {
+EMULATED __m512 _mm512_min_ps(__m512 a, __m512 b) {
   return emulated::each<__m512>([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
 }
-inline __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int predicate) {
+EMULATED __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int predicate) {
   return emulated::mask(
       [&](int i) { return predicate == _CMP_LT_OQ ? a.lane[i] < b.lane[i] : a.lane[i] <= b.lane[i]; });
 }
-inline __mmask16 _mm512_cmplt_epi32_mask(__m512i a, __m512i b) {
+EMULATED __mmask16 _mm512_cmplt_epi32_mask(__m512i a, __m512i b) {
   return emulated::mask([&](int i) { return a.lane[i] < b.lane[i]; });
 }
-inline __m512 _mm512_mask_blend_ps(__mmask16 k, __m512 a, __m512 b) {
+EMULATED __m512 _mm512_mask_blend_ps(__mmask16 k, __m512 a, __m512 b) {
   return emulated::each<__m512>([&](int i) { return k >> i & 1 ? b.lane[i] : a.lane[i]; });
 }
