@@ -81,7 +81,9 @@ def zoo_that(monkeypatch):
     [
         (Failure("do this"), 1, "onebit: error: do this\n"),
         (ValueError("two\n  lines"), 1, "onebit: error: two lines\n"),
-        (OSError(28, "cannot write 'x'"), 1, "onebit: error: [Errno 28] cannot write 'x'\n"),
+        (OSError(28, "cannot write 'x'"), 1, "onebit: error: cannot write 'x'\n"),
+        (OSError("no room"), 1, "onebit: error: no room\n"),
+        (FileNotFoundError(2, "No such file", "x"), 1, "onebit: error: No such file: 'x'\n"),
         (KeyboardInterrupt(), 130, "onebit: interrupted\n"),
         (KeyboardInterrupt("go on with: that"), 130, "onebit: go on with: that\n"),
         (

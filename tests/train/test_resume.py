@@ -94,6 +94,18 @@ def test_sigkill_then_resume_is_exact(tiny, tmp_path):
     assert_same_run(whole, out)
 
 
+def test_a_run_that_died_before_its_first_checkpoint_starts_again(tiny, whole, tmp_path, monkeypatch):
+    def crash(self, *batch):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_train_step", crash)
+        with pytest.raises(MemoryError):
+            train(tiny, tmp_path / "run", show=False)
+    train(tiny, tmp_path / "run", resume=True, show=False)
+    assert_same_run(whole, tmp_path / "run")
+
+
 def test_compiled_training_resumes_exactly(tiny, tmp_path, monkeypatch):
     settings = replace(tiny, compile=True, max_steps=6)
     counters = torch._dynamo.utils.counters
