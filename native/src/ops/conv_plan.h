@@ -46,9 +46,8 @@ struct ConvPlan {
   void for_each_tile(const RunContext& context, const Epilogue& epilogue, const uint8_t* prepared, size_t tile_pixels,
                      Compute compute, Finish finish) const {
     const size_t tiles = (pixels() + tile_pixels - 1) / tile_pixels;
-    const auto one = [&](size_t tile, size_t first_block, size_t last_block, T* collected) {
+    const auto one = [&](size_t tile, size_t first_block, size_t last_block, T* sums, T* collected) {
       const uint8_t *first[kMaxPixels], *group_first[kMaxPixels];
-      alignas(64) T sums[kMaxPixels * kBlock];
       EpilogueTile part = epilogue.tile(context);
       part.pixel = tile * tile_pixels;
       part.pixel_count = std::min(tile_pixels, pixels() - part.pixel);
@@ -76,11 +75,13 @@ struct ConvPlan {
     if (collect_groups) {
       context.pool.for_ranges(tiles, [&](size_t begin, size_t end, size_t worker) {
         T* collected = reinterpret_cast<T*>(context.worker_scratch[worker]);
-        for (size_t tile = begin; tile < end; ++tile) one(tile, 0, blocks.size(), collected);
+        alignas(64) T sums[kMaxPixels * kBlock] = {};
+        for (size_t tile = begin; tile < end; ++tile) one(tile, 0, blocks.size(), sums, collected);
       });
     } else {  // block by block, so that the weights of a block stay in cache over many pixels
       context.pool.for_ranges(tiles * blocks.size(), [&](size_t begin, size_t end, size_t) {
-        for (size_t i = begin; i < end; ++i) one(i % tiles, i / tiles, i / tiles + 1, nullptr);
+        alignas(64) T sums[kMaxPixels * kBlock] = {};  // channels that do not exist keep these zeros or finite sums
+        for (size_t i = begin; i < end; ++i) one(i % tiles, i / tiles, i / tiles + 1, sums, nullptr);
       });
     }
   }

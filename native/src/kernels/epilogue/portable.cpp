@@ -5,6 +5,11 @@
 namespace onebit {
 namespace {
 
+// Unsigned inside, because lanes of channels that do not exist may hold anything.
+ONEBIT_INLINE int32_t signed_sum(int32_t depth, int32_t diff) {
+  return static_cast<int32_t>(static_cast<uint32_t>(depth) - 2u * static_cast<uint32_t>(diff));
+}
+
 struct Vec {
   static constexpr size_t kLanes = 4;
   using Mask = uint32_t;
@@ -32,7 +37,7 @@ struct Vec {
     return each([&](size_t) { return value; });
   }
   ONEBIT_INLINE static Vec sum(const int32_t* depth, const int32_t* diff) {
-    return each([&](size_t i) { return static_cast<float>(depth[i] - 2 * diff[i]); });
+    return each([&](size_t i) { return static_cast<float>(signed_sum(depth[i], diff[i])); });
   }
   ONEBIT_INLINE static Vec add(Vec a, Vec b) {
     return each([&](size_t i) { return a.x[i] + b.x[i]; });
@@ -59,7 +64,7 @@ struct Vec {
 };
 
 ONEBIT_INLINE uint32_t counts_below(const int32_t* depth, const int32_t* diff, const int32_t* below) {
-  return Vec::each_bit([&](size_t i) { return depth[i] - 2 * diff[i] < below[i]; });
+  return Vec::each_bit([&](size_t i) { return signed_sum(depth[i], diff[i]) < below[i]; });
 }
 
 }  // namespace
