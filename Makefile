@@ -42,7 +42,7 @@ native-test: setup
 	$(BIN)/ctest --test-dir build/native --output-on-failure
 
 bench: setup
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/speed.py
 
 docs: setup
 	$(BIN)/mkdocs build --strict

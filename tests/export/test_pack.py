@@ -127,6 +127,14 @@ def test_a_residual_network_has_no_node_for_norm_sign_or_addition():
     assert [step["step"] for step in second.epilogue] == ["affine", "add", "slopes", "store", "binarize"]
 
 
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("scheme", ["trained-binarization", "bireal"])
+def test_untrained_models_agree_too(name, scheme):
+    """Fresh norms leave sums that are exactly 0 in front of a sign: rounding must not push them off it."""
+    torch.manual_seed(0)
+    agree(MODELS[name](scheme=scheme, width=0.5).eval(), (3, 16, 16) if "resnet" in name else (3, 32, 32), images=2)
+
+
 def test_thresholds_are_exact_at_every_sum():
     """All 2^9 weights-times-inputs patterns of a 9-tap convolution, behind norms of either direction."""
     torch.manual_seed(0)

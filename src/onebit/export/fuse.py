@@ -7,6 +7,8 @@ affine steps become one.
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -190,19 +192,27 @@ def _pool_bits(draft: Draft, pool: DraftNode) -> None:
 
 
 def _merge_affine(node: DraftNode) -> None:
-    """Join neighbouring affine steps, ``s2 (s1 y + b1) + b2``, and drop those that change nothing."""
+    """Join neighbouring affine steps into one, and drop those that change nothing."""
     merged: list[Step] = []
-    for step in node.epilogue:
-        if step["step"] == "affine" and merged and merged[-1]["step"] == "affine":
-            first = merged.pop()
-            scale = first["scale"].astype(np.float64) * step["scale"]
-            bias = first["bias"].astype(np.float64) * step["scale"] + step["bias"]
-            merged.append({"step": "affine", "scale": scale, "bias": bias})
-        else:
-            merged.append(dict(step))
-    for step in merged:
-        if step["step"] == "affine":
-            step["scale"], step["bias"] = step["scale"].astype(np.float32), step["bias"].astype(np.float32)
+    for is_affine, steps in groupby(node.epilogue, key=lambda step: step["step"] == "affine"):
+        merged += [_joined(list(steps))] if is_affine else steps
     node.epilogue = [
         s for s in merged if not (s["step"] == "affine" and (s["scale"] == 1).all() and (s["bias"] == 0).all())
     ]
+
+
+def _joined(steps: list[Step]) -> Step:
+    """One affine step for several.
+
+    Where the first one turns levels of -1 and +1 into those of 0 and 1, ``y = (sum + total)/2``, the bias is rounded so
+    that ``y = 0`` stays exactly 0, as it is in torch: zeros are common there, and a sign may follow.
+    """
+    first, *others = steps
+    halves = bool((first["scale"] == 0.5).all())
+    scale = first["scale"].astype(np.float64)
+    rest = np.zeros_like(scale) if halves else first["bias"].astype(np.float64)
+    for step in others:
+        scale, rest = scale * step["scale"], rest * step["scale"] + step["bias"]
+    scale, rest = scale.astype(np.float32), rest.astype(np.float32)
+    bias = scale * (2 * first["bias"]) + rest if halves else rest
+    return {"step": "affine", "scale": scale, "bias": bias}
