@@ -1,7 +1,8 @@
 """Speed of the binary convolutions and of whole networks against torch fp32, both sides in one run.
 
-Checks every answer before it times it.  Appends one JSON line per measurement to reports/speed.jsonl (machine, commit, kernel,
-shape, medians, 90th percentiles, counts) and writes the table and the picture made from the lines of this machine and run.
+Checks every answer before it times it.  Appends one JSON line per measurement to reports/speed.jsonl (machine,
+commit, kernel, shape, medians, 90th percentiles, counts) and writes the table and the picture made from the lines of
+this machine and run.
 
     make bench        or        python benchmarks/speed.py [--seconds 2] [--out reports]
 """

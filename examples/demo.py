@@ -1,6 +1,7 @@
 """The main job, end to end, on the digits that come with scikit-learn: train, pack, verify, time, run.
 
-Every step is the command that a user would type; this script only prints it, runs it, and puts the numbers into a table.
+Every step is the command that a user would type; this script only prints it, runs it, and puts the numbers into a
+table.
 
     make demo        or        python examples/demo.py [--out runs/demo]
 """

@@ -1,4 +1,6 @@
-"""Every kernel that this CPU can run gives what the reference interpreter gives: integers exactly, floats to rounding."""
+"""Every kernel that this CPU can run gives what the reference interpreter gives: integers exactly, floats to
+rounding.
+"""
 
 import numpy as np
 import pytest

@@ -194,8 +194,9 @@ def _pool_bits(draft: Draft, pool: DraftNode) -> None:
 def _merge_affine(node: DraftNode) -> None:
     """Join neighbouring affine steps into one, and drop those that change nothing."""
     merged: list[Step] = []
-    for is_affine, steps in groupby(node.epilogue, key=lambda step: step["step"] == "affine"):
-        merged += [_joined(list(steps))] if is_affine else steps
+    for is_affine, run in groupby(node.epilogue, key=lambda step: step["step"] == "affine"):
+        steps = list(run)
+        merged += [_joined(steps)] if is_affine else steps
     node.epilogue = [
         s for s in merged if not (s["step"] == "affine" and (s["scale"] == 1).all() and (s["bias"] == 0).all())
     ]

@@ -16,7 +16,8 @@ def speed_table(lines: list[dict[str, Any]]) -> str:
     text = [
         "# Speed",
         "",
-        f"{facts['machine']}; torch {facts['torch']}; commit {facts['commit']}; {facts['date']} UTC; one thread, batch 1. "
+        f"{facts['machine']}; torch {facts['torch']}; commit {facts['commit']}; {facts['date']} UTC; one thread, "
+        "batch 1. "
         "Medians; both sides in turn in one run; made by `make bench`.",
         "",
         "3x3 binary convolution, stride 1, padding 1: bits in, affine, floats out; torch: fp32, channels_last.",
@@ -32,8 +33,8 @@ def speed_table(lines: list[dict[str, Any]]) -> str:
             )
     text += [
         "",
-        "Whole networks on one 32x32 image, from pixels as floats to logits; torch: the same network with real weights, "
-        "fp32, channels_last, inference mode.",
+        "Whole networks on one 32x32 image, from pixels as floats to logits; torch: the same network with real "
+        "weights, fp32, channels_last, inference mode.",
         "",
         "| network | ISA | ms | 90% | torch fp32 ms | times faster | file | float weights | times smaller |",
         "|---|---|---|---|---|---|---|---|---|",

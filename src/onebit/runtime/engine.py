@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onebit import _core
+import onebit._core as _core
 from onebit.runtime.graph import Graph, Node, validate
 
 
