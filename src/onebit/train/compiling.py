@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 # Compiling pays when the eager run would take longer than compiling and the compiled run together.  Measured with
-# ResNet-20: 10 to 60 s to compile; then a step is 1.2 times faster on one machine and 4 times on another.  Eagerly a core
+# ResNet-20: 10 to 60 s to compile; then a step is 1.2 times faster on one machine, 4 times on another.  Eagerly a core
 # does 3e10 to 6e10 operations a second.
 WORTHWHILE_CPU = 2e13
 WORTHWHILE_GPU = 2e15
