@@ -36,39 +36,46 @@ std::string describe(const char* kernel, size_t pixels, size_t channels, size_t 
          " runs " + std::to_string(runs) + "x" + std::to_string(words);
 }
 
-void check_binary_tile(const BinaryConvKernel& kernel, size_t pixels, size_t channels, size_t run_count,
+// Spans start anywhere in one long row of one-word pixels; the pixels of a span are `distance` apart.
+void check_binary_tile(const BinaryConvKernel& kernel, size_t spans, size_t channels, size_t run_count,
                        size_t run_words, bool extreme) {
-  const size_t map_words = 3 * run_count * run_words + kMaxPixels, depth = run_count * run_words;
-  std::vector<uint32_t> map(map_words), plain(depth * kBlock);
-  for (uint32_t& x : map) x = extreme ? 0xFFFFFFFFu : random_bits();
+  constexpr size_t kDistance = 2;
+  const size_t depth = run_count * run_words, pixels = spans * kernel.span, map_words = 3 * depth + 2 * kMaxPixels;
+  std::vector<uint32_t> map(map_words + kDistance + kRowSlack), plain(depth * kBlock);
+  for (size_t i = 0; i < map_words; ++i) map[i] = extreme ? 0xFFFFFFFFu : random_bits();
   for (size_t i = 0; i < plain.size(); ++i) plain[i] = i % kBlock < channels && !extreme ? random_bits() : 0;
-  std::vector<uint8_t> prepared(map_words * kernel.word_bytes);
-  kernel.expand(map.data(), map_words, prepared.data());
+  const size_t prepared_bytes = map_words * kernel.word_bytes;
+  std::vector<uint8_t> prepared(prepared_bytes + kGuard, 0xA5);
+  if (kernel.prepare) {
+    kernel.prepare(map.data(), map_words, 1, kDistance, prepared.data());
+  } else {
+    std::memcpy(prepared.data(), map.data(), prepared_bytes);
+  }
+  for (size_t i = prepared_bytes; i < prepared.size(); ++i) CHECK_NOTE(prepared[i] == 0xA5, kernel.name);
   const AlignedBytes weights(depth * kBlock * kernel.weight_bytes);
   kernel.pack_weights(plain.data(), depth, weights.data());
 
-  std::vector<size_t> starts(pixels);
+  std::vector<size_t> starts;
   std::vector<const uint8_t*> addresses;
-  for (size_t p = 0; p < pixels; ++p) {
-    starts[p] = (p * 5) % kMaxPixels;
-    addresses.push_back(prepared.data() + starts[p] * kernel.word_bytes);
+  for (size_t s = 0; s < spans; ++s) {
+    starts.push_back((s * 5) % kMaxPixels);
+    addresses.push_back(prepared.data() + starts[s] * kernel.word_bytes);
   }
   std::vector<ptrdiff_t> runs;
   for (size_t r = 0; r < run_count; ++r) runs.push_back(static_cast<ptrdiff_t>(2 * r * run_words * kernel.word_bytes));
 
   std::vector<int32_t> diff(kMaxPixels * kBlock + 2 * kGuard, -77);
   int32_t* const inside = diff.data() + kGuard;
-  kernel.count({addresses.data(), pixels, runs.data(), run_count, run_words, weights.data(), channels, inside});
+  kernel.count({addresses.data(), spans, runs.data(), run_count, run_words, weights.data(), channels, inside});
   const std::string note = describe(kernel.name, pixels, channels, run_count, run_words);
   for (size_t i = 0; i < kGuard; ++i) CHECK_NOTE(diff[i] == -77, note);
   for (size_t i = kGuard + pixels * kBlock; i < diff.size(); ++i) CHECK_NOTE(diff[i] == -77, note);
   for (size_t p = 0; p < pixels; ++p) {
+    const size_t start = starts[p / kernel.span] + p % kernel.span * kDistance;
     for (size_t c = 0; c < channels; ++c) {
       int32_t want = 0;
-      for (size_t r = 0; r < run_count; ++r) {
-        for (size_t w = 0; w < run_words; ++w) {
-          want += differing(map[starts[p] + 2 * r * run_words + w], plain[(r * run_words + w) * kBlock + c]);
-        }
+      for (size_t k = 0; k < depth; ++k) {
+        want += differing(map[start + 2 * (k / run_words) * run_words + k % run_words], plain[k * kBlock + c]);
       }
       CHECK_NOTE(inside[p * kBlock + c] == want, note);
     }
@@ -80,13 +87,13 @@ void check_binary_tile(const BinaryConvKernel& kernel, size_t pixels, size_t cha
 TEST(binary_conv_counts_exactly) {
   for (const BinaryConvKernel* kernel : kBinaryConvKernels) {
     if (skip(*kernel)) continue;
-    CHECK(kernel->pixels <= kMaxPixels);
-    for (size_t pixels = 1; pixels <= kernel->pixels; ++pixels) {
+    CHECK(kernel->pixels <= kMaxPixels && kernel->pixels % kernel->span == 0);
+    for (size_t spans = 1; spans <= kernel->pixels / kernel->span; ++spans) {
       for (size_t channels : {1, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64}) {
         for (size_t run_words : {1, 2, 3, 6, 7, 8, 12, 31})
-          check_binary_tile(*kernel, pixels, channels, 3, run_words, false);
-        check_binary_tile(*kernel, pixels, channels, 1, 1, true);
-        check_binary_tile(*kernel, pixels, channels, 9, 1, false);
+          check_binary_tile(*kernel, spans, channels, 3, run_words, false);
+        check_binary_tile(*kernel, spans, channels, 1, 1, true);
+        check_binary_tile(*kernel, spans, channels, 9, 1, false);
       }
     }
   }
@@ -96,9 +103,9 @@ TEST(binary_conv_counts_exactly) {
 TEST(binary_conv_survives_the_largest_counts) {
   for (const BinaryConvKernel* kernel : kBinaryConvKernels) {
     if (skip(*kernel)) continue;
-    for (size_t pixels : {size_t{1}, kernel->pixels}) {
+    for (size_t spans : {size_t{1}, kernel->pixels / kernel->span}) {
       for (size_t run_words : {7, 8, 31, 32, 681, 682, 2044, 2045, 4096}) {
-        for (size_t channels : {32, 64}) check_binary_tile(*kernel, pixels, channels, 3, run_words, true);
+        for (size_t channels : {32, 64}) check_binary_tile(*kernel, spans, channels, 3, run_words, true);
       }
     }
   }

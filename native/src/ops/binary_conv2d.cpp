@@ -51,17 +51,14 @@ class BinaryConv2d final : public Op {
         group_words_(words_for(group_channels_)),
         plan_(shape, geometry, group_words_ * kernels.binary_conv->word_bytes),
         epilogue_(std::move(epilogue)),
-        in_place_(!plan_.is_padded() && kernel_.word_bytes == 4 && (geometry.groups == 1 || aligned_groups())) {
+        in_place_(!plan_.is_padded() && !kernel_.prepare && !regroups()) {
     pack(weight);
     set_depth(weight, pad_value);
     set_padding(pad_value);
   }
 
   size_t scratch_bytes() const override { return in_place_ ? 0 : plan_.prepared_bytes(); }
-  size_t worker_scratch_bytes() const override {
-    const size_t collected = plan_.collect_groups ? kernel_.pixels * plan_.collected_stride() * sizeof(int32_t) : 0;
-    return collected + regrouped_bytes();
-  }
+  size_t worker_scratch_bytes() const override { return collected_bytes() + (in_place_ ? 0 : plain_row_bytes()); }
   const char* kernel() const override { return kernel_.name; }
   size_t macs() const override { return plan_.pixels() * plan_.taps() * group_channels_ * plan_.geometry.out_channels; }
 
@@ -70,9 +67,9 @@ class BinaryConv2d final : public Op {
     if (!in_place_) prepare(context);
     const size_t run_words = plan_.taps_per_run * group_words_;
     plan_.for_each_tile<int32_t>(
-        context, epilogue_, prepared, kernel_.pixels,
-        [&](size_t block, const uint8_t* const* pixels, size_t count, int32_t* diff) {
-          kernel_.count({pixels, count, plan_.runs.data(), plan_.runs.size(), run_words,
+        context, epilogue_, prepared, kernel_.pixels, kernel_.span,
+        [&](size_t block, const uint8_t* const* spans, size_t count, int32_t* diff) {
+          kernel_.count({spans, count, plan_.runs.data(), plan_.runs.size(), run_words,
                          weights_.data() + block * block_bytes_, plan_.blocks[block].channels, diff});
         },
         [&](const EpilogueTile& tile, const int32_t* diff, size_t stride) {
@@ -83,10 +80,15 @@ class BinaryConv2d final : public Op {
   }
 
  private:
-  bool aligned_groups() const { return group_channels_ % kWordBits == 0; }
-  size_t regrouped_bytes() const {
-    const bool needed = plan_.geometry.groups > 1 && !aligned_groups();
-    return needed ? round_up(plan_.geometry.groups * group_words_ * sizeof(uint32_t), 64) : 0;
+  // Groups that do not start with a word in the input.
+  bool regroups() const { return plan_.geometry.groups > 1 && group_channels_ % kWordBits != 0; }
+  size_t pixel_words() const { return plan_.geometry.groups * group_words_; }  // of the prepared map
+  size_t collected_bytes() const {
+    return plan_.collect_groups ? kernel_.pixels * plan_.collected_stride() * sizeof(int32_t) : 0;
+  }
+  size_t plain_row_bytes() const {
+    const size_t pixels = plan_.padded_width + plan_.geometry.stride.horizontal;
+    return (pixels * pixel_words() + kRowSlack) * sizeof(uint32_t);
   }
 
   const int32_t* depth_of(size_t pixel) const {
@@ -156,46 +158,52 @@ class BinaryConv2d final : public Op {
     return sum;
   }
 
-  // One row of padding, as the kernel wants it.
+  // One row of padding, in plain words.
   void set_padding(int pad_value) {
     if (!plan_.is_padded()) return;
     std::vector<uint32_t> words(group_words_, pad_value < 0 ? 0xFFFFFFFFu : 0);
     if (group_channels_ % kWordBits) words.back() &= (1u << group_channels_ % kWordBits) - 1;
-    padding_.resize(plan_.padded_width * plan_.pixel_bytes);
-    for (size_t at = 0; at < padding_.size(); at += plan_.group_bytes) {
-      kernel_.expand(words.data(), group_words_, padding_.data() + at);
-    }
+    padding_.resize(plan_.padded_width * pixel_words());
+    for (size_t i = 0; i < padding_.size(); ++i) padding_[i] = words[i % group_words_];
   }
 
   void prepare(const RunContext& context) const {
-    const Convolution& g = plan_.geometry;
-    const size_t row_bytes = plan_.padded_width * plan_.pixel_bytes, side = g.padding.horizontal * plan_.pixel_bytes;
-    const size_t words = words_for(plan_.input.channels);
-    const auto* input = reinterpret_cast<const uint32_t*>(context.values[input_]);
+    const size_t row_words = plan_.padded_width * pixel_words();
     context.pool.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
+      auto* plain = reinterpret_cast<uint32_t*>(context.worker_scratch[worker] + collected_bytes());
+      std::fill_n(plain + row_words, plain_row_bytes() / sizeof(uint32_t) - row_words, 0);
       for (size_t y = begin; y < end; ++y) {
-        uint8_t* out = context.scratch + y * row_bytes;
-        if (y < g.padding.vertical || y >= g.padding.vertical + plan_.input.height) {
-          std::memcpy(out, padding_.data(), row_bytes);
+        uint8_t* out = context.scratch + y * plan_.padded_width * plan_.pixel_bytes;
+        if (!kernel_.prepare) {
+          fill_row(context, y, reinterpret_cast<uint32_t*>(out));
           continue;
         }
-        if (side > 0) {
-          std::memcpy(out, padding_.data(), side);
-          std::memcpy(out + row_bytes - side, padding_.data(), side);
-        }
-        const uint32_t* row = input + (y - g.padding.vertical) * plan_.input.width * words;
-        if (regrouped_bytes() == 0) {
-          kernel_.expand(row, plan_.input.width * words, out + side);
-        } else {
-          auto* regrouped =
-              reinterpret_cast<uint32_t*>(context.worker_scratch[worker] + worker_scratch_bytes() - regrouped_bytes());
-          for (size_t x = 0; x < plan_.input.width; ++x) {
-            regroup(row + x * words, words, regrouped);
-            kernel_.expand(regrouped, g.groups * group_words_, out + side + x * plan_.pixel_bytes);
-          }
-        }
+        fill_row(context, y, plain);
+        kernel_.prepare(plain, plan_.padded_width, pixel_words(), plan_.geometry.stride.horizontal, out);
       }
     });
+  }
+
+  // Row y of the padded map, in plain words.
+  void fill_row(const RunContext& context, size_t y, uint32_t* out) const {
+    const Pair padding = plan_.geometry.padding;
+    const size_t row_words = plan_.padded_width * pixel_words(), side = padding.horizontal * pixel_words();
+    if (y < padding.vertical || y >= padding.vertical + plan_.input.height) {
+      std::copy_n(padding_.data(), row_words, out);
+      return;
+    }
+    const size_t words = words_for(plan_.input.channels);
+    const auto* row =
+        reinterpret_cast<const uint32_t*>(context.values[input_]) + (y - padding.vertical) * plan_.input.width * words;
+    if (side > 0) {
+      std::copy_n(padding_.data(), side, out);
+      std::copy_n(padding_.data(), side, out + row_words - side);
+    }
+    if (!regroups()) {
+      std::copy_n(row, plan_.input.width * words, out + side);
+      return;
+    }
+    for (size_t x = 0; x < plan_.input.width; ++x) regroup(row + x * words, words, out + side + x * pixel_words());
   }
 
   // Moves the bits of one pixel so that every group starts with a word of its own.
@@ -223,7 +231,7 @@ class BinaryConv2d final : public Op {
   AlignedBytes depth_;  // [class pair][padded channels]
   std::vector<uint32_t> row_class_, column_class_;
   size_t column_classes_ = 1, depth_classes_ = 1;
-  std::vector<uint8_t> padding_;
+  std::vector<uint32_t> padding_;
 };
 
 }  // namespace

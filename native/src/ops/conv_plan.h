@@ -36,26 +36,34 @@ struct ConvPlan {
   bool is_padded() const { return geometry.padding.vertical > 0 || geometry.padding.horizontal > 0; }
   size_t collected_stride() const { return padded_channels(geometry.out_channels); }
 
-  // Fills first[i] with the first tap of pixel `from + i`, of group 0.
-  void locate(const uint8_t* prepared, size_t from, size_t count, const uint8_t** first) const;
+  // The address of the first tap of each of `count` spans from `from` on, of group 0, and the first pixel of a span. A
+  // span is `span` neighbours in a row of the output; the last of a row may be cut short.
+  void locate(const uint8_t* prepared, size_t span, size_t from, size_t count, const uint8_t** first) const;
+  size_t spans_per_row(size_t span) const { return (output.horizontal + span - 1) / span; }
+  size_t first_pixel(size_t span, size_t index) const {
+    return index / spans_per_row(span) * output.horizontal + index % spans_per_row(span) * span;
+  }
 
-  // Splits all tiles among the threads. For every tile: compute(block index, pixel addresses, count, sums
-  // [..][kBlock]), then finish(tile, sums, stride) once the sums of all channels of `tile` are there. T is the type of
-  // a sum.
+  // Splits all tiles among the threads. For every tile: compute(block index, addresses, spans, sums), where sums is
+  // [spans * span][kBlock], then finish(tile, sums, stride) once the sums of all channels of `tile` are there. T is the
+  // type of a sum; a kernel computes `tile_pixels` at a time, `span` from each address.
   template <class T, class Compute, class Finish>
   void for_each_tile(const RunContext& context, const Epilogue& epilogue, const uint8_t* prepared, size_t tile_pixels,
-                     Compute compute, Finish finish) const {
-    const size_t tiles = (pixels() + tile_pixels - 1) / tile_pixels;
+                     size_t span, Compute compute, Finish finish) const {
+    const size_t spans = output.vertical * spans_per_row(span), tile_spans = tile_pixels / span;
+    const size_t tiles = (spans + tile_spans - 1) / tile_spans;
     const auto one = [&](size_t tile, size_t first_block, size_t last_block, T* sums, T* collected) {
       const uint8_t *first[kMaxPixels], *group_first[kMaxPixels];
+      const size_t from = tile * tile_spans, count = std::min(tile_spans, spans - from);
+      locate(prepared, span, from, count, first);
       EpilogueTile part = epilogue.tile(context);
-      part.pixel = tile * tile_pixels;
-      part.pixel_count = std::min(tile_pixels, pixels() - part.pixel);
-      locate(prepared, part.pixel, part.pixel_count, first);
+      part.pixel = first_pixel(span, from);
+      part.pixel_count = first_pixel(span, from + count) - part.pixel;
       for (size_t b = first_block; b < last_block; ++b) {
         const Block& block = blocks[b];
-        for (size_t p = 0; p < part.pixel_count; ++p) group_first[p] = first[p] + block.group * group_bytes;
-        compute(b, group_first, part.pixel_count, sums);
+        for (size_t s = 0; s < count; ++s) group_first[s] = first[s] + block.group * group_bytes;
+        compute(b, group_first, count, sums);
+        if (part.pixel_count < count * span) close_gaps(span, from, count, sums);
         part.channel = block.channel;
         part.channels = block.channels;
         if (!collected) {
@@ -83,6 +91,18 @@ struct ConvPlan {
         alignas(64) T sums[kMaxPixels * kBlock] = {};  // channels that do not exist keep these zeros or finite sums
         for (size_t i = begin; i < end; ++i) one(i % tiles, i / tiles, i / tiles + 1, sums, nullptr);
       });
+    }
+  }
+
+ private:
+  // Moves the sums of pixels that exist together, over those past the ends of rows.
+  template <class T>
+  void close_gaps(size_t span, size_t from, size_t count, T* sums) const {
+    T* to = sums;
+    for (size_t s = 0; s < count; ++s) {
+      const size_t pixels = first_pixel(span, from + s + 1) - first_pixel(span, from + s);
+      if (to != sums + s * span * kBlock) std::copy_n(sums + s * span * kBlock, pixels * kBlock, to);
+      to += pixels * kBlock;
     }
   }
 };

@@ -11,8 +11,6 @@ namespace {
 constexpr size_t kPixels = 6;  // 6 pixels x 4 vectors of channels: 24 of 32 registers accumulate
 constexpr size_t kLanes = 16;
 
-void expand(const uint32_t* words, size_t count, uint8_t* prepared) { __builtin_memcpy(prepared, words, 4 * count); }
-
 void pack_weights(const uint32_t* plain, size_t words, uint8_t* packed) {
   __builtin_memcpy(packed, plain, 4 * words * kBlock);
 }
@@ -20,7 +18,7 @@ void pack_weights(const uint32_t* plain, size_t words, uint8_t* packed) {
 template <size_t pixels, size_t vectors>
 void count_tile(const BinaryTile& t) {
   const uint8_t* pixel[pixels];
-  unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA { pixel[p] = t.pixels[p]; });
+  unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA { pixel[p] = t.spans[p]; });
   const uint8_t* weights = t.weights;
   __m512i sum_u32x16[pixels * vectors];
   unroll<pixels * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_u32x16[i] = _mm512_setzero_si512(); });
@@ -57,12 +55,12 @@ void count_pixels(const BinaryTile& t) {
 void count(const BinaryTile& t) {
   constexpr void (*by_pixels[])(const BinaryTile&) = {count_pixels<1>, count_pixels<2>, count_pixels<3>,
                                                       count_pixels<4>, count_pixels<5>, count_pixels<6>};
-  by_pixels[t.pixel_count - 1](t);
+  by_pixels[t.span_count - 1](t);
 }
 
 }  // namespace
 
-const BinaryConvKernel binary_conv_avx512 = {Isa::avx512, "binary_conv_avx512", kPixels, 4, 4,
-                                             expand,      pack_weights,         count};
+const BinaryConvKernel binary_conv_avx512 = {Isa::avx512, "binary_conv_avx512", kPixels, 1, 4, 4,
+                                             nullptr,     pack_weights,         count};
 
 }  // namespace onebit

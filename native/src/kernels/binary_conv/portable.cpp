@@ -10,8 +10,6 @@ constexpr size_t kPixels = 4;
 constexpr size_t kLanes = 16;         // channels counted at a time: what fits 128-bit registers with the temporaries
 constexpr size_t kWordsPerByte = 31;  // words whose counts (at most 8 a byte) fit in a byte
 
-void expand(const uint32_t* words, size_t count, uint8_t* prepared) { std::memcpy(prepared, words, 4 * count); }
-
 void pack_weights(const uint32_t* plain, size_t words, uint8_t* packed) {
   std::memcpy(packed, plain, 4 * words * kBlock);
 }
@@ -54,13 +52,13 @@ void count_lanes(const BinaryTile& t, const uint8_t* pixel, size_t lane, int32_t
 
 void count(const BinaryTile& t) {
   for (size_t lane = 0; lane < t.channels; lane += kLanes) {
-    for (size_t p = 0; p < t.pixel_count; ++p) count_lanes(t, t.pixels[p], lane, t.diff + p * kBlock + lane);
+    for (size_t p = 0; p < t.span_count; ++p) count_lanes(t, t.spans[p], lane, t.diff + p * kBlock + lane);
   }
 }
 
 }  // namespace
 
-const BinaryConvKernel binary_conv_portable = {Isa::portable, "binary_conv_portable", kPixels, 4, 4,
-                                               expand,        pack_weights,           count};
+const BinaryConvKernel binary_conv_portable = {Isa::portable, "binary_conv_portable", kPixels, 1, 4, 4,
+                                               nullptr,       pack_weights,           count};
 
 }  // namespace onebit
