@@ -119,3 +119,18 @@ def test_user_level_failures(run, tmp_path, capsys, monkeypatch):
     (tmp_path / "bad.onebit").write_bytes(b"not a packed file")
     assert "onebit: error: " in refused(capsys, ["eval", str(tmp_path / "bad.onebit")], 1)
     assert "did you mean 'digits'?" in refused(capsys, ["eval", str(run), "--dataset", "digit"], 2)
+
+
+def test_eval_of_the_packed_file_agrees_with_the_run(run, tmp_path, capsys):
+    pytest.importorskip("onebit._core", reason="the C++ core is not built")
+    assert main(["pack", str(run), "--out", str(tmp_path / "net.onebit")]) == 0
+    capsys.readouterr()
+    scores = []
+    for model in (run, tmp_path / "net.onebit"):
+        assert main(["eval", str(model), "--json"]) == 0
+        scores.append(json.loads(capsys.readouterr().out))
+    assert scores[0]["accuracy"] == pytest.approx(
+        scores[1]["accuracy"], abs=2.5 / 360
+    )  # two images may sit on a threshold
+    assert scores[0]["loss"] == pytest.approx(scores[1]["loss"], rel=0.02)
+    assert scores[0]["dataset"] == scores[1]["dataset"] == "digits"
