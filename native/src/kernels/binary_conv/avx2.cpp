@@ -46,6 +46,9 @@ struct DifferenceTable {
 };
 constexpr DifferenceTable kTable;
 
+template <size_t value>
+constexpr std::integral_constant<size_t, value> constant{};
+
 ONEBIT_INLINE __m128i load_words(const uint32_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 
 // Writes 16 offsets for two words of each pixel; `ab` holds first nibble + 16 * second nibble.
@@ -127,67 +130,55 @@ struct ShortSums {
 };
 
 template <size_t spans, size_t vectors>
-struct Tile {
-  static constexpr size_t kSums = spans * vectors;
+void count_tile(const BinaryTile& t) {
+  constexpr size_t kSums = spans * vectors;
+  const uint8_t* const table = kTable.row[0];
   const uint8_t* span[spans];
+  unroll<spans>([&](auto s) ONEBIT_INLINE_LAMBDA { span[s] = t.spans[s]; });
+  const uint8_t* weights = t.weights;
+  ShortSums<spans, vectors> sums;
+  sums.clear();
   __m256i low[kSums], high[kSums];
-
-  ONEBIT_INLINE void clear() {
-    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { low[i] = high[i] = _mm256_setzero_si256(); });
-  }
-
-  // Looks up `count` (2 or 3) nibbles from `at` on and parts the halves.
-  template <size_t count>
-  ONEBIT_INLINE void add_nibbles(ptrdiff_t at, const uint8_t* weights) {
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { low[i] = high[i] = _mm256_setzero_si256(); });
+  const auto widen = [&]() ONEBIT_INLINE_LAMBDA {
+    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
+      sums.widen(i / vectors, i % vectors, low[i], high[i]);
+      low[i] = high[i] = _mm256_setzero_si256();
+    });
+  };
+  // Looks up the nibbles from `first` to `last` of a word and parts the halves.
+  const auto add_nibbles = [&](auto first, auto last, ptrdiff_t at) ONEBIT_INLINE_LAMBDA {
     unroll<spans>([&](auto s) ONEBIT_INLINE_LAMBDA {
       __m256i sum[vectors];
-      unroll<count>([&](auto n) ONEBIT_INLINE_LAMBDA {
+      unroll<last - first>([&](auto n) ONEBIT_INLINE_LAMBDA {
         uint16_t offset;
-        __builtin_memcpy(&offset, span[s] + at + 2 * n, sizeof offset);
-        const auto* row = reinterpret_cast<const __m128i*>(kTable.row[0] + offset);
+        __builtin_memcpy(&offset, span[s] + at + 2 * (first + n), sizeof offset);
+        const auto* row = reinterpret_cast<const __m128i*>(table + offset);
         const __m256i rows = _mm256_broadcastsi128_si256(_mm_load_si128(row));
         unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
-          const auto* weight = reinterpret_cast<const __m256i*>(weights + n * kBlock + 32 * v);
-          __m256i counts = _mm256_shuffle_epi8(rows, _mm256_load_si256(weight));
-          if constexpr (n > 0) counts = _mm256_add_epi8(counts, sum[v]);
-          ONEBIT_KEEP_IN_REGISTER(counts);
-          sum[v] = counts;
+          const auto* weight = reinterpret_cast<const __m256i*>(weights + (first + n) * kBlock + 32 * v);
+          const __m256i counts = _mm256_shuffle_epi8(rows, _mm256_load_si256(weight));
+          if constexpr (n == 0) {
+            sum[v] = counts;
+          } else {
+            __m256i added = _mm256_add_epi8(sum[v], counts);
+            ONEBIT_KEEP_IN_REGISTER(added);
+            sum[v] = added;
+          }
         });
       });
       unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
         constexpr size_t i = s * vectors + v;
         __m256i l = _mm256_add_epi8(low[i], _mm256_and_si256(sum[v], _mm256_set1_epi8(0x0F)));
-        __m256i h = _mm256_add_epi16(high[i], _mm256_srli_epi16(sum[v], 4));
         ONEBIT_KEEP_IN_REGISTER(l);
-        ONEBIT_KEEP_IN_REGISTER(h);
         low[i] = l;
+        __m256i h = _mm256_add_epi16(high[i], _mm256_srli_epi16(sum[v], 4));
+        ONEBIT_KEEP_IN_REGISTER(h);
         high[i] = h;
       });
     });
-  }
-
-  ONEBIT_INLINE void add_word(ptrdiff_t at, const uint8_t* weights) {
-    add_nibbles<3>(at, weights);
-    add_nibbles<3>(at + 6, weights + 3 * kBlock);
-    add_nibbles<2>(at + 12, weights + 6 * kBlock);
-  }
-};
-
-template <size_t spans, size_t vectors>
-void count_tile(const BinaryTile& t) {
-  using Sums = Tile<spans, vectors>;
-  Sums tile;
-  unroll<spans>([&](auto s) ONEBIT_INLINE_LAMBDA { tile.span[s] = t.spans[s]; });
-  ShortSums<spans, vectors> sums;
-  sums.clear();
-  const auto widen = [&]() ONEBIT_INLINE_LAMBDA {
-    unroll<Sums::kSums>([&](auto i)
-                            ONEBIT_INLINE_LAMBDA { sums.widen(i / vectors, i % vectors, tile.low[i], tile.high[i]); });
-    tile.clear();
   };
 
-  tile.clear();
-  const uint8_t* weights = t.weights;
   size_t byte_room = kWordsPerByte, short_room = kWordsPerShort;
   bool first_time = true;
   for (size_t r = 0; r < t.run_count; ++r) {
@@ -195,7 +186,9 @@ void count_tile(const BinaryTile& t) {
     for (size_t left = t.run_words; left > 0;) {
       const size_t words = left < byte_room ? left : byte_room;
       for (size_t w = 0; w < words; ++w) {
-        tile.add_word(at, weights);
+        add_nibbles(constant<0>, constant<3>, at);
+        add_nibbles(constant<3>, constant<6>, at);
+        add_nibbles(constant<6>, constant<8>, at);
         at += kWordBytes;
         weights += kNibbles * kBlock;
       }
