@@ -1,7 +1,6 @@
 """``onebit zoo``: what this installation can train and run, read from the registries."""
 
 import importlib
-from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import verb_parser
@@ -43,9 +42,9 @@ def run(args: "Namespace") -> dict[str, Any]:
 
 
 def first_line(item: object) -> str:
-    """The first line of an object's own docstring; for a set of choices, the choices."""
-    if is_dataclass(item) and not isinstance(item, type):
-        return ", ".join(f"{name} {value}" for name, value in asdict(item).items())
+    """What an object says of itself, or the first line of its docstring."""
+    if hasattr(item, "describe"):
+        return str(item.describe())
     text = (getattr(item, "__doc__", None) or "").strip()
     return text.splitlines()[0] if text else ""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 
 from torch import nn
 
@@ -51,6 +52,16 @@ class Scheme:
         ESTIMATORS.check(self.weight_estimator)
         ESTIMATORS.check(self.input_estimator)
         self.conv2d(1, 1, 1)  # the layer's own checks: granularity, pad_value, input_scale_start
+
+    def describe(self) -> str:
+        """One line: what becomes of weights and inputs."""
+        weights, inputs = "real weights", "real inputs"
+        if self.weights != "none":
+            scale = "no scale" if self.weights == "sign" else f"{self.weights} scale per {self.weight_granularity}"
+            weights = f"weights: sign, {scale}, {self.weight_estimator}"
+        if self.inputs != "none":
+            inputs = f"inputs: {self.inputs}, {self.input_estimator}"
+        return f"{weights}; {inputs}"
 
     @property
     def is_float(self) -> bool:
@@ -126,8 +137,15 @@ SCHEMES.register("binary-inputs")(Scheme(weights="none"))
 
 
 def as_scheme(choice: str | Scheme, **changes: object) -> Scheme:
-    """The scheme of that name (ValueError with the nearest name for an unknown one), or itself, with fields
-    replaced.
+    """The scheme of that name, or the given one, with single fields changed.
+
+    Raises ValueError, with the nearest name, for an unknown scheme or field.
     """
     scheme = choice if isinstance(choice, Scheme) else SCHEMES[choice]
-    return replace(scheme, **changes) if changes else scheme  # type: ignore[arg-type]
+    known = [field.name for field in fields(Scheme)]
+    for name in changes:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {known}"
+            raise ValueError(f"Unknown setting {name!r} of a scheme; {hint}")
+    return replace(scheme, **changes)  # type: ignore[arg-type]

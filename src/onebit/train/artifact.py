@@ -8,6 +8,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from onebit.models import MODELS
+from onebit.nn import Scheme, as_scheme
 from onebit.train.checkpoint import load_checkpoint
 from onebit.train.files import read_json, write_atomic, write_json
 
@@ -31,7 +32,7 @@ class ModelError(ValueError):
     """A trained model that is missing, damaged or inconsistent; the message names the file and the field."""
 
 
-def build_model(name: str, options: dict[str, Any], *, scheme: str, num_classes: int, in_channels: int) -> nn.Module:
+def build_model(name: str, options: dict[str, Any], *, scheme: Scheme, num_classes: int, in_channels: int) -> nn.Module:
     """The named model; ValueError for options that it does not know."""
     factory = MODELS[name]
     try:
@@ -68,7 +69,7 @@ def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     model = build_model(
         meta["model"],
         meta["options"],
-        scheme=meta["scheme"],
+        scheme=as_scheme(meta["scheme"], **meta.get("scheme_options", {})),
         num_classes=meta["num_classes"],
         in_channels=meta["in_channels"],
     )

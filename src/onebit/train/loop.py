@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from onebit.data import AUGMENTATIONS, DATASETS, ImageData, MemorySet, Normalize, epoch_order
 from onebit.data.base import mix
 from onebit.methods import METHODS
-from onebit.nn import keep_positive_, parameter_roles, set_progress
+from onebit.nn import as_scheme, keep_positive_, parameter_roles, set_progress
 from onebit.report.curve import curve_png
 from onebit.train.artifact import FORMAT as MODEL_FORMAT
 from onebit.train.artifact import build_model, save_trained
@@ -132,7 +132,7 @@ class Run:
         self.network = build_model(
             settings.model,
             self.options,
-            scheme=settings.scheme,
+            scheme=as_scheme(settings.scheme, **settings.scheme_options),
             num_classes=len(data.classes),
             in_channels=data.channels,
         )
@@ -313,6 +313,7 @@ class Run:
             "model": self.settings.model,
             "options": self.options,
             "scheme": self.settings.scheme,
+            "scheme_options": self.settings.scheme_options,
             "num_classes": len(data.classes),
             "in_channels": data.channels,
             "input": {"size": data.image_size, "mean": list(data.mean), "std": list(data.std), "colour": data.colour},

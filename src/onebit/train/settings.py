@@ -7,7 +7,7 @@ from typing import Any, Literal
 from onebit.data import AUGMENTATIONS, DATASETS
 from onebit.methods import METHODS
 from onebit.models import MODELS
-from onebit.nn import ROLES, SCHEMES
+from onebit.nn import ROLES, as_scheme
 from onebit.train.optim import OPTIMIZERS, SCHEDULES
 
 PRECISIONS = ("32-true", "bf16-mixed")  # neither has a loss scaler whose state a checkpoint would have to hold
@@ -21,6 +21,7 @@ class TrainSettings:
         model: network, a name that ``onebit zoo models`` lists.
         model_options: further arguments of the network, such as ``width``.
         scheme: how its layers become binary; "float" trains the same network with real weights and activations.
+        scheme_options: single settings of the scheme to change, such as ``weight_estimator``.
         dataset: data set, a name that ``onebit zoo datasets`` lists.
         image_size: side that the images are scaled to; null keeps their own size.
         augment: augmentation of the training images.
@@ -58,6 +59,7 @@ class TrainSettings:
     dataset: str
     model_options: dict[str, Any] = field(default_factory=dict)
     scheme: str = "trained-binarization"
+    scheme_options: dict[str, Any] = field(default_factory=dict)
     image_size: int | None = None
     augment: str = "none"
     method: str = "plain"
@@ -90,7 +92,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         MODELS.check(self.model)
-        SCHEMES.check(self.scheme)
+        as_scheme(self.scheme, **self.scheme_options)
         DATASETS.check(self.dataset)
         AUGMENTATIONS.check(self.augment)
         METHODS.check(self.method)
