@@ -21,10 +21,11 @@ import torch.nn.functional as F
 from onebit.export import pack
 from onebit.models import MODELS
 from onebit.report.speed import speed_png, speed_table
+from onebit.runtime.atomic import write_atomic
 from onebit.runtime.bits import pack_bits
 from onebit.runtime.cpu import describe
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.file import to_bytes, write_atomically
+from onebit.runtime.file import to_bytes
 from onebit.runtime.graph import Graph, InputSpec, Node
 from onebit.runtime.model import Model
 from onebit.runtime.reference import ReferenceEngine
@@ -163,9 +164,9 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     log = arguments.out / "speed.jsonl"
     before = log.read_bytes() if log.exists() else b""
-    write_atomically(log, before + "".join(json.dumps(line) + "\n" for line in lines).encode())
-    write_atomically(arguments.out / "speed.md", speed_table(lines).encode())
-    write_atomically(arguments.out / "speed.png", speed_png(lines))
+    write_atomic(log, before + "".join(json.dumps(line) + "\n" for line in lines).encode())
+    write_atomic(arguments.out / "speed.md", speed_table(lines).encode())
+    write_atomic(arguments.out / "speed.png", speed_png(lines))
     print(f"\nwrote {log}, speed.md and speed.png beside it\n\n{speed_table(lines)}")
 
 

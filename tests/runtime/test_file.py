@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 import onebit
 from onebit.runtime import FormatError
-from onebit.runtime.file import content_hash, load_graph, parse, save_graph, to_bytes, write_atomically
+from onebit.runtime.file import content_hash, load_graph, parse, save_graph, to_bytes
 from onebit.runtime.selftest import small_network
 
 
@@ -204,13 +204,3 @@ def test_other_files(tmp_path):
         onebit.load(tmp_path / "missing.onebit")
     with pytest.raises(IsADirectoryError):
         onebit.load(tmp_path)
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "a.onebit"
-    write_atomically(path, b"old")
-    monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]

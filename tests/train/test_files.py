@@ -7,9 +7,10 @@ import shutil
 import pytest
 import torch
 
+from onebit.runtime.atomic import write_atomic
 from onebit.train import CheckpointError, load_trained, train
 from onebit.train.checkpoint import load_checkpoint
-from onebit.train.files import prepare_folder, write_atomic
+from onebit.train.files import prepare_folder
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):

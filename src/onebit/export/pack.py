@@ -15,7 +15,8 @@ from torch import nn
 from onebit.export.capture import capture
 from onebit.export.draft import PackError
 from onebit.export.fuse import fuse
-from onebit.runtime.file import to_bytes, write_atomically
+from onebit.runtime.atomic import write_atomic
+from onebit.runtime.file import to_bytes
 from onebit.runtime.graph import Graph, InputSpec, validate
 from onebit.runtime.summary import Summary, summarize
 
@@ -45,7 +46,7 @@ class Packed:
 
     def save(self, path: str | os.PathLike[str]) -> int:
         """Write the file atomically; return its size in bytes.  Raises OSError and then leaves nothing behind."""
-        write_atomically(path, self.data)
+        write_atomic(path, self.data)
         return len(self.data)
 
 

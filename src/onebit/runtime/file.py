@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from onebit.runtime.atomic import write_atomic
 from onebit.runtime.errors import FormatError
 from onebit.runtime.graph import Graph, InputSpec, Node, validate
 
@@ -24,27 +24,6 @@ _DTYPES = {"float32": "F32", "uint32": "U32", "int32": "I32"}
 _FIELDS = ("format", "version", "bit_order", "input", "classes", "nodes", "output", "provenance", "content_hash")
 _INPUT_FIELDS = ("name", "height", "width", "channels", "mean", "std", "color")
 _NODE_FIELDS = ("name", "op", "inputs", "attrs", "tensors", "epilogue", "source", "note")
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` to ``path`` through a temporary file beside it: the path holds the old content or the new one.
-
-    Raises OSError (no permission, disk full, ...) and then leaves nothing behind.
-    """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; a packed file is an ordinary one
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def to_bytes(graph: Graph) -> bytes:
@@ -59,7 +38,7 @@ def to_bytes(graph: Graph) -> bytes:
 def save_graph(graph: Graph, path: str | os.PathLike[str]) -> int:
     """Write ``graph`` to ``path`` atomically; return the size in bytes."""
     data = to_bytes(graph)
-    write_atomically(path, data)
+    write_atomic(path, data)
     return len(data)
 
 

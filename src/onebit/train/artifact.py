@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from onebit.models import MODELS
 from onebit.nn import Scheme, as_scheme
+from onebit.runtime.atomic import write_atomic
 from onebit.train.checkpoint import load_checkpoint
-from onebit.train.files import read_json, write_atomic, write_json
+from onebit.train.files import read_json, write_json
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from onebit.train.files import write_atomic
+from onebit.runtime.atomic import write_atomic
 
 FORMAT = 1
 FIELDS = {

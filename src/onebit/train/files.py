@@ -1,29 +1,12 @@
-"""Files that are either the old one or the new one, never half: write beside the target, then rename."""
+"""JSON files, and whether a folder can take a run's files."""
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content`` in one step that a crash cannot split; OSError names the file and the reason."""
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {str(path)!r}: {error.strerror}") from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+from onebit.runtime.atomic import write_atomic
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -56,9 +39,3 @@ def prepare_folder(folder: Path, needed_bytes: int) -> None:
             f"{str(folder)!r} has {free / 1e6:.0f} MB free, but the run needs about {needed_bytes / 1e6:.0f} MB; "
             "make room or choose another folder with --out"
         )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

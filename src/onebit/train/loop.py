@@ -21,12 +21,13 @@ from onebit.data.base import mix
 from onebit.methods import METHODS
 from onebit.nn import as_scheme, keep_positive_, parameter_roles, set_progress
 from onebit.report.curve import curve_png
+from onebit.runtime.atomic import write_atomic
 from onebit.train.artifact import FORMAT as MODEL_FORMAT
 from onebit.train.artifact import build_model, save_trained
 from onebit.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from onebit.train.compiling import compile_pays, has_compiler
 from onebit.train.evaluate import batches, evaluate
-from onebit.train.files import prepare_folder, read_json, write_atomic
+from onebit.train.files import prepare_folder, read_json
 from onebit.train.interrupt import Interrupted, StopRequest
 from onebit.train.optim import build_optimizer, learning_rate, set_learning_rate
 from onebit.train.progress import Display

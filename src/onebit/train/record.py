@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from onebit.train.files import write_atomic, write_json
+from onebit.runtime.atomic import write_atomic
+from onebit.train.files import write_json
 
 FORMAT = 1
 RECORD = "record.json"
