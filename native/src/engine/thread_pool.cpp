@@ -33,43 +33,53 @@ ThreadPool::~ThreadPool() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;
-    ++round_;
   }
   wake_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
+bool ThreadPool::has_jobs() const {
+  const uint64_t ticket = ticket_;
+  return (ticket & kMaxJobs) < (ticket >> 16 & kMaxJobs);
+}
+
 void ThreadPool::share(Call call, void* work, size_t jobs) {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    call_ = call;
-    work_ = work;
-    jobs_ = jobs;
-    next_ = 0;
-    busy_ = workers_.size();
-    ++round_;
+  call_ = call;
+  work_ = work;
+  done_.store(0, std::memory_order_relaxed);
+  const uint64_t round = (ticket_ >> 32) + 1;
+  ticket_ = round << 32 | static_cast<uint64_t>(jobs) << 16;
+  // Both the ticket and the count are sequentially consistent: either this sees the sleeper or it sees the jobs.
+  if (sleeping_ > 0) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+    }
+    wake_.notify_all();
   }
-  wake_.notify_all();
   take_jobs(0);
-  // Every worker must have left the round before the next one may change its description.
-  while (!spin_until([this] { return busy_.load(std::memory_order_acquire) == 0; })) std::this_thread::yield();
+  const auto all_done = [&] { return done_.load(std::memory_order_acquire) == jobs; };
+  while (!spin_until(all_done)) std::this_thread::yield();
 }
 
 void ThreadPool::take_jobs(size_t worker) {
-  for (size_t job = next_++; job < jobs_; job = next_++) call_(work_, job, worker);
+  for (uint64_t ticket = ticket_; (ticket & kMaxJobs) < (ticket >> 16 & kMaxJobs);) {
+    if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;  // `ticket` is now what was found
+    call_(work_, ticket & kMaxJobs, worker);
+    done_.fetch_add(1, std::memory_order_release);
+    ticket = ticket_;
+  }
 }
 
 void ThreadPool::serve(size_t worker) {
-  for (uint64_t seen = 0;;) {
-    const auto new_round = [&] { return round_.load(std::memory_order_acquire) != seen; };
-    if (!spin_until(new_round)) {
+  const auto wanted = [this] { return stop_ || has_jobs(); };
+  while (!stop_) {
+    if (!spin_until(wanted)) {
       std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, new_round);
+      ++sleeping_;
+      wake_.wait(lock, wanted);
+      --sleeping_;
     }
-    if (stop_) return;
-    ++seen;
     take_jobs(worker);
-    busy_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -1,4 +1,9 @@
 // A fixed team of threads that share out numbered jobs.
+//
+// A round of jobs is over when its jobs are done, whether or not every thread took part: on a busy machine the caller
+// never waits for a thread that is not running. All that a thread must know to take a job safely is one 64-bit ticket:
+// round, number of jobs, next job. Taking the next job by compare-and-swap proves that the round is still going on, and
+// so that its description will not change before the job is done.
 #pragma once
 
 #include <atomic>
@@ -14,6 +19,8 @@ namespace onebit {
 
 class ThreadPool {
  public:
+  static constexpr size_t kMaxJobs = 0xFFFF;
+
   explicit ThreadPool(size_t threads);  // the caller's own thread is one of them
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -22,7 +29,7 @@ class ThreadPool {
   size_t threads() const { return workers_.size() + 1; }
 
   // Calls work(job, worker) for every job in [0, jobs), each once, on any worker in [0, threads()); returns when all
-  // are done. `work` must not throw.
+  // are done. At most kMaxJobs; `work` must not throw. One caller at a time.
   template <class Work>
   void for_each(size_t jobs, Work&& work) {
     if (workers_.empty() || jobs <= 1) {
@@ -46,16 +53,17 @@ class ThreadPool {
   void share(Call call, void* work, size_t jobs);
   void serve(size_t worker);
   void take_jobs(size_t worker);
+  bool has_jobs() const;
 
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> round_{0};  // grows by one with every share()
-  std::atomic<size_t> next_{0}, busy_{0};
+  std::atomic<size_t> sleeping_{0};
   std::atomic<bool> stop_{false};
+  std::atomic<uint64_t> ticket_{0};  // round << 32 | jobs << 16 | next job
+  std::atomic<size_t> done_{0};
   Call call_ = nullptr;
   void* work_ = nullptr;
-  size_t jobs_ = 0;
 };
 
 }  // namespace onebit

@@ -74,7 +74,7 @@ class BinaryConv2d final : public Op {
         },
         [&](const EpilogueTile& tile, const int32_t* diff, size_t stride) {
           const int32_t* depth[kMaxPixels];
-          for (size_t p = 0; p < tile.pixel_count; ++p) depth[p] = depth_of(tile.pixel + p) + tile.channel;
+          find_depths(tile, depth);
           epilogue_.kernel().counts(tile, diff, stride, depth);
         });
   }
@@ -91,11 +91,22 @@ class BinaryConv2d final : public Op {
     return (pixels * pixel_words() + kRowSlack) * sizeof(uint32_t);
   }
 
-  const int32_t* depth_of(size_t pixel) const {
-    if (depth_classes_ == 1) return depth_.as<int32_t>();
-    const uint32_t row = row_class_[pixel / plan_.output.horizontal];
-    const uint32_t column = column_class_[pixel % plan_.output.horizontal];
-    return depth_.as<int32_t>() + (row * column_classes_ + column) * padded_channels(plan_.geometry.out_channels);
+  // The depths of each pixel of the tile, from the tile's first channel on.
+  void find_depths(const EpilogueTile& tile, const int32_t** depth) const {
+    const int32_t* table = depth_.as<int32_t>() + tile.channel;
+    if (depth_classes_ == 1) {
+      std::fill_n(depth, tile.pixel_count, table);
+      return;
+    }
+    size_t y = tile.pixel / plan_.output.horizontal, x = tile.pixel % plan_.output.horizontal;
+    for (size_t p = 0; p < tile.pixel_count; ++p) {
+      const size_t border_class = row_class_[y] * column_classes_ + column_class_[x];
+      depth[p] = table + border_class * padded_channels(plan_.geometry.out_channels);
+      if (++x == plan_.output.horizontal) {
+        x = 0;
+        ++y;
+      }
+    }
   }
 
   // Weights in the order in which the kernel meets them: by block, tap and word, then channel.

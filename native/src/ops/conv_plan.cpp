@@ -38,9 +38,11 @@ ConvPlan::ConvPlan(Shape shape, const Convolution& conv, size_t bytes)
   collect_groups = conv.groups > 1 && group_channels % kWordBits != 0;
 }
 
-void ConvPlan::locate(const uint8_t* prepared, size_t span, size_t from, size_t count, const uint8_t** first) const {
+ConvPlan::Pixels ConvPlan::locate(const uint8_t* prepared, size_t span, size_t from, size_t count,
+                                  const uint8_t** first) const {
   const size_t per_row = spans_per_row(span);
   size_t y = from / per_row, x = from % per_row;
+  const size_t begin = y * output.horizontal + x * span;
   for (size_t i = 0; i < count; ++i) {
     const size_t row = y * geometry.stride.vertical, column = x * span * geometry.stride.horizontal;
     first[i] = prepared + (row * padded_width + column) * pixel_bytes;
@@ -49,6 +51,7 @@ void ConvPlan::locate(const uint8_t* prepared, size_t span, size_t from, size_t 
       ++y;
     }
   }
+  return {begin, y * output.horizontal + x * span - begin};
 }
 
 }  // namespace onebit

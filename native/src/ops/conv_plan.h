@@ -36,9 +36,12 @@ struct ConvPlan {
   bool is_padded() const { return geometry.padding.vertical > 0 || geometry.padding.horizontal > 0; }
   size_t collected_stride() const { return padded_channels(geometry.out_channels); }
 
-  // The address of the first tap of each of `count` spans from `from` on, of group 0, and the first pixel of a span. A
-  // span is `span` neighbours in a row of the output; the last of a row may be cut short.
-  void locate(const uint8_t* prepared, size_t span, size_t from, size_t count, const uint8_t** first) const;
+  // A span is `span` neighbours in a row of the output; the last of a row may be cut short.
+  struct Pixels {
+    size_t begin, count;
+  };
+  // The address of the first tap of each of `count` spans from `from` on, of group 0, and the pixels that they cover.
+  Pixels locate(const uint8_t* prepared, size_t span, size_t from, size_t count, const uint8_t** first) const;
   size_t spans_per_row(size_t span) const { return (output.horizontal + span - 1) / span; }
   size_t first_pixel(size_t span, size_t index) const {
     return index / spans_per_row(span) * output.horizontal + index % spans_per_row(span) * span;
@@ -55,10 +58,10 @@ struct ConvPlan {
     const auto one = [&](size_t tile, size_t first_block, size_t last_block, T* sums, T* collected) {
       const uint8_t *first[kMaxPixels], *group_first[kMaxPixels];
       const size_t from = tile * tile_spans, count = std::min(tile_spans, spans - from);
-      locate(prepared, span, from, count, first);
+      const Pixels pixels = locate(prepared, span, from, count, first);
       EpilogueTile part = epilogue.tile(context);
-      part.pixel = first_pixel(span, from);
-      part.pixel_count = first_pixel(span, from + count) - part.pixel;
+      part.pixel = pixels.begin;
+      part.pixel_count = pixels.count;
       for (size_t b = first_block; b < last_block; ++b) {
         const Block& block = blocks[b];
         for (size_t s = 0; s < count; ++s) group_first[s] = first[s] + block.group * group_bytes;
@@ -89,7 +92,14 @@ struct ConvPlan {
     } else {  // block by block, so that the weights of a block stay in cache over many pixels
       context.pool.for_ranges(tiles * blocks.size(), [&](size_t begin, size_t end, size_t) {
         alignas(64) T sums[kMaxPixels * kBlock] = {};  // channels that do not exist keep these zeros or finite sums
-        for (size_t i = begin; i < end; ++i) one(i % tiles, i / tiles, i / tiles + 1, sums, nullptr);
+        size_t block = begin / tiles, tile = begin % tiles;
+        for (size_t i = begin; i < end; ++i) {
+          one(tile, block, block + 1, sums, nullptr);
+          if (++tile == tiles) {
+            tile = 0;
+            ++block;
+          }
+        }
       });
     }
   }
