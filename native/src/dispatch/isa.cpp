@@ -108,6 +108,8 @@ const char* name(Isa isa) {
 bool built_for(Isa isa) {
 #if defined(ONEBIT_X86)
   return isa != Isa::neon;
+#elif defined(__aarch64__) || defined(_M_ARM64)
+  return isa == Isa::portable || isa == Isa::neon;
 #else
   return isa == Isa::portable;
 #endif
