@@ -14,17 +14,17 @@ struct Row {
   Vec v[kVectors];
 };
 
+// f(vector, its first channel), both constants.
 template <class Function>
 ONEBIT_INLINE void for_each_vector(Function f) {
-#pragma GCC unroll 64
-  for (size_t i = 0; i < kVectors; ++i) f(i, i * Vec::kLanes);
+  unroll<kVectors>([&](auto i) ONEBIT_INLINE_LAMBDA { f(i, std::integral_constant<size_t, i * Vec::kLanes>{}); });
 }
 
 // Words of bits are filled lane by lane; kLanes divides 32.
 template <class Mask>
 ONEBIT_INLINE void collect(uint32_t (&word)[2], Mask mask) {
   word[0] = word[1] = 0;
-  for_each_vector([&](size_t i, size_t c) { word[c / kWordBits] |= mask(i, c) << (c % kWordBits); });
+  for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA { word[c / kWordBits] |= mask(i, c) << (c % kWordBits); });
 }
 
 // Bits beyond the last channel are 0 by contract.
@@ -38,7 +38,7 @@ ONEBIT_INLINE void store_bits(uint32_t* out, uint32_t (&word)[2], size_t channel
 }
 
 ONEBIT_INLINE void load_row(Row& row, const float* from) {
-  for_each_vector([&](size_t i, size_t c) { row.v[i] = Vec::load(from + c); });
+  for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA { row.v[i] = Vec::load(from + c); });
 }
 
 ONEBIT_INLINE void add_value(Row& row, const float* from, size_t channels) {
@@ -48,15 +48,15 @@ ONEBIT_INLINE void add_value(Row& row, const float* from, size_t channels) {
     __builtin_memcpy(whole, from, channels * sizeof(float));
     from = whole;
   }
-  for_each_vector([&](size_t i, size_t c) { row.v[i] = Vec::add(row.v[i], Vec::load(from + c)); });
+  for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA { row.v[i] = Vec::add(row.v[i], Vec::load(from + c)); });
 }
 
 ONEBIT_INLINE void store_value(const Row& row, float* to, size_t channels) {
   if (channels == kBlock) {
-    for_each_vector([&](size_t i, size_t c) { row.v[i].store(to + c); });
+    for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA { row.v[i].store(to + c); });
   } else {
     float whole[kBlock];
-    for_each_vector([&](size_t i, size_t c) { row.v[i].store(whole + c); });
+    for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA { row.v[i].store(whole + c); });
     __builtin_memcpy(to, whole, channels * sizeof(float));
   }
 }
@@ -70,19 +70,19 @@ ONEBIT_INLINE void finish_pixel(const EpilogueTile& t, size_t pixel, Row& row) {
     const float *first = step.first + t.channel, *second = step.second + t.channel;
     switch (step.kind) {
       case StepKind::affine:
-        for_each_vector([&](size_t i, size_t c) {
+        for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA {
           row.v[i] = Vec::add(Vec::mul(row.v[i], Vec::load(first + c)), Vec::load(second + c));
         });
         break;
       case StepKind::slopes:
-        for_each_vector([&](size_t i, size_t c) {
+        for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA {
           row.v[i] = Vec::add(Vec::mul(Vec::max(row.v[i], zero), Vec::load(first + c)),
                               Vec::mul(Vec::min(row.v[i], zero), Vec::load(second + c)));
         });
         break;
       case StepKind::clamp: {
         const Vec low = Vec::broadcast(step.low), high = Vec::broadcast(step.high);
-        for_each_vector([&](size_t i, size_t) { row.v[i] = Vec::min(Vec::max(row.v[i], low), high); });
+        for_each_vector([&](auto i, auto) ONEBIT_INLINE_LAMBDA { row.v[i] = Vec::min(Vec::max(row.v[i], low), high); });
         break;
       }
       case StepKind::add:
@@ -90,7 +90,7 @@ ONEBIT_INLINE void finish_pixel(const EpilogueTile& t, size_t pixel, Row& row) {
         break;
       case StepKind::levels: {
         const Vec low = Vec::broadcast(step.low), high = Vec::broadcast(step.high);
-        for_each_vector([&](size_t i, size_t) {
+        for_each_vector([&](auto i, auto) ONEBIT_INLINE_LAMBDA {
           row.v[i] =
               Vec::select(step.inclusive ? Vec::less_equal(row.v[i], zero) : Vec::less(row.v[i], zero), low, high);
         });
@@ -99,10 +99,12 @@ ONEBIT_INLINE void finish_pixel(const EpilogueTile& t, size_t pixel, Row& row) {
       case StepKind::binarize: {
         uint32_t words[2];
         if (step.inclusive) {
-          collect(words,
-                  [&](size_t i, size_t c) { return Vec::bits(Vec::less_equal(row.v[i], Vec::load(first + c))); });
+          collect(words, [&](auto i, auto c) ONEBIT_INLINE_LAMBDA {
+            return Vec::bits(Vec::less_equal(row.v[i], Vec::load(first + c)));
+          });
         } else {
-          collect(words, [&](size_t i, size_t c) { return Vec::bits(Vec::less(row.v[i], Vec::load(first + c))); });
+          collect(words, [&](auto i, auto c)
+                             ONEBIT_INLINE_LAMBDA { return Vec::bits(Vec::less(row.v[i], Vec::load(first + c))); });
         }
         store_bits(reinterpret_cast<uint32_t*>(t.values[step.value]) + word, words, t.channels);
         break;
@@ -124,7 +126,7 @@ void finish_threshold(const EpilogueTile& t, const int32_t* diff, size_t stride,
   uint32_t* out = reinterpret_cast<uint32_t*>(t.values[step.value]) + t.pixel * words + t.channel / kWordBits;
   for (size_t p = 0; p < t.pixel_count; ++p, diff += stride, out += words) {
     uint32_t word[2];
-    collect(word, [&](size_t, size_t c) { return counts_below(depth[p] + c, diff + c, below + c); });
+    collect(word, [&](auto, auto c) ONEBIT_INLINE_LAMBDA { return counts_below(depth[p] + c, diff + c, below + c); });
     word[0] ^= flip[0];
     word[1] ^= flip[1];
     store_bits(out, word, t.channels);
@@ -135,7 +137,8 @@ void finish_counts(const EpilogueTile& t, const int32_t* diff, size_t stride, co
   if (t.steps[0].kind == StepKind::threshold) return finish_threshold(t, diff, stride, depth);
   for (size_t p = 0; p < t.pixel_count; ++p) {
     Row row;
-    for_each_vector([&](size_t i, size_t c) { row.v[i] = Vec::sum(depth[p] + c, diff + p * stride + c); });
+    for_each_vector([&](auto i, auto c)
+                        ONEBIT_INLINE_LAMBDA { row.v[i] = Vec::sum(depth[p] + c, diff + p * stride + c); });
     finish_pixel(t, t.pixel + p, row);
   }
 }
