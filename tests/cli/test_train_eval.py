@@ -1,6 +1,7 @@
 """The verbs train and eval, end to end on the digits."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -105,6 +106,16 @@ def test_resume_needs_no_recipe(run, capsys):
 )
 def test_wrong_usage(capsys, argv, message):
     assert message in refused(capsys, ["train", *argv], 2)
+
+
+@pytest.mark.parametrize("verb", ["train", "eval"])
+@pytest.mark.parametrize(("before", "after"), [(None, "passive"), ("active", "active")])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, capsys, verb, before, after):
+    monkeypatch.setenv("OMP_WAIT_POLICY", before or "")
+    if before is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert main([verb, "--no-such-flag"]) == 2
+    assert os.environ["OMP_WAIT_POLICY"] == after
 
 
 def test_user_level_failures(run, tmp_path, capsys, monkeypatch):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import Failure, verb_parser
+from onebit.cli.base import Failure, share_cores, verb_parser
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -20,6 +20,7 @@ needs --dataset unless it was packed from a run."""
 
 def parse(argv: list[str]) -> "Namespace":
     """Read the command line."""
+    share_cores()
     from onebit.data import DATASETS
 
     parser = verb_parser("eval", DESCRIPTION, "onebit eval runs/vgg-small-digits --json")

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import verb_parser
+from onebit.cli.base import share_cores, verb_parser
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -41,6 +41,7 @@ def build_parser(base: "TrainSettings | None") -> "ArgumentParser":
 
 def parse(argv: list[str]) -> "Namespace":
     """Read the command line twice: first for the name of the recipe, then with that recipe's settings as defaults."""
+    share_cores()
     from onebit.recipes import RECIPES
     from onebit.train import stored_settings
 
