@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find native bindings CMakeLists.txt -type f 2>/dev/null)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test lint bench docs native-test native-sanitize clean help
+.PHONY: setup demo test lint bench docs native-test clean help
 
 help:
 	@echo "make demo    train, pack, verify and time a 1-bit network on the embedded digits (under 5 minutes)"
@@ -36,10 +36,16 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.h %.inc,$(NATIVE))
 
+# The C++ tests twice: as it is shipped, and under address and undefined-behaviour sanitizers.
 native-test: setup
-	$(BIN)/cmake -S . -B build/native -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DONEBIT_TESTS=ON -DONEBIT_PYTHON=OFF
-	$(BIN)/cmake --build build/native
-	$(BIN)/ctest --test-dir build/native --output-on-failure
+	$(call ctest,build/native,-DONEBIT_SANITIZE=OFF)
+	$(call ctest,build/sanitized,-DONEBIT_SANITIZE=ON)
+
+define ctest
+$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) $(2)
+$(BIN)/cmake --build $(1)
+$(BIN)/ctest --test-dir $(1) --output-on-failure
+endef
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py

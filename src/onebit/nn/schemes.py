@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 
+import torch
 from torch import nn
 
 from onebit.binarize import ESTIMATORS
@@ -51,7 +52,8 @@ class Scheme:
                 raise ValueError(f"{field} must be one of {sorted(allowed)}, got {getattr(self, field)!r}")
         ESTIMATORS.check(self.weight_estimator)
         ESTIMATORS.check(self.input_estimator)
-        self.conv2d(1, 1, 1)  # the layer's own checks: granularity, pad_value, input_scale_start
+        with torch.device("meta"):  # the layer's own checks of granularity, pad_value and start; draws no random number
+            self.conv2d(1, 1, 1)
 
     def describe(self) -> str:
         """One line: what becomes of weights and inputs."""
