@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import onebit
 from onebit.models import MODELS
 from onebit.nn import BinaryConv2d, BinaryLinear
+from onebit.nn.binarizers import SignInput
 from onebit.runtime.file import load_graph
 from onebit.runtime.graph import validate
 from onebit.runtime.reference import ReferenceEngine
@@ -258,3 +260,139 @@ def test_a_diverged_model_is_refused():
 def test_bad_shape():
     with pytest.raises(ValueError, match=r"input_shape must be \(channels, height, width\)"):
         onebit.pack(nn.Conv2d(3, 4, 1), (3, 4))
+
+
+class InPlace(nn.Module):
+    """A shortcut that aliases a tensor which is changed in place behind it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 8, 1), BinaryConv2d(8, 8, 3, padding=1)
+        self.kind, self.relu, self.clamp = kind, nn.ReLU(inplace=True), nn.Hardtanh(inplace=True)
+
+    def forward(self, x):
+        x = self.stem(x)
+        alias = x
+        if self.kind == "relu":
+            x = self.relu(x)
+        elif self.kind == "hardtanh":
+            x = self.clamp(x)
+        elif self.kind == "relu_":
+            x = x.relu_()
+        else:
+            x += self.conv(x)
+        return self.conv(x) + alias
+
+
+@pytest.mark.parametrize("kind", ["relu", "hardtanh", "relu_"])
+def test_an_alias_sees_what_was_done_in_place(kind):
+    torch.manual_seed(0)
+    agree(InPlace(kind), (3, 5, 5))
+
+
+def test_an_addition_in_place_that_tracing_hides_is_refused():
+    with pytest.raises(onebit.PackError, match="would not compute what the model computes"):
+        onebit.pack(InPlace("iadd"), (3, 5, 5))
+
+
+def test_functional_forms():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = BinaryConv2d(3, 8, 3, padding=1), BinaryConv2d(8, 8, 3, weight_binarizer=None)
+
+        def forward(self, x):
+            x = F.leaky_relu(F.max_pool2d(self.a(x), 2), 0.2)
+            x = F.hardtanh(F.avg_pool2d(self.b(self.b(x)), (2, 1), stride=1))
+            return F.dropout(x, 0.5, training=self.training)
+
+    torch.manual_seed(0)
+    agree(Net(), (3, 14, 14))
+
+
+class ShiftedSign(SignInput):
+    def forward(self, x):
+        return super().forward(x - 0.5)
+
+
+class Doubled(BinaryConv2d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Drops(nn.Module):
+    def forward(self, x):
+        return F.dropout(x)
+
+
+def hooked() -> nn.Module:
+    layer = nn.Conv2d(3, 4, 1)
+    layer.register_forward_hook(lambda module, arguments, output: output + 1)
+    return nn.Sequential(layer)
+
+
+class Stateful(nn.Module):
+    """What a trace cannot see: the answer depends on how often it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.calls = nn.Conv2d(3, 4, 1), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.conv(x) if self.calls < 3 else -self.conv(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(BinaryConv2d(3, 4, 1, input_binarizer=ShiftedSign())), "ShiftedSign has a forward of its own"),
+        (nn.Sequential(Doubled(3, 4, 1)), "Doubled has a forward of its own"),
+        (hooked(), "forward hooks"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1), Drops()), "drops in eval mode too"),
+        (Stateful(), "would not compute what the model computes"),
+    ],
+)
+def test_what_packing_cannot_see_is_refused(model, message):
+    with pytest.raises(onebit.PackError, match=message):
+        onebit.pack(model, (3, 4, 4))
+
+
+def test_thresholds_are_exact_where_a_norm_puts_them_on_a_sum():
+    """Norms whose zero lies exactly on a sum that occurs: only torch's own rounding decides."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for seed in range(20):
+        torch.manual_seed(seed)
+        conv = BinaryConv2d(64, 64, 3, padding=1, weight_binarizer="trained-scale", input_binarizer="sign")
+        norm = nn.BatchNorm2d(64).eval()
+        x = torch.randn(2, 64, 6, 6)
+        with torch.no_grad():
+            sums = conv(x)
+            norm.running_mean.copy_(sums[0, :, 2, 3] + torch.from_numpy(rng.normal(size=64).astype(np.float32)))
+            norm.running_var.uniform_(0.1, 5)
+            norm.weight.normal_()
+            norm.bias.copy_(
+                -(sums[0, :, 2, 3] - norm.running_mean) * norm.weight / (norm.running_var + norm.eps).sqrt()
+            )
+            head = BinaryConv2d(64, 8, 1, weight_binarizer="sign", input_binarizer="sign")
+            model = nn.Sequential(conv, norm, head).eval()
+            want = model(x).permute(0, 2, 3, 1).numpy()
+        packed = onebit.pack(model, (64, 6, 6))
+        got = ReferenceEngine(packed.graph).run(x.permute(0, 2, 3, 1).contiguous().numpy())
+        wrong += int((got != want).sum())
+    assert wrong == 0
+
+
+def test_a_diverged_latent_weight_is_refused():
+    model = nn.Sequential(BinaryConv2d(3, 4, 1, weight_binarizer="sign"))
+    nn.init.constant_(model[0].weight, float("nan"))
+    with pytest.raises(onebit.PackError, match=r"0.weight holds NaN or infinity"):
+        onebit.pack(model, (3, 4, 4))
+
+
+def test_texts_for_lists():
+    with pytest.raises(TypeError, match="classes must be a list"):
+        onebit.pack(nn.Sequential(nn.Conv2d(3, 4, 1)), (3, 1, 1), classes="abcd")
+    with pytest.raises(onebit.PackError, match="classes"):
+        onebit.pack(nn.Sequential(nn.Conv2d(3, 4, 1)), (3, 1, 1), classes=["a"])

@@ -25,6 +25,8 @@ def parse(argv: list[str]) -> "Namespace":
     parser.add_argument("--profile", action="store_true", help="also print the time of every layer")
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
+    if not args.seconds > 0:
+        raise ValueError(f"--seconds must be above 0, got {args.seconds}")
     for name in ("threads", "batch"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
@@ -95,5 +97,11 @@ def show(result: dict[str, Any]) -> None:
             row = result[name]
             print(f"{name:<12} {row['median_ms']:9.3f} ms  (90%: {row['p90_ms']:.3f} ms, {row['count']} calls)")
     print(f"ratio        {result['ratio']:9.1f} x" if "ratio" in result else f"no float side: {result['why_no_float']}")
+    if "profile" in result:
+        print(f"\n{'node':<24} {'op':<16} {'shape':<14} {'kernel':<24} {'ms':>8} {'share':>6} {'Gop/s':>7}")
     for row in result.get("profile", []):
-        print("  ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+        shape = "x".join(map(str, row["shape"]))
+        print(
+            f"{row['name']:<24} {row['op']:<16} {shape:<14} {row['kernel']:<24} {row['ms']:8.4f} {row['share']:6.1%} "
+            f"{row['gops']:7.1f}"
+        )

@@ -36,7 +36,7 @@ def _read(path: Path, spec: InputSpec, fit: bool) -> NDArray:
     if not path.is_file():
         raise Failure(f"{path}: no such file")
     try:
-        image = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_picture(path, spec, fit)
+        image = _read_array(path) if path.suffix == ".npy" else _read_picture(path, spec, fit)
     except (OSError, ValueError, SyntaxError) as error:
         raise Failure(f"{path}: not an image that can be read ({error})") from None
     try:
@@ -46,6 +46,13 @@ def _read(path: Path, spec: InputSpec, fit: bool) -> NDArray:
     if len(batch) != 1:
         raise Failure(f"{path}: holds {len(batch)} images of shape {image.shape[1:]}; give one image per file")
     return batch
+
+
+def _read_array(path: Path) -> NDArray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception:  # numpy speaks of pickles where the file is cut or no array at all
+        raise ValueError("no .npy array of numbers, or a truncated one") from None
 
 
 def _read_picture(path: Path, spec: InputSpec, fit: bool) -> NDArray[np.uint8]:
@@ -58,6 +65,8 @@ def _read_picture(path: Path, spec: InputSpec, fit: bool) -> NDArray[np.uint8]:
         picture: Image.Image = opened
         if picture.mode in ("P", "1"):  # a palette or pure black and white is only a way to store
             picture = picture.convert("RGB" if picture.mode == "P" else "L")
+        if picture.mode[0] in "IF":
+            raise Failure(f"{path}: the image has more than 8 bits per channel; save it with 8 bits")
         if not fit and picture.mode != mode:
             raise Failure(
                 f"{path}: the image is {picture.mode} with {len(picture.getbands())} channel(s), the network takes "

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import verb_parser
+from onebit.cli.base import Failure, verb_parser
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -25,7 +25,11 @@ def parse(argv: list[str]) -> "Namespace":
         help="refuse a network in which another layer than first and last runs in float",
     )
     parser.add_argument(
-        "--allow_real", type=list[str], default=[], help="names or patterns of layers that --strict lets be real"
+        "--allow_real",
+        type=str,
+        nargs="+",
+        default=[],
+        help="names of layers, or patterns such as '*.shortcut.*', that --strict lets be real",
     )
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
@@ -39,7 +43,10 @@ def run(args: "Namespace") -> dict[str, Any]:
     from onebit.export import PackError
     from onebit.train.deploy import pack_trained
 
-    out = Path(args.out) if args.out else Path(args.run) / "net.onebit"
+    run_folder = Path(args.run)
+    if run_folder.suffix == ".onebit":
+        raise Failure(f"{args.run} is packed already; 'onebit inspect {args.run}' tells what is in it")
+    out = Path(args.out) if args.out else (run_folder if run_folder.is_dir() else run_folder.parent) / "net.onebit"
     if args.out and not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent}: no such folder; make it first or choose another --out")
     try:

@@ -22,8 +22,9 @@ def parse(argv: list[str]) -> "Namespace":
     parser.add_argument("--threads", type=int, default=1, help="worker threads")
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
-    if args.top < 1:
-        raise ValueError(f"--top must be at least 1, got {args.top}")
+    for name in ("top", "threads"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
     return args
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from onebit.export.draft import Draft, DraftNode, PackError, Step
+from onebit.nn.binarizers import SignInput, StepInput, WeightBinarizer
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
 from onebit.nn.trace import LayerTracer
 from onebit.runtime.bits import pack_bits
@@ -37,11 +38,13 @@ def capture(model: nn.Module, input_shape: tuple[int, int, int]) -> Draft:
             "forward must not branch on tensor values"
         ) from error
     first = next(model.parameters(), torch.zeros(()))
+    image = torch.zeros(1, *input_shape, device=first.device, dtype=first.dtype)
     try:
-        ShapeProp(traced).propagate(torch.zeros(1, *input_shape, device=first.device, dtype=first.dtype))
+        model(image.clone())
     except Exception as error:
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PackError(f"the model cannot take an image of shape {input_shape} (C, H, W): {cause}") from error
+    ShapeProp(traced).propagate(image)
     return _Capture(traced).run()
 
 
@@ -51,6 +54,9 @@ def _array(x: Tensor) -> NDArray[np.float32]:
 
 def _pair(x: Any) -> list[int]:
     return [int(x), int(x)] if not isinstance(x, tuple | list) else [int(v) for v in (x if len(x) == 2 else x * 2)]
+
+
+Handler = Callable[["_Capture", str, fx.Node, Any], None]
 
 
 class _Capture:
@@ -92,8 +98,11 @@ class _Capture:
     def _layer(self, node: fx.Node) -> None:
         if node.op == "call_module":
             layer = self.modules[str(node.target)]
-            handler = next((MODULES[kind] for kind in type(layer).__mro__ if kind in MODULES), None)
             name, what = str(node.target), type(layer).__name__
+            kind = next((kind for kind in type(layer).__mro__ if kind in MODULES), None)
+            handler = None if kind is None else MODULES[kind]
+            if kind is not None:
+                _check_forward(name, layer, kind)
         elif node.op in ("call_function", "call_method"):
             layer, handler = None, FUNCTIONS.get(node.target)
             name, what = node.name, getattr(node.target, "__name__", str(node.target))
@@ -102,7 +111,13 @@ class _Capture:
         if handler is None:
             supported = ", ".join(sorted({kind.__name__ for kind in MODULES}))
             raise PackError(f"{name}: {what} has no packed form; replace it by one of {supported}")
+        source = node.args[0]
+        before = self.value.get(source) if isinstance(source, fx.Node) else None
         handler(self, name, node, layer)
+        if _in_place(node, layer):  # whoever else holds the tensor sees the new values from now on
+            for other, value in self.value.items():
+                if value == before:
+                    self.value[other] = self.value[node]
 
     # What the handlers use ------------------------------------------------------------------------------------
 
@@ -156,6 +171,36 @@ class _Capture:
 # ---------------------------------------------------------------------------------------------------------------
 
 
+def _in_place(node: fx.Node, layer: nn.Module | None) -> bool:
+    """Whether the call changes the tensor that it is given."""
+    if getattr(layer, "inplace", False) or node.kwargs.get("inplace") or node.target is operator.iadd:
+        return True
+    if node.target in (F.relu, F.hardtanh, F.leaky_relu) and node.args[-1] is True:
+        return True
+    return node.op == "call_method" and str(node.target).endswith("_")
+
+
+def _check_forward(name: str, layer: nn.Module, kind: type[nn.Module]) -> None:
+    """Refuse a layer that computes something else than the class that packing knows."""
+    if type(layer).forward is not kind.forward:
+        raise PackError(
+            f"{name}: {type(layer).__name__} has a forward of its own, which packing cannot know; "
+            f"write it as a {kind.__name__} and layers around it"
+        )
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        raise PackError(f"{name}: the layer has forward hooks, which a packed network cannot run; remove them first")
+
+
+def _check_binarizers(name: str, weights: Any, inputs: Any) -> None:
+    """Refuse binarizers that do more than the levels and the scale that packing reads off them."""
+    for binarizer, known in ((weights, (WeightBinarizer,)), (inputs, (SignInput, StepInput))):
+        if binarizer is not None and not any(type(binarizer).forward is kind.forward for kind in known):
+            raise PackError(
+                f"{name}: {type(binarizer).__name__} has a forward of its own, which packing cannot know; "
+                "give it a scale() and leave forward as it is"
+            )
+
+
 def _weights_OKLC(layer: nn.Conv2d | nn.Linear) -> Tensor:
     weight = layer.weight.detach()
     if weight.ndim == 2:
@@ -203,6 +248,7 @@ def _binary_conv(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
     if weights is None and inputs is None:
         _real_conv(self, name, node, layer)
         return
+    _check_binarizers(name, weights, inputs)
     if isinstance(layer, nn.Linear):
         _check_vector(self, name, node, layer)
     out = layer.weight.shape[0]
@@ -222,8 +268,7 @@ def _binary_conv(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
     if weights is None or inputs is None:  # one side is real: a float convolution, its weights kept as bits if they are
         fields: dict[str, Any] = {"note": self.why_real(name, layer), "attrs": attrs}
         if inputs is not None:
-            _level_values(self, node, name, inputs, getattr(layer, "pad_value", 0.0))
-            fields["input"] = f"{name}.levels:out"
+            fields["input"] = _level_values(self, node, name, inputs, getattr(layer, "pad_value", 0.0))
         fields["tensors"] = {"weight": _array(weight_OKLC)} if low is None else {"weight_bits": low}
         self.emit(node, name, "conv2d", source, [outer], **fields)
         return
@@ -248,17 +293,15 @@ def _binary_conv(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
     )
 
 
-def _level_values(self: _Capture, node: fx.Node, name: str, inputs: Any, pad_value: float) -> None:
-    """A node that turns the inputs of an activation-only layer into its two levels, as floats."""
+def _level_values(self: _Capture, node: fx.Node, name: str, inputs: Any, pad_value: float) -> str:
+    """A node that turns the inputs of an activation-only layer into its two levels, as floats; returns their name."""
     if pad_value != 0:
         raise PackError(f"{name}: pad_value {pad_value:g} with real weights has no packed form; use pad_value=0")
+    unique = self._unique(f"{name}.levels")
     step = {"step": "levels", "rule": inputs.rule, "low": float(inputs.low), "high": float(inputs.high)}
-    output = {"step": "store", "output": f"{name}.levels:out"}
-    self.nodes.append(
-        DraftNode(
-            self._unique(f"{name}.levels"), "elementwise", self.taken(node), epilogue=[step, output], source="binarizer"
-        )
-    )
+    steps = [step, {"step": "store", "output": f"{unique}:out"}]
+    self.nodes.append(DraftNode(unique, "elementwise", self.taken(node), epilogue=steps, source="binarizer"))
+    return f"{unique}:out"
 
 
 def _batch_norm(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
@@ -267,8 +310,10 @@ def _batch_norm(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
     mean, var = _array(layer.running_mean), _array(layer.running_var)
     gamma = np.ones_like(mean) if layer.weight is None else _array(layer.weight)
     beta = np.zeros_like(mean) if layer.bias is None else _array(layer.bias)
-    scale = gamma * (np.float32(1) / np.sqrt(var + np.float32(layer.eps)))  # in torch's own order of float32 operations
-    step = {"step": "affine", "scale": scale, "bias": beta - mean * scale}
+    # As torch does it on a CPU: a float32 scale, then two fused steps, fma(x, scale, fma(-mean, scale, beta)).
+    scale = gamma * (np.float32(1) / np.sqrt(var + np.float32(layer.eps)))
+    bias = (beta.astype(np.float64) - mean.astype(np.float64) * scale).astype(np.float32)
+    step = {"step": "affine", "scale": scale, "bias": bias, "fused": True}
     self.emit(node, name, "elementwise", type(layer).__name__, [step])
 
 
@@ -340,7 +385,8 @@ def _adaptive_pool(self: _Capture, name: str, node: fx.Node, layer: Any) -> None
 
 def _mean(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
     dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    if len(self.shape(node.args[0])) != 4 or sorted(d % 4 for d in dims or ()) != [2, 3]:  # type: ignore[union-attr, operator]
+    axes: list[Any] = list(dims) if isinstance(dims, list | tuple) else [dims]
+    if len(self.shape(node.args[0])) != 4 or sorted(d % 4 for d in axes if isinstance(d, int)) != [2, 3]:
         raise PackError(f"{name}: a mean over {dims} has no packed form; only over (2, 3), height and width")
     _global_pool(self, name, node, "mean")
 
@@ -360,7 +406,9 @@ def _flatten(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
 
 def _add(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
     left, right = node.args[:2]
-    if node.kwargs.get("alpha", 1) != 1 or not all(isinstance(x, fx.Node) and x in self.value for x in (left, right)):
+    if node.kwargs.get("alpha", 1) != 1:
+        raise PackError(f"{name}: an addition with alpha={node.kwargs['alpha']} has no packed form; scale with a norm")
+    if not all(isinstance(x, fx.Node) and x in self.value for x in (left, right)):
         raise PackError(f"{name}: an addition of something that is no feature map has no packed form")
     if self.shape(left) != self.shape(right):
         raise PackError(f"{name}: an addition of {self.shape(left)} and {self.shape(right)}; shapes must be equal")
@@ -378,7 +426,21 @@ def _pad(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
     self.emit(node, name, "pad_channels", "pad_channels", [], attrs=attrs)
 
 
-Handler = Callable[[_Capture, str, fx.Node, Any], None]
+def _dropout(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
+    if (len(node.args) > 2 and node.args[2]) or node.kwargs.get("training", len(node.args) <= 2):
+        raise PackError(f"{name}: F.dropout drops in eval mode too; pass training=self.training, or use nn.Dropout")
+    _nothing(self, name, node, layer)
+
+
+def _as_module(kind: type[nn.Module], handler: Handler) -> Handler:
+    """Handler of a functional form: its arguments behind the tensor are those of the layer."""
+
+    def handle(self: _Capture, name: str, node: fx.Node, layer: Any) -> None:
+        settings = {key: value for key, value in node.kwargs.items() if key not in ("input", "return_indices")}
+        handler(self, name, node, kind(*node.args[1:], **settings))
+
+    return handle
+
 
 MODULES: dict[type[nn.Module], Handler] = {
     BinaryConv2d: _binary_conv,
@@ -416,7 +478,11 @@ FUNCTIONS: dict[Any, Handler] = {
     "reshape": _flatten,
     torch.reshape: _flatten,
     "contiguous": _nothing,
-    F.dropout: _nothing,
+    F.dropout: _dropout,
+    F.max_pool2d: _as_module(nn.MaxPool2d, _max_pool),
+    F.avg_pool2d: _as_module(nn.AvgPool2d, _avg_pool),
+    F.leaky_relu: _as_module(nn.LeakyReLU, _leaky_relu),
+    F.hardtanh: _as_module(nn.Hardtanh, _hardtanh),
     F.adaptive_avg_pool2d: _adaptive_pool,
     torch.mean: _mean,
     "mean": _mean,

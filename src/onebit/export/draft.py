@@ -101,6 +101,8 @@ class Draft:
             for index, step in enumerate(node.epilogue):
                 plain = {}
                 for key, entry in step.items():
+                    if key == "fused":  # how torch rounds this step: of use to the passes only
+                        continue
                     if key in ("input", "output"):
                         plain[key] = values[entry]
                     else:

@@ -107,7 +107,9 @@ def _replay(steps: list[Step], sums_S1: NDArray) -> NDArray[np.float32]:
     y = sums_S1.astype(np.float32)
     zero = np.float32(0)
     for step in steps:
-        if step["step"] == "affine":
+        if step["step"] == "affine" and step.get("fused"):
+            y = (step["scale"].astype(np.float64) * y + step["bias"]).astype(np.float32)  # rounded once
+        elif step["step"] == "affine":
             y = step["scale"] * y + step["bias"]
         elif step["step"] == "slopes":
             y = step["positive"] * np.maximum(y, zero) + step["negative"] * np.minimum(y, zero)

@@ -16,8 +16,10 @@ from onebit.export.capture import capture
 from onebit.export.draft import PackError
 from onebit.export.fuse import fuse
 from onebit.runtime.atomic import write_atomic
+from onebit.runtime.errors import FormatError
 from onebit.runtime.file import to_bytes
 from onebit.runtime.graph import Graph, InputSpec, validate
+from onebit.runtime.reference import ReferenceEngine
 from onebit.runtime.summary import Summary, summarize
 
 _EXPECTED = ("first layer", "last layer")
@@ -80,6 +82,14 @@ def pack(
     """
     if len(input_shape) != 3 or any(not isinstance(side, int) or side < 1 for side in input_shape):
         raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {input_shape}")
+    for name, value in (("classes", classes), ("allow_real", allow_real)):
+        if isinstance(value, str):
+            raise TypeError(f"{name} must be a list of texts, got the text {value!r}; write [{value!r}]")
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise PackError(
+                f"{name} holds NaN or infinity: the training diverged; train again with a lower learning rate"
+            )
     channels, height, width = input_shape
     spec = InputSpec(
         height=height,
@@ -94,20 +104,42 @@ def pack(
     try:
         with torch.no_grad():
             draft = capture(model, input_shape)
+            graph = fuse(draft).finish(spec, None if classes is None else tuple(classes), dict(provenance or {}))
+            try:
+                validate(graph)
+            except FormatError as error:
+                raise PackError(f"the model has no packed form: {error}") from None
+            _check_answers(model, graph)
     finally:
         for module, mode in modes:
             module.training = mode
-    graph = fuse(draft).finish(spec, None if classes is None else tuple(classes), dict(provenance or {}))
-    for name, tensor in graph.tensors.items():
-        if tensor.dtype == np.float32 and not np.isfinite(tensor).all():
-            raise PackError(
-                f"{name} holds NaN or infinity: the training diverged; train again with a lower learning rate"
-            )
-    validate(graph)
     packed = Packed(graph)
     if strict:
         _refuse_float(packed.report, allow_real)
     return packed
+
+
+def _check_answers(model: nn.Module, graph: Graph) -> None:
+    """Run model and packed network on three images of noise; PackError if they do not compute the same.
+
+    A median, since rounding may flip a sign in one image.  What packing misreads changes every image.
+    """
+    spec = graph.input
+    noise_NHWC = (
+        np.random.default_rng(0).standard_normal((3, spec.height, spec.width, spec.channels)).astype(np.float32)
+    )
+    first = next(model.parameters(), torch.zeros(()))
+    want = model(torch.from_numpy(noise_NHWC).permute(0, 3, 1, 2).to(first.device, first.dtype))
+    want_NF = want.float().flatten(1).cpu().numpy()
+    got_NF = ReferenceEngine(graph).run(noise_NHWC).transpose(0, 3, 1, 2).reshape(len(noise_NHWC), -1)
+    error = float(np.median(np.abs(want_NF - got_NF).max(axis=1) / np.abs(want_NF).max(axis=1).clip(1e-30)))
+    limit = 1e-3 if first.dtype == torch.float32 and first.device.type == "cpu" else 5e-2
+    if not error <= limit:
+        raise PackError(
+            f"the packed network would not compute what the model computes: on noise, outputs differ by {error:.2g} of "
+            "the largest; something in the model's forward is not visible to packing (additions in place, code between "
+            "the layers that depends on values, on state or on chance)"
+        )
 
 
 def _refuse_float(report: Summary, allow_real: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""VGG-Small: the CIFAR network of Trained Binarization (arXiv:1909.11366).
+"""VGG-Small: the CIFAR network of Trained Binarization (arXiv:1909.11366), laid out as in its authors' sibling work.
 
 128C3 - 128C3 - MP2 - 256C3 - 256C3 - MP2 - 512C3 - 512C3 - MP2 - FC; 3x3 kernels, padding 1, no bias, first
 convolution and last linear layer real.  The pool comes right behind the convolution, so that it sees exact integers:

@@ -86,7 +86,7 @@ def binarize_(model: nn.Module, scheme: str | Scheme, skip: Sequence[str] | None
             made[id(layer)] = made.get(id(layer)) or _binary(layer, scheme)
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, made[id(layer)])
-        rows.append(Conversion(name, type(layer).__name__, not reason, reason or "by rule"))
+        rows.append(Conversion(name, type(layer).__name__, not reason or _is_binary(layer), reason or "by rule"))
     return BinarizeReport(tuple(rows), _relu_warnings(model, scheme))
 
 
@@ -106,6 +106,14 @@ def _by_patterns(layers: dict[str, nn.Conv2d | nn.Linear], skip: Sequence[str]) 
             raise ValueError(f"skip: no layer matches {pattern!r}; {hint}")
         reasons.update(dict.fromkeys(matched, f"skipped by {pattern!r}"))
     return reasons
+
+
+def _is_binary(layer: nn.Module) -> bool:
+    return (
+        isinstance(layer, BinaryConv2d | BinaryLinear)
+        and layer.weight_binarizer is not None
+        and layer.input_binarizer is not None
+    )
 
 
 def _obstacle(layer: nn.Module) -> str:

@@ -31,8 +31,8 @@ def vgg_small_digits() -> Recipe:
 def vgg_small_cifar10() -> Recipe:
     """Trained Binarization's VGG-Small on CIFAR-10, for a GPU; the paper reports 92.3 % test accuracy.
 
-    Published: the network, trained scales of weights and activations, the estimators' kind, L2 on the weight scales.
-    Our assumptions: every number below.
+    Published: VGG-Small by name, trained scales of weights and activations, the estimators' kind, L2 on the weight
+    scales.  The network's layout comes from the authors' sibling work.  Our assumptions: every number below.
     """
     return Recipe(
         model="vgg-small",
@@ -51,7 +51,7 @@ def vgg_small_cifar10() -> Recipe:
 
 @RECIPES.register("vgg-small-cifar10-cpu")
 def vgg_small_cifar10_cpu() -> Recipe:
-    """A quarter of the width and 15 epochs: 51 minutes on one CPU core; reports/vgg-small-cifar10-cpu is its record."""
+    """A quarter of the width and 15 epochs: an hour on one CPU core; reports/vgg-small-cifar10-cpu is a record."""
     return replace(
         vgg_small_cifar10(), model_options={"width": 0.25}, epochs=15, lr=4e-3, warmup=0.08, weight_decay=0.0
     )

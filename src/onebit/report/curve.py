@@ -3,6 +3,8 @@
 import io
 from typing import Any
 
+from matplotlib.ticker import MaxNLocator
+
 from onebit.report.style import BLUE, ORANGE, figure
 
 
@@ -27,6 +29,8 @@ def curve_png(record: dict[str, Any]) -> bytes:
     middle.set(title="accuracy", xlabel="epoch", ylabel="%")
     right.plot(epochs, [row["lr"] for row in rows], color=BLUE)
     right.set(title="learning rate at the end of the epoch", xlabel="epoch")
+    for axes in (left, middle, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (left, middle):
         axes.legend(frameon=False)
     settings = record["settings"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onebit.runtime.file import load_graph
-from onebit.runtime.graph import Graph, InputSpec
+from onebit.runtime.graph import Graph, InputSpec, validate
 from onebit.runtime.reference import ReferenceEngine
 
 BACKENDS = ("native", "reference")
@@ -46,6 +46,7 @@ class Model:
             raise ValueError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
         self.graph = graph
         self.backend = backend
+        self._output_shape = validate(graph)[graph.output].shape
         if backend == "native":
             from onebit.runtime.engine import Engine
 
@@ -64,13 +65,21 @@ class Model:
         return None if self.graph.classes is None else tuple(self.graph.classes)
 
     def __call__(self, images: ArrayLike) -> NDArray[np.float32]:
-        """Class probabilities, ``softmax(logits)``: (N, classes) for a batch, (classes,) for one image."""
+        """Class probabilities, ``softmax(logits)``: (N, classes) for a batch, (classes,) for one image.
+
+        Raises ValueError where the network gives a map instead of one vector, and as :meth:`logits` does.
+        """
+        if self._output_shape[:2] != (1, 1):
+            raise ValueError(
+                f"the network gives a map of shape {self._output_shape} (H, W, C), no classes; use logits()"
+            )
         logits = self.logits(images)
         exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return exponents / exponents.sum(axis=-1, keepdims=True)
 
     def logits(self, images: ArrayLike) -> NDArray[np.float32]:
-        """The network's raw outputs, flattened per image: (N, features), or (features,) for one image.
+        """The network's raw outputs: (N, features), or (features,) for one image; a map comes flattened channel by
+        channel, as torch's ``flatten(1)`` gives it.
 
         Args:
             images: raw pixels as uint8 (H, W, C) or (N, H, W, C), grey also without C, normalised here by the file's
@@ -82,11 +91,11 @@ class Model:
         """
         batch_NHWC, single = prepare(images, self.input)
         output = self.engine.run(batch_NHWC)
-        output = output.reshape(len(output), -1)
+        output = output.transpose(0, 3, 1, 2).reshape(len(output), -1)
         return output[0] if single else output
 
     def profile(self, images: ArrayLike, repeats: int = 20) -> list[dict[str, Any]]:
-        """Time every node: rows of op, shape, runs as, kernel, ms (median of ``repeats``), share and Gop/s."""
+        """Time every node: rows of name, op, shape, kernel, macs, ms (median of ``repeats``), share and gops."""
         if self.backend != "native":
             raise ValueError("profile needs backend='native'")
         batch_NHWC, _ = prepare(images, self.input)
@@ -103,15 +112,17 @@ def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise ValueError(f"images have dtype {array.dtype}; give raw pixels as uint8 or normalised ones as float32")
     hwc, chw = (spec.height, spec.width, spec.channels), (spec.channels, spec.height, spec.width)
-    if spec.channels == 1 and array.shape[-2:] == hwc[:2] and array.shape[-3:] not in (hwc, chw):
+    pixels = array.dtype == np.uint8
+    if spec.channels == 1 and array.ndim in ((2, 3) if pixels else (2,)) and array.shape[-2:] == hwc[:2]:
         array = array[..., None]
     single = array.ndim == 3
     batch = array[None] if single else array
-    if batch.ndim != 4 or len(batch) == 0 or batch.shape[1:] not in (hwc, chw):
+    layouts = (hwc,) if pixels else (chw, hwc)
+    if batch.ndim != 4 or len(batch) == 0 or batch.shape[1:] not in layouts:
         raise ValueError(
-            f"images have shape {array.shape}; {takes}: resize them to {hwc} (H, W, C), alone or in a batch"
+            f"images have shape {np.shape(images)}; {takes}: resize them to {hwc} (H, W, C), alone or in a batch"
         )
-    if batch.shape[1:] != hwc:
+    if not pixels and batch.shape[1:] == chw:
         batch = batch.transpose(0, 2, 3, 1)
     if batch.dtype != np.uint8:
         batch = batch.astype(np.float32, copy=False)

@@ -81,7 +81,7 @@ def train(
     """
     out = Path(out)
     checkpoint = out / CHECKPOINTS / LAST
-    if not resume and (out / RECORD).exists():
+    if not resume and (out / RECORD).exists() and checkpoint.exists():
         raise ValueError(f"{str(out)!r} already holds a run; --resume goes on with it, another --out starts a new one")
     state = load_checkpoint(checkpoint) if resume and checkpoint.exists() else None
     if resume:
