@@ -139,7 +139,9 @@ class TestMistakes:
         assert "RGB with 3 channel(s), the network takes grey (1): convert it, or add --fit" in line
         assert answer(capsys, "run", packed, str(tmp_path / "rgb.png"), "--fit")["images"]
         np.save(tmp_path / "two.npy", np.zeros((2, SIZE, SIZE), np.float32))
-        assert "holds 2 images of shape (16, 16)" in refused(capsys, "run", packed, str(tmp_path / "two.npy"))
+        assert "images have shape (2, 16, 16)" in refused(capsys, "run", packed, str(tmp_path / "two.npy"))
+        np.save(tmp_path / "batch.npy", np.zeros((2, SIZE, SIZE, 1), np.uint8))
+        assert "holds 2 images" in refused(capsys, "run", packed, str(tmp_path / "batch.npy"))
         np.save(tmp_path / "rgb.npy", np.zeros((3, SIZE, SIZE, 1, 1), np.float32))
         assert "images have shape (3, 16, 16, 1, 1)" in refused(capsys, "run", packed, str(tmp_path / "rgb.npy"))
 
