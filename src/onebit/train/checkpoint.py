@@ -50,7 +50,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever the bytes make it stumble over
         raise CheckpointError(
-            f"{str(path)!r} is damaged or not a checkpoint of onebit; give the folder of a run, one of its .ckpt files, "
+            f"{str(path)!r} is damaged or not a checkpoint of onebit; give the folder of a run, one of its .ckpt files "
             "or a .onebit file where a packed network is taken"
         ) from error
     if not isinstance(state, dict) or not isinstance(state.get("format"), int):
