@@ -1,12 +1,15 @@
 """Modules that own parameters: binary layers, their binarizers, and the conversion of whole models."""
 
+from onebit.nn.activations import ACTIVATIONS, ChannelShuffle, FPReLU, RPReLU
 from onebit.nn.binarizers import INPUT_BINARIZERS, WEIGHT_BINARIZERS, InputBinarizer, WeightBinarizer
 from onebit.nn.convert import BinarizeReport, binarize_
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
-from onebit.nn.roles import ROLES, keep_positive_, parameter_roles, set_progress
+from onebit.nn.roles import ROLES, keep_positive_, parameter_roles, set_progress, set_real_weights
+from onebit.nn.rpc import ReshapedPointwiseConv2d
 from onebit.nn.schemes import SCHEMES, Scheme, as_scheme
 
 __all__ = [
+    "ACTIVATIONS",
     "INPUT_BINARIZERS",
     "ROLES",
     "SCHEMES",
@@ -14,7 +17,11 @@ __all__ = [
     "BinarizeReport",
     "BinaryConv2d",
     "BinaryLinear",
+    "ChannelShuffle",
+    "FPReLU",
     "InputBinarizer",
+    "RPReLU",
+    "ReshapedPointwiseConv2d",
     "Scheme",
     "WeightBinarizer",
     "as_scheme",
@@ -22,4 +29,5 @@ __all__ = [
     "keep_positive_",
     "parameter_roles",
     "set_progress",
+    "set_real_weights",
 ]
