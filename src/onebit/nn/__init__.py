@@ -4,6 +4,7 @@ from onebit.nn.activations import ACTIVATIONS, ChannelShuffle, FPReLU, RPReLU
 from onebit.nn.binarizers import INPUT_BINARIZERS, WEIGHT_BINARIZERS, InputBinarizer, WeightBinarizer
 from onebit.nn.convert import BinarizeReport, binarize_
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
+from onebit.nn.linearity import Linearity, probe_linearity
 from onebit.nn.roles import ROLES, keep_positive_, parameter_roles, set_progress, set_real_weights
 from onebit.nn.rpc import ReshapedPointwiseConv2d
 from onebit.nn.schemes import SCHEMES, Scheme, as_scheme
@@ -20,6 +21,7 @@ __all__ = [
     "ChannelShuffle",
     "FPReLU",
     "InputBinarizer",
+    "Linearity",
     "RPReLU",
     "ReshapedPointwiseConv2d",
     "Scheme",
@@ -28,6 +30,7 @@ __all__ = [
     "binarize_",
     "keep_positive_",
     "parameter_roles",
+    "probe_linearity",
     "set_progress",
     "set_real_weights",
 ]
