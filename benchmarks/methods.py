@@ -10,15 +10,18 @@ timed in turn in one process, and written to ``reports/methods.{jsonl,md,png}``.
 import argparse
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from onebit.data import Normalize
+from onebit.nn import probe_linearity
 from onebit.nn.cost import count_cost
 from onebit.recipes import RECIPES
+from onebit.report.linearity import linearity_png
 from onebit.report.methods import methods_png, methods_table
 from onebit.runtime.atomic import write_atomic
 from onebit.runtime.cpu import describe
@@ -30,6 +33,7 @@ from onebit.train.deploy import compare_with_torch, images_of_run, pack_trained
 from onebit.train.files import read_json
 
 BASE = "resnet20-cifar10-short"
+PROBED = 256  # images for the linearity
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,9 @@ def measure(names: list[str], runs: Path, data_dir: Path | None, seconds: float)
                 "flops": cost.flops,
                 "bops": cost.bops,
                 "ops": cost.ops,
+                "linearity": linearity(network, meta, images[:PROBED])
+                if record["settings"]["scheme"] != "float"
+                else [],
             }
         )
         model = Model(packed.graph, threads=1)
@@ -120,6 +127,13 @@ def measure(names: list[str], runs: Path, data_dir: Path | None, seconds: float)
         {**line, **facts, "latency_ms": timings[line["name"]].median * 1e3, "calls": timings[line["name"]].count}
         for line in lines
     ]
+
+
+def linearity(network: torch.nn.Module, meta: dict[str, Any], pixels_NHWC: np.ndarray) -> list[dict[str, Any]]:
+    """R^2 of every binary convolution and of every residual block on test images."""
+    normalize = Normalize(meta["input"]["mean"], meta["input"]["std"]).eval()
+    images = normalize(torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2))
+    return [asdict(row) for row in probe_linearity(network, images, blocks=["blocks.*"])]
 
 
 def main() -> None:
@@ -143,6 +157,13 @@ def main() -> None:
     write_atomic(args.out / "methods.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
     write_atomic(args.out / "methods.md", methods_table(lines).encode())
     write_atomic(args.out / "methods.png", methods_png(lines))
+    blocks = {
+        line["label"]: [(row["name"], row["r2"]) for row in line["linearity"] if row["kind"] == "block"]
+        for line in lines
+        if line["linearity"]
+    }
+    accuracies = {line["label"]: line["torch_accuracy"] for line in lines}
+    write_atomic(args.out / "methods-linearity.png", linearity_png(blocks, accuracies))
 
 
 if __name__ == "__main__":

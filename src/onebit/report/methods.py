@@ -8,6 +8,12 @@ from matplotlib.ticker import MaxNLocator
 from onebit.report.style import PALETTE, figure
 
 
+_LINEARITY = (
+    "Share of the variance of a residual block's output that a linear map of its input explains (`probe_linearity`):\n\n"
+    "![linearity of the blocks, and accuracy against it](methods-linearity.png)"
+)
+
+
 def methods_table(lines: list[dict[str, Any]]) -> str:
     """Markdown: one row per run under the settings they share; ValueError for no lines."""
     if not lines:
@@ -33,7 +39,7 @@ def methods_table(lines: list[dict[str, Any]]) -> str:
             f"{row['seconds_per_step']:.2f} | {row['latency_ms']:.3f} | {row['file_bytes'] / 1e3:.1f} | "
             f"{row['flops'] / 1e6:.2f} | {row['bops'] / 1e6:.1f} | {row['ops'] / 1e6:.2f} |"
         )
-    return "\n".join([*text, "", "![test accuracy over the epochs, and at the end](methods.png)", ""])
+    return "\n".join([*text, "", "![test accuracy over the epochs, and at the end](methods.png)", "", _LINEARITY, ""])
 
 
 def methods_png(lines: list[dict[str, Any]]) -> bytes:
