@@ -7,9 +7,8 @@ from matplotlib.ticker import MaxNLocator
 
 from onebit.report.style import PALETTE, figure
 
-
 _LINEARITY = (
-    "Share of the variance of a residual block's output that a linear map of its input explains (`probe_linearity`):\n\n"
+    "Share of the variance of a block's output that a linear map of its input explains (`probe_linearity`):\n\n"
     "![linearity of the blocks, and accuracy against it](methods-linearity.png)"
 )
 
