@@ -8,6 +8,7 @@ and pools are not counted.  A layer with one real side therefore counts as FLOPs
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
+from onebit.nn.rpc import ReshapedPointwiseConv2d
 from onebit.runtime.summary import short
 
 
@@ -128,4 +130,6 @@ def _positions(layer: nn.Module, x: Tensor, out: Tensor) -> int:
     """How often the whole weight is applied to one image."""
     if isinstance(layer, nn.Linear):
         return out[0].numel() // out.shape[-1]
+    if isinstance(layer, ReshapedPointwiseConv2d):  # at every block of the padded map, before the restore
+        return math.prod(-(-side // layer.block) for side in x.shape[2:])
     return out.shape[2] * out.shape[3]
