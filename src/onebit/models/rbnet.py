@@ -64,10 +64,10 @@ def _family(widths: tuple[int, ...], blocks: tuple[int, ...], options: dict[str,
 
 
 def _stem(options: dict[str, Any], large: str) -> dict[str, Any]:
-    """Size of the images and the stem that fits it."""
+    """Sizes of input and output, and the stem that fits them."""
     size = options.get("input_size", 224)
     check_sizes(1, 1, size)
-    return {"input_size": size, "stem": large if size >= LARGE else "cifar"}
+    return {"num_classes": 1000, "input_size": size, "stem": large if size >= LARGE else "cifar"}
 
 
 @MODELS.register("rb-net-20")
