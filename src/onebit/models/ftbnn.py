@@ -69,5 +69,5 @@ def ftbnn_18_k4_g8(**options: Any) -> ResNet:
 
 @MODELS.register("ftbnn-20")
 def ftbnn_20(**options: Any) -> ResNet:
-    """ResNet-20 for 32x32 images with FPReLU and free shortcuts; widen it with ``stages`` and ``groups``."""
+    """ResNet-20 for 32x32 images with FPReLU and free shortcuts; widen it by stages and groups."""
     return _family((16, 32, 64), (3, 3, 3), options, stem_width=16, downsample="duplicate")
