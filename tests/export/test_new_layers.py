@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import onebit
+from onebit.models import MODELS
 from onebit.nn import (
     BinaryConv2d,
     BinaryLinear,
@@ -456,3 +457,10 @@ def test_the_report_counts_reshaped_convolutions_by_block():
     assert row.weights == 4 * 16 * 8 * 16
     assert row.bops == 3 * 2 * row.weights
     assert validate(packed.graph)[packed.graph.output].shape == row.shape == (5, 4, 16)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_family_packs_without_passes_of_its_own_for_steps_or_shuffles(name):
+    side = 63 if name == "alexnet" else 32
+    model = MODELS[name](width=0.125, input_size=side, num_classes=10)
+    assert not {"elementwise", "shuffle_channels"} & set(ops(agree(model, (3, side, side))))
