@@ -1,5 +1,6 @@
 """Training methods: what is minimised; importing this package registers all of them."""
 
+from onebit.methods import distillation as distillation
 from onebit.methods import plain as plain
 from onebit.methods import rbcn as rbcn
 from onebit.methods.base import METHODS, Method

@@ -1,7 +1,10 @@
 """Named settings, one per published result or benchmark; importing this package registers all of them."""
 
+from onebit.recipes import cifar_standard as cifar_standard
+from onebit.recipes import ftbnn as ftbnn
 from onebit.recipes import rbcn as rbcn
 from onebit.recipes import resnet20 as resnet20
+from onebit.recipes import two_step as two_step
 from onebit.recipes import vgg_small as vgg_small
 from onebit.recipes.base import RECIPES, Recipe
 

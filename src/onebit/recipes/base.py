@@ -28,9 +28,10 @@ class Recipe(TrainSettings):
 
         A method that needs a teacher gets the float counterpart after one step, trained here into ``folder``.
         """
-        tiny = replace(self, dataset="random16", image_size=None, epochs=1, batch_size=8, max_steps=2, compile=False)
+        size: dict[str, Any] = {"epochs": 1, "batch_size": 8}
         if self.two_step:
-            tiny = replace(tiny, epochs=2, batch_size=16, two_step=0.5)  # each stage is an epoch of one step
+            size = {"epochs": 2, "batch_size": 16, "two_step": 0.5}  # each stage is an epoch of one step
+        tiny = replace(self, dataset="random16", image_size=None, max_steps=2, compile=False, **size)
         if METHODS[self.method](**self.method_options).needs_teacher:
             train(replace(tiny.real(), max_steps=1), folder / "teacher", show=False)
             tiny = replace(tiny, teacher=str(folder / "teacher"))
