@@ -60,7 +60,7 @@ TEST(epilogues_are_checked) {
   CHECK_THROWS(start().elementwise("e", "x", {Step::slopes(Floats(8), {1}), kStore[0]}), Error, "needs 8");
   CHECK_THROWS(start().elementwise("e", "x", {Step::binarize("b", Rule::sign, {1})}), Error, "threshold has 1");
   CHECK_THROWS(start().elementwise("e", "x", {Step::threshold("b", std::vector<int32_t>(8), {0})}), Error,
-               "only behind binary_conv2d");
+               "only behind a binary convolution");
   CHECK_THROWS(start().pad_channels("p", "x", 1, 0, {Step::add("x"), kStore[0]}), Error, "is 4x4x8, needs 4x4x9");
   CHECK_THROWS(with_bits().binary_conv2d("c", "bits", conv(), 0, {1, 2}, {Step::threshold("t", {1}, {0})}), Error,
                "below has 1 entries, needs 2");
