@@ -49,7 +49,7 @@ class Evil:
         return (os.mkdir, (str(self.folder),))
 
 
-@pytest.mark.parametrize("wrap", [lambda evil: evil, lambda evil: {"format": 1, "network": evil}])
+@pytest.mark.parametrize("wrap", [lambda evil: evil, lambda evil: {"format": 2, "network": evil}])
 def test_a_checkpoint_cannot_run_code(tmp_path, wrap):
     torch.save(wrap(Evil(tmp_path / "was here")), tmp_path / "evil.ckpt")
     with pytest.raises(CheckpointError, match=r"evil\.ckpt' is damaged or not a checkpoint"):
@@ -61,8 +61,8 @@ def test_a_checkpoint_cannot_run_code(tmp_path, wrap):
     ("content", "message"),
     [
         ([1, 2], "is not a checkpoint of onebit"),
-        ({"format": 99}, "has checkpoint format 99, this version reads 1"),
-        ({"format": 1}, "field 'settings' is no dict"),
+        ({"format": 99}, "has checkpoint format 99, this version reads 2"),
+        ({"format": 2}, "field 'settings' is no dict"),
     ],
 )
 def test_other_files_are_not_checkpoints(tmp_path, content, message):

@@ -27,3 +27,28 @@ def mean_abs(weight: Tensor, granularity: str = "channel") -> Tensor:
 def trained_scale_start(weight: Tensor, granularity: str = "layer") -> Tensor:
     """Where a trained scale starts: a detached copy of :func:`mean_abs`, at least 1e-4 (our assumption)."""
     return mean_abs(weight.detach(), granularity).clamp_min(1e-4).to(torch.float32).clone()
+
+
+def power_of_two(scale: Tensor) -> Tensor:
+    """``2^round(log2 scale)``: the nearest power of two, a shift of bits (IR-Net, arXiv:1909.10788)."""
+    return torch.exp2(scale.clamp_min(1e-8).log2().round())
+
+
+def standardize(weight: Tensor) -> Tensor:
+    """``(w - mean w) / std w`` over each filter: as many positive as negative ones, in one range.
+
+    Args:
+        weight: (O, ...).
+    """
+    rest = tuple(range(1, weight.ndim))
+    centred = weight - weight.mean(dim=rest, keepdim=True)
+    return centred / (centred.var(dim=rest, keepdim=True, correction=0) + 1e-5).sqrt()
+
+
+def rectify(latent: Tensor, tau: Tensor | float) -> Tensor:
+    """Clamp to the tau- and (1-tau)-quantile of the Laplace distribution fitted to ``latent`` (ReCU, arXiv:2103.12369).
+
+    ``|v| <= -mean|v| log(2 - 2 tau)``; tau in (0.5, 1).
+    """
+    limit = -latent.detach().abs().mean() * torch.log(2 - 2 * torch.as_tensor(tau, device=latent.device))
+    return torch.maximum(torch.minimum(latent, limit), -limit)

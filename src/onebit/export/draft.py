@@ -26,7 +26,7 @@ class DraftNode:
 
     name: str
     op: str
-    input: str
+    inputs: list[str]
     attrs: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, NDArray] = field(default_factory=dict)
     epilogue: list[Step] = field(default_factory=list)
@@ -34,9 +34,19 @@ class DraftNode:
     note: str = ""
     depth: int = 0  # of a convolution: input channels per group
 
+    @property
+    def input(self) -> str:
+        """The first value that the node takes; of most ops the only one."""
+        return self.inputs[0]
+
+    @property
+    def positions(self) -> int:
+        """Entries of the node's tables per channel; see :func:`onebit.runtime.graph.positions_of`."""
+        return int(self.attrs.get("upscale", 1)) ** 2
+
     def reads(self) -> Iterator[str]:
         """Names of the values that the node takes, those of its epilogue included."""
-        yield self.input
+        yield from self.inputs
         for step in self.epilogue:
             if step["step"] == "add":
                 yield step["input"]
@@ -108,9 +118,8 @@ class Draft:
                     else:
                         plain[key] = pool.add(f"{place}.{index}.{key}", entry) if hasattr(entry, "dtype") else entry
                 steps.append(plain)
-            nodes.append(
-                Node(node.name, node.op, (values[node.input],), node.attrs, named, tuple(steps), node.source, node.note)
-            )
+            inputs = tuple(values[name] for name in node.inputs)
+            nodes.append(Node(node.name, node.op, inputs, node.attrs, named, tuple(steps), node.source, node.note))
         return Graph(spec, tuple(nodes), values[self.output], pool.tensors, classes, provenance)
 
 

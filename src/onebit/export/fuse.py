@@ -1,12 +1,15 @@
 """Passes over a draft: what follows a convolution moves into its epilogue, norms and signs become integer thresholds.
 
-In order: elementwise nodes move into the node that makes their input; a pool of integers that only feeds bits becomes
+In order: elementwise nodes move into the node that makes their input; a shuffle of channels behind a binary convolution
+becomes part of it; a pool of integers that only feeds bits becomes
 a pool of bits; a chain of monotone steps that only feeds bits becomes one integer threshold per channel; neighbouring
 affine steps become one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 
 from onebit.export.draft import WRITES, Draft, DraftNode, Step
 from onebit.runtime.bits import is_low, pack_bits
+from onebit.runtime.graph import INTEGER_OPS
 
 _MONOTONE = ("affine", "slopes", "clamp")  # steps of one variable; whether they are monotone is found by evaluation
 
@@ -21,11 +25,14 @@ _MONOTONE = ("affine", "slopes", "clamp")  # steps of one variable; whether they
 def fuse(draft: Draft) -> Draft:
     """Run all passes on ``draft``, in place; the network computes the same function."""
     _absorb_all(draft)
+    for node in [n for n in draft.nodes if n.op == "shuffle_channels"]:
+        _fold_shuffle(draft, node)
+    draft.sort()
     for node in list(draft.nodes):
         if node.op == "max_pool2d":
             _pool_bits(draft, node)
     for node in draft.nodes:
-        if node.op == "binary_conv2d":
+        if node.op in INTEGER_OPS:
             _integer_threshold(node)
         _merge_affine(node)
     return draft
@@ -46,7 +53,6 @@ def _absorb_all(draft: Draft) -> None:
             if _absorb(draft, node):
                 changed = True
                 break
-    draft.sort()
 
 
 def _changes_value(node: DraftNode) -> bool:
@@ -60,7 +66,7 @@ def _absorb(draft: Draft, node: DraftNode) -> bool:
         other = node.epilogue[0]["input"]
         swapped = [{"step": "add", "input": node.input}, *node.epilogue[1:]]
         hosts.append((draft.writer(other), other, swapped))
-        hosts.sort(key=lambda h: _rank(h[0]), reverse=True)
+        hosts.sort(key=lambda h: _rank(draft, h[0]), reverse=True)
     for host, value, steps in hosts:
         if host is None or host is node or not _ends_with(host, value):
             continue
@@ -68,17 +74,30 @@ def _absorb(draft: Draft, node: DraftNode) -> bool:
         if value in reads or any(draft.depends(name, host) for name in reads):
             continue
         draft.nodes.remove(node)
-        host.epilogue.extend(steps)
+        host.epilogue.extend(_mapped(steps, partial(np.tile, reps=host.positions)))
         if value != draft.output and not draft.readers(value):
             host.epilogue = [s for s in host.epilogue if not (s["step"] == "store" and s["output"] == value)]
         return True
     return False
 
 
-def _rank(host: DraftNode | None) -> int:
-    """Which side of an addition takes the other in: binary convolutions before real ones before the rest."""
-    order = {"binary_conv2d": 2, "conv2d": 1}
-    return -1 if host is None else order.get(host.op, 0)
+def _rank(draft: Draft, host: DraftNode | None) -> int:
+    """Which side of an addition takes the other in: binary convolutions, also with a shuffle behind them, before real
+    ones before the rest.
+    """
+    if host is None:
+        return -1
+    if host.op == "shuffle_channels" and _shuffled_convolution(draft, host) is not None:
+        return 2
+    return {"binary_conv2d": 2, "binary_rpc2d": 2, "conv2d": 1, "rpc2d": 1}.get(host.op, 0)
+
+
+def _mapped(steps: list[Step], change: Callable[[NDArray], NDArray]) -> list[Step]:
+    """The steps with every per-channel table changed."""
+    return [
+        {key: change(entry) if isinstance(entry, np.ndarray) else entry for key, entry in step.items()}
+        for step in steps
+    ]
 
 
 def _ends_with(host: DraftNode, value: str) -> bool:
@@ -89,6 +108,34 @@ def _ends_with(host: DraftNode, value: str) -> bool:
         if step["step"] not in WRITES:
             return False
     return False
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# A shuffle behind a binary convolution
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _shuffled_convolution(draft: Draft, shuffle: DraftNode) -> DraftNode | None:
+    """The binary convolution whose result ``shuffle`` alone takes, behind steps of one variable; else None."""
+    conv = draft.writer(shuffle.input)
+    if conv is None or conv.op != "binary_conv2d" or "shuffle" in conv.attrs:
+        return None
+    *steps, store = conv.epilogue
+    plain = store["step"] == "store" and all(s["step"] not in WRITES and s["step"] != "add" for s in steps)
+    alone = len(draft.readers(shuffle.input)) == 1 and shuffle.input != draft.output
+    return conv if plain and alone else None
+
+
+def _fold_shuffle(draft: Draft, shuffle: DraftNode) -> None:
+    """Let the convolution write its channels in shuffled order: its tables move along, the shuffle's steps follow."""
+    conv = _shuffled_convolution(draft, shuffle)
+    if conv is None:
+        return
+    groups = shuffle.attrs["groups"]
+    steps = _mapped(conv.epilogue[:-1], lambda table: table.reshape(groups, -1).T.reshape(-1))
+    conv.epilogue = [*steps, *shuffle.epilogue]
+    conv.attrs["shuffle"] = groups
+    draft.nodes.remove(shuffle)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -118,14 +165,16 @@ def _replay(steps: list[Step], sums_S1: NDArray) -> NDArray[np.float32]:
     return y
 
 
-def _threshold(steps: list[Step], rule: str, taps: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]] | None:
+def _threshold(steps: list[Step], binarize: Step, taps: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]] | None:
     """Per channel (below, flip) with ``low(sum) = (sum < below) xor flip``, or None where a channel is not monotone.
+
+    ``low`` is what the step ``binarize`` makes of the value behind ``steps``, by its rule and its own thresholds.
 
     Found by evaluating the steps on all integers in [-taps, taps] in float32, so that not even the rounding of the
     trained network is lost.
     """
     sums = np.arange(-taps, taps + 1)
-    low_SC = is_low(_replay(steps, sums[:, None]), rule)
+    low_SC = is_low(_replay(steps, sums[:, None]), binarize["rule"], binarize.get("threshold", 0.0))
     flip_C = ~low_SC[0]  # a channel that starts high is low above its threshold: the flipped case
     starts_SC = low_SC ^ flip_C  # True up to the one change, if there is one
     length_C = starts_SC.argmin(axis=0)  # first False; 0 where all are True
@@ -138,7 +187,7 @@ def _threshold(steps: list[Step], rule: str, taps: int) -> tuple[NDArray[np.int3
 def _only_bits(node: DraftNode) -> tuple[list[Step], Step] | None:
     """Split an epilogue into steps of one variable and the one binarize behind them, if that is all there is."""
     *steps, last = node.epilogue
-    if last["step"] != "binarize" or "threshold" in last or any(s["step"] not in _MONOTONE for s in steps):
+    if last["step"] != "binarize" or any(s["step"] not in _MONOTONE for s in steps):
         return None
     return steps, last
 
@@ -149,10 +198,11 @@ def _integer_threshold(node: DraftNode) -> None:
     if split is None:
         return
     steps, last = split
-    found = _threshold(_for_channels(steps, node), last["rule"], _taps(node))
+    found = _threshold(_for_channels(steps, node), last, _taps(node))
     if found is not None:
         below, flip = found
-        node.epilogue = [{"step": "threshold", "output": last["output"], "below": below, "flip": pack_bits(flip)}]
+        words = pack_bits(flip.reshape(node.positions, -1)).reshape(-1)
+        node.epilogue = [{"step": "threshold", "output": last["output"], "below": below, "flip": words}]
 
 
 def _for_channels(steps: list[Step], node: DraftNode) -> list[Step]:
@@ -178,13 +228,13 @@ def _pool_bits(draft: Draft, pool: DraftNode) -> None:
     if (np.diff(inner, axis=0) < 0).any():
         return
     steps, last = split
-    found = _threshold(_for_channels([*before, *steps], conv), last["rule"], taps)
+    found = _threshold(_for_channels([*before, *steps], conv), last, taps)
     if found is None:
         return
     below, flip = found
     bits = f"{conv.name}:bits"
     conv.epilogue = [{"step": "threshold", "output": bits, "below": below, "flip": pack_bits(flip)}]
-    pool.op, pool.input, pool.tensors = "bit_max_pool2d", bits, {"flip": pack_bits(flip)}
+    pool.op, pool.inputs, pool.tensors = "bit_max_pool2d", [bits], {"flip": pack_bits(flip)}
     pool.epilogue = [{"step": "store", "output": last["output"]}]
 
 

@@ -1,6 +1,8 @@
 """Training methods: what is minimised; importing this package registers all of them."""
 
 from onebit.methods import plain as plain
+from onebit.methods import rbcn as rbcn
 from onebit.methods.base import METHODS, Method
+from onebit.methods.features import Features, find_layers
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["METHODS", "Features", "Method", "find_layers"]

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onebit.methods.base import METHODS, Method
+from onebit.methods.base import METHODS, Method, Outputs
 
 
 @METHODS.register("plain")
@@ -22,6 +22,8 @@ class Plain(Method):
             raise ValueError(f"label_smoothing must be from 0 to below 1, got {label_smoothing}")
         self.label_smoothing = label_smoothing
 
-    def losses(self, network: nn.Module, images_BCHW: Tensor, labels_B: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def losses(
+        self, network: nn.Module, images_BCHW: Tensor, labels_B: Tensor, teacher: Outputs | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         logits = network(images_BCHW)
         return {"cross_entropy": F.cross_entropy(logits, labels_B, label_smoothing=self.label_smoothing)}, logits

@@ -1,20 +1,35 @@
-"""ResNets for 32x32 images: the 16-32-64 family (arXiv:1512.03385, section 4.2) and ResNet-18 with a 3x3 stem.
+"""ResNets of binary convolutions: the 16-32-64 family for 32x32 images and ResNet-18/34 (arXiv:1512.03385).
 
 Stem and classifier stay real.  A block holds either one binary convolution with its own shortcut (Bi-Real Net,
-arXiv:1808.00278) or the two of the plain basic block.
+arXiv:1808.00278) or the two of the plain basic block.  Other families put their own convolutions into the same frame.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from onebit.models.base import MODELS, check_sizes, scaled
-from onebit.nn import Scheme, as_scheme
+from onebit.models.base import (
+    MODELS,
+    check_choice,
+    check_sizes,
+    copies_of,
+    halved,
+    halving_pool,
+    scaled,
+    whole_numbers,
+    zeros_around,
+)
+from onebit.nn import SCHEMES, Scheme, as_scheme
+from onebit.nn.activations import ACTIVATIONS, ChannelShuffle
 
-ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "prelu": nn.PReLU}
-DOWNSAMPLES = ("pad", "conv1x1")
+DOWNSAMPLES = ("pad", "duplicate", "conv1x1", "binary1x1")
+STEMS = ("cifar", "imagenet", "light", "rpc")
+LARGE = 64  # from this side of the image on, "auto" chooses a stem that shrinks the map
+
+# (in-channels, out-channels, stride) -> the layers from a map to the normed result of its convolution
+Convolution = Callable[[int, int, int], list[nn.Module]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,104 +40,149 @@ class ResNetConfig:
         widths: output channels of each stage, before ``width``.
         depths: 3x3 convolutions in each stage, an even number.
         num_classes, in_channels: sizes of the output and the input.
+        input_size: side of the square images; decides the stem "auto", and how an odd map is halved.
         width: factor on all channel counts.
         scheme: how the 3x3 convolutions behind the stem become binary.
+        stem: "cifar" (3x3), "imagenet" (7x7 of stride 2 and 3x3 max pool of stride 2), "light" (the same with 3x3 of
+            stride 2), "rpc" (real reshaped point-wise convolution of stride 4), or "auto": "imagenet" from a side of 64
+            on, else "cifar".
+        stem_width: channels of the stem, before ``width``; its map is copied until the first stage has its channels.
+            0 stands for those of the first stage.
+        stem_activation: whether the stem ends with ``activation``.
         convs_per_shortcut: 1 (one shortcut around every convolution) or 2 (the plain basic block).
-        downsample: shortcut where the shape changes: "pad" (2x2 average pool and zero channels, no weights) or
-            "conv1x1" (2x2 average pool, real 1x1 convolution and norm).
-        activation: behind each addition: "none", "relu" or "prelu" (one slope per channel).
+        downsample: shortcut where the shape changes, behind a 2x2 average pool where the map shrinks: "pad" (zero
+            channels), "duplicate" (the channels again), both without weights; "conv1x1" (real 1x1 convolution and norm)
+            or "binary1x1" (binary 1x1 convolution and norm).
+        activation: a name in ``onebit.nn.activations.ACTIVATIONS``.
+        activation_place: "after" the addition or "before" it.
+        groups: of the binary 3x3 convolutions; their channels are shuffled behind them if there are several.
     """
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
     num_classes: int = 10
     in_channels: int = 3
+    input_size: int = 32
     width: float = 1.0
     scheme: str | Scheme = "trained-binarization"
+    stem: str = "auto"
+    stem_width: int = 0
+    stem_activation: bool = True
     convs_per_shortcut: int = 1
     downsample: str = "pad"
     activation: str = "prelu"
+    activation_place: str = "after"
+    groups: int = 1
 
     def __post_init__(self) -> None:
-        check_sizes(self.num_classes, self.in_channels)
+        check_sizes(self.num_classes, self.in_channels, self.input_size)
         if len(self.widths) != len(self.depths):
             raise ValueError(f"widths and depths must name the same stages: {self.widths} and {self.depths}")
-        if self.convs_per_shortcut not in (1, 2):
-            raise ValueError(f"convs_per_shortcut must be 1 or 2, got {self.convs_per_shortcut}")
         if any(depth < 2 or depth % 2 for depth in self.depths):
             raise ValueError(f"depths must be even numbers from 2, got {self.depths}")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {self.activation!r}")
-        if self.downsample not in DOWNSAMPLES:
-            raise ValueError(f"downsample must be one of {DOWNSAMPLES}, got {self.downsample!r}")
+        check_choice("convs_per_shortcut", self.convs_per_shortcut, (1, 2))
+        check_choice("stem", self.stem, ("auto", *STEMS))
+        check_choice("downsample", self.downsample, DOWNSAMPLES)
+        check_choice("activation_place", self.activation_place, ("after", "before"))
+        ACTIVATIONS.check(self.activation)
+        channels = [scaled(full, self.width) for full in self.widths]
+        if self.groups < 1 or any(count % self.groups for count in channels):
+            raise ValueError(
+                f"groups must divide the channels of every stage, {channels} at width {self.width}, got {self.groups}"
+            )
+
+    @property
+    def chosen_stem(self) -> str:
+        """The stem, "auto" resolved."""
+        if self.stem != "auto":
+            return self.stem
+        return "imagenet" if self.input_size >= LARGE else "cifar"
 
 
-class PadChannels(nn.Module):
-    """Zero channels before and behind the real ones: the shortcut without weights."""
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.before, self.after = before, after
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        return F.pad(x_BCHW, (0, 0, 0, 0, self.before, self.after))
-
-    def extra_repr(self) -> str:
-        return f"before={self.before}, after={self.after}"
-
-
-def _activation(name: str, channels: int) -> nn.Module:
-    return nn.PReLU(channels) if name == "prelu" else ACTIVATIONS[name]()
+def residual_stem(config: ResNetConfig, channels: int) -> nn.Sequential:
+    """(B, in_channels, H, W) -> (B, channels, H', W'): real convolution, norm, activation, pool, copies of channels."""
+    kind = config.chosen_stem
+    out = scaled(config.stem_width, config.width) if config.stem_width else channels
+    if kind == "rpc":
+        first: nn.Module = SCHEMES["float"].rpc(config.in_channels, out, 4)
+    else:
+        kernel, stride = {"cifar": (3, 1), "imagenet": (7, 2), "light": (3, 2)}[kind]
+        first = nn.Conv2d(config.in_channels, out, kernel, stride, kernel // 2, bias=False)
+    activation = ACTIVATIONS[config.activation](out) if config.stem_activation else nn.Identity()
+    pool = [nn.MaxPool2d(3, 2, 1)] if kind in ("imagenet", "light") else []
+    return nn.Sequential(first, nn.BatchNorm2d(out), activation, *pool, *copies_of(out, channels))
 
 
-def _shortcut(cin: int, cout: int, stride: int, kind: str) -> nn.Module:
+def residual_shortcut(cin: int, cout: int, stride: int, side: int, kind: str, scheme: Scheme) -> nn.Module:
+    """What goes around a convolution of a map with that side: nothing changed, or one of ``DOWNSAMPLES``."""
     if cin == cout and stride == 1:
         return nn.Identity()
-    pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+    pool: list[nn.Module] = [halving_pool(side)] if stride > 1 else []
     if kind == "conv1x1":
-        return nn.Sequential(pool, nn.Conv2d(cin, cout, 1, bias=False), nn.BatchNorm2d(cout))
-    before = (cout - cin) // 2
-    return nn.Sequential(pool, PadChannels(before, cout - cin - before))
+        return nn.Sequential(*pool, nn.Conv2d(cin, cout, 1, bias=False), nn.BatchNorm2d(cout))
+    if kind == "binary1x1":
+        return nn.Sequential(*pool, scheme.conv2d(cin, cout, 1), nn.BatchNorm2d(cout))
+    return nn.Sequential(*pool, *(copies_of if kind == "duplicate" else zeros_around)(cin, cout))
 
 
 class ResidualBlock(nn.Module):
-    """``out = activation(norm(conv(...)) + shortcut(x))`` with one or two convolutions inside."""
+    """``activation(body(x) + shortcut(x))``, or ``activation(body(x)) + shortcut(x)`` with the activation "before".
 
-    def __init__(self, cin: int, cout: int, stride: int, config: ResNetConfig, scheme: Scheme) -> None:
+    The body is one or two convolutions, each with its norm, and an activation between them.
+    """
+
+    def __init__(
+        self, cin: int, cout: int, stride: int, side: int, config: ResNetConfig, convolution: Convolution
+    ) -> None:
         super().__init__()
-        body: list[nn.Module] = []
-        for index in range(config.convs_per_shortcut):
-            if index:
-                body.append(_activation(config.activation, cout))
-            body.append(scheme.conv2d(cin if index == 0 else cout, cout, 3, stride if index == 0 else 1, 1))
-            body.append(nn.BatchNorm2d(cout))
+        activation = ACTIVATIONS[config.activation]
+        body = convolution(cin, cout, stride)
+        if config.convs_per_shortcut == 2:
+            body += [activation(cout), *convolution(cout, cout, 1)]
         self.body = nn.Sequential(*body)
-        self.shortcut = _shortcut(cin, cout, stride, config.downsample)
-        self.activation = _activation(config.activation, cout)
+        self.shortcut = residual_shortcut(cin, cout, stride, side, config.downsample, as_scheme(config.scheme))
+        self.activation = activation(cout)
+        self.activation_first = config.activation_place == "before"
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        if self.activation_first:
+            return self.activation(self.body(x_BCHW)) + self.shortcut(x_BCHW)
         return self.activation(self.body(x_BCHW) + self.shortcut(x_BCHW))
 
 
-class ResNet(nn.Module):
-    """(B, in_channels, H, W) -> logits (B, num_classes); 3x3 stem, stages, global average pool, linear layer."""
+def convolution3x3(scheme: Scheme, groups: int = 1) -> Convolution:
+    """3x3 convolutions of that scheme, the shuffle of their groups, a norm."""
 
-    def __init__(self, config: ResNetConfig) -> None:
+    def make(cin: int, cout: int, stride: int) -> list[nn.Module]:
+        shuffle = [ChannelShuffle(groups)] if groups > 1 else []
+        return [scheme.conv2d(cin, cout, 3, stride, 1, groups=groups), *shuffle, nn.BatchNorm2d(cout)]
+
+    return make
+
+
+class ResNet(nn.Module):
+    """(B, in_channels, H, W) -> logits (B, num_classes): stem, stages, global average pool, linear layer.
+
+    Args:
+        config: the network's shape.
+        convolution: what makes the convolutions of the blocks; None stands for 3x3 ones of the scheme.
+    """
+
+    def __init__(self, config: ResNetConfig, convolution: Convolution | None = None) -> None:
         super().__init__()
-        scheme = as_scheme(config.scheme)
+        convolution = convolution or convolution3x3(as_scheme(config.scheme), config.groups)
         widths = [scaled(full, config.width) for full in config.widths]
-        self.stem = nn.Sequential(
-            nn.Conv2d(config.in_channels, widths[0], 3, padding=1, bias=False),
-            nn.BatchNorm2d(widths[0]),
-            _activation(config.activation, widths[0]),
-        )
+        self.stem = residual_stem(config, widths[0])
+        side = config.input_size
+        for _ in range({"cifar": 0}.get(config.chosen_stem, 2)):
+            side = halved(side)
         blocks = []
         channels = widths[0]
         for stage, (out, depth) in enumerate(zip(widths, config.depths, strict=True)):
             for index in range(depth // config.convs_per_shortcut):
                 stride = 2 if stage and index == 0 else 1
-                blocks.append(ResidualBlock(channels, out, stride, config, scheme))
-                channels = out
+                blocks.append(ResidualBlock(channels, out, stride, side, config, convolution))
+                channels, side = out, halved(side) if stride == 2 else side
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(channels, config.num_classes)
@@ -131,24 +191,57 @@ class ResNet(nn.Module):
         return self.classifier(self.pool(self.blocks(self.stem(x_BCHW))).flatten(1))
 
 
-def _resnet(widths: tuple[int, ...], depths: tuple[int, ...], options: dict[str, Any]) -> ResNet:
-    options.pop("input_size", None)  # any size fits: the pool is global
-    return ResNet(ResNetConfig(widths=widths, depths=depths, **options))
+def resnet_config(
+    widths: Sequence[int],
+    blocks: Sequence[int],
+    options: dict[str, Any],
+) -> ResNetConfig:
+    """The config of a factory whose stages are ``widths`` wide and ``blocks`` basic blocks deep, unless told otherwise.
+
+    Args:
+        widths: channels of each stage.
+        blocks: basic blocks, of two convolutions each, in each stage.
+        options: fields of :class:`ResNetConfig`, and ``stages`` and ``blocks``, which replace the two above: lists, or
+            texts such as "32-32-64-128".
+
+    Raises:
+        ValueError: stages that are not as many multiples of 8, blocks that are not as many whole numbers.
+    """
+    options = dict(options)
+    widths = whole_numbers("stages", options.pop("stages", widths), len(widths), multiple=8)
+    blocks = whole_numbers("blocks", options.pop("blocks", blocks), len(blocks))
+    return ResNetConfig(widths=tuple(widths), depths=tuple(2 * count for count in blocks), **options)
 
 
 @MODELS.register("resnet20")
 def resnet20(**options: Any) -> ResNet:
-    """ResNet-20 for 32x32 images, widths 16-32-64, 0.27 million weights."""
-    return _resnet((16, 32, 64), (6, 6, 6), options)
+    """ResNet-20 for 32x32 images, widths 16-32-64, 0.27 million weights (arXiv:1512.03385, section 4.2)."""
+    return ResNet(resnet_config((16, 32, 64), (3, 3, 3), options))
 
 
 @MODELS.register("resnet32")
 def resnet32(**options: Any) -> ResNet:
-    """ResNet-32 for 32x32 images, widths 16-32-64, 0.46 million weights."""
-    return _resnet((16, 32, 64), (10, 10, 10), options)
+    """ResNet-32 for 32x32 images, widths 16-32-64, 0.46 million weights (arXiv:1512.03385, section 4.2)."""
+    return ResNet(resnet_config((16, 32, 64), (5, 5, 5), options))
+
+
+@MODELS.register("resnet44")
+def resnet44(**options: Any) -> ResNet:
+    """ResNet-44 for 32x32 images, widths 16-32-64, 0.66 million weights (arXiv:1512.03385, section 4.2)."""
+    return ResNet(resnet_config((16, 32, 64), (7, 7, 7), options))
 
 
 @MODELS.register("resnet18")
 def resnet18(**options: Any) -> ResNet:
-    """ResNet-18 with a 3x3 stem for 32x32 images, widths 64-128-256-512, 11 million weights."""
-    return _resnet((64, 128, 256, 512), (4, 4, 4, 4), options)
+    """ResNet-18, widths 64-128-256-512, 11 million weights; stem by the size of the images (arXiv:1512.03385).
+
+    Bi-Real Net's layout is ``downsample="conv1x1"`` at 224x224.  ``stages`` is what RBCN (arXiv:1908.07748) calls the
+    kernel stage.
+    """
+    return ResNet(resnet_config((64, 128, 256, 512), (2, 2, 2, 2), options))
+
+
+@MODELS.register("resnet34")
+def resnet34(**options: Any) -> ResNet:
+    """ResNet-34, widths 64-128-256-512, 21 million weights; stem by the size of the images (arXiv:1512.03385)."""
+    return ResNet(resnet_config((64, 128, 256, 512), (3, 4, 6, 3), options))

@@ -1,12 +1,16 @@
 """Modules that own parameters: binary layers, their binarizers, and the conversion of whole models."""
 
+from onebit.nn.activations import ACTIVATIONS, ChannelShuffle, FPReLU, RPReLU
 from onebit.nn.binarizers import INPUT_BINARIZERS, WEIGHT_BINARIZERS, InputBinarizer, WeightBinarizer
 from onebit.nn.convert import BinarizeReport, binarize_
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
-from onebit.nn.roles import ROLES, keep_positive_, parameter_roles, set_progress
+from onebit.nn.linearity import Linearity, probe_linearity
+from onebit.nn.roles import ROLES, keep_positive_, parameter_roles, set_progress, set_real_weights
+from onebit.nn.rpc import ReshapedPointwiseConv2d
 from onebit.nn.schemes import SCHEMES, Scheme, as_scheme
 
 __all__ = [
+    "ACTIVATIONS",
     "INPUT_BINARIZERS",
     "ROLES",
     "SCHEMES",
@@ -14,12 +18,19 @@ __all__ = [
     "BinarizeReport",
     "BinaryConv2d",
     "BinaryLinear",
+    "ChannelShuffle",
+    "FPReLU",
     "InputBinarizer",
+    "Linearity",
+    "RPReLU",
+    "ReshapedPointwiseConv2d",
     "Scheme",
     "WeightBinarizer",
     "as_scheme",
     "binarize_",
     "keep_positive_",
     "parameter_roles",
+    "probe_linearity",
     "set_progress",
+    "set_real_weights",
 ]

@@ -7,13 +7,14 @@ computes the same integers.  The gradients are those of the product, by the chai
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from onebit.binarize import ESTIMATORS, binarize_sign, binarize_step, mean_abs
-from onebit.binarize.scales import check_granularity, trained_scale_start
+from onebit.binarize.scales import check_granularity, power_of_two, rectify, standardize, trained_scale_start
 from onebit.registry import Registry
 
 SMALLEST_SCALE = 1e-4  # learned scales stay at or above this: a scale of 0 would end a layer's training
@@ -54,12 +55,21 @@ class WeightBinarizer(Binarizer):
     def restart(self, weight: Tensor) -> None:
         """Set learned scales to where they start for ``weight``, in place; for layers that were given other weights."""
 
-    def scale(self, weight: Tensor) -> Tensor | None:
+    def latent(self, weight: Tensor) -> Tensor:
+        """What is binarized: the weight itself, or the weight standardised or clipped."""
+        return weight
+
+    def signs(self, latent: Tensor) -> Tensor:
+        """-1 or +1 for each latent weight, with the estimator's gradient."""
+        return binarize_sign(latent, self.estimator, self.progress)
+
+    def scale(self, latent: Tensor) -> Tensor | None:
         """What the signs are multiplied with: None, a scalar, or (O,)."""
         return None
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
-        return binarize_sign(weight, self.estimator, self.progress), self.scale(weight)
+        latent = self.latent(weight)
+        return self.signs(latent), self.scale(latent)
 
 
 class SignWeight(WeightBinarizer):
@@ -84,8 +94,8 @@ class MeanScaleWeight(WeightBinarizer):
         check_granularity(granularity)
         self.granularity, self.detached = granularity, detached
 
-    def scale(self, weight: Tensor) -> Tensor:
-        return mean_abs(weight.detach() if self.detached else weight, self.granularity)
+    def scale(self, latent: Tensor) -> Tensor:
+        return mean_abs(latent.detach() if self.detached else latent, self.granularity)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, granularity={self.granularity!r}, detached={self.detached}"
@@ -118,7 +128,7 @@ class TrainedScaleWeight(WeightBinarizer):
         assert self.alpha is not None, "attach() comes first"
         self.alpha.data.copy_(trained_scale_start(weight, self.granularity))
 
-    def scale(self, weight: Tensor) -> Tensor:
+    def scale(self, latent: Tensor) -> Tensor:
         assert self.alpha is not None, "attach() comes first"
         return self.alpha
 
@@ -131,20 +141,122 @@ class TrainedScaleWeight(WeightBinarizer):
         return f"{super().extra_repr()}, granularity={self.granularity!r}"
 
 
-class InputBinarizer(Binarizer):
-    """Real inputs, any shape, to ``(levels, scale)``.
+class RectifiedWeight(WeightBinarizer):
+    """``mean(C) * sign(w)`` with a learned C, the rectifier, of the shape of one filter (RBCN, arXiv:1908.07748).
 
-    ``low`` and ``high`` are the two levels before the scale, ``rule`` says which inputs become low ("sign": x < 0,
-    "step": x <= 0); the scale is None or a scalar.
+    The rectified convolution is ``conv(x, C . sign(w))``, C shared by all filters of the layer.  As in the authors'
+    sibling work the forward pass takes C's mean, one scale per layer, and the backward pass the gradient of the whole:
+    ``d C = sum_o g_o sign(w_o)``, ``d w = g mean(C) H(w)`` with g the gradient of ``C . sign(w)``.  That C starts at
+    mean|w| is our assumption.
+    """
+
+    roles: ClassVar[dict[str, str]] = {"rectifier": "weight-scale"}
+
+    def __init__(self, estimator: str = "polynomial") -> None:
+        super().__init__(estimator)
+        self.rectifier: nn.Parameter | None = None
+
+    def attach(self, weight: Tensor) -> None:
+        if self.rectifier is not None:
+            raise ValueError("this weight binarizer already belongs to a layer; give each layer its own")
+        self.rectifier = nn.Parameter(trained_scale_start(weight, "layer").expand(weight.shape[1:]).clone())
+
+    def restart(self, weight: Tensor) -> None:
+        assert self.rectifier is not None, "attach() comes first"
+        self.rectifier.data.copy_(trained_scale_start(weight, "layer").expand(weight.shape[1:]))
+
+    def signs(self, latent: Tensor) -> Tensor:
+        signs = super().signs(latent)
+        if self.rectifier is None or not torch.is_grad_enabled():
+            return signs
+        # The layer hands back mean(C) times the gradient of C . sign(w); adding zeros leads it to C, entry by entry.
+        zeros = self.rectifier - self.rectifier.detach()
+        return signs + zeros * (signs / self.rectifier.mean()).detach()
+
+    def scale(self, latent: Tensor) -> Tensor:
+        assert self.rectifier is not None, "attach() comes first"
+        return self.rectifier.mean().detach()
+
+    @torch.no_grad()
+    def keep_positive_(self) -> None:
+        """Bring the mean of C back to at least 1e-4."""
+        if self.rectifier is not None:
+            self.rectifier.add_((SMALLEST_SCALE - self.rectifier.mean()).clamp_min(0))
+
+
+class StandardizedWeight(WeightBinarizer):
+    """``2^round(log2 mean|v|) * sign(v)``, ``v = (w - mean w) / std w`` per filter (IR-Net, arXiv:1909.10788)."""
+
+    def __init__(self, estimator: str = "error-decay") -> None:
+        super().__init__(estimator)
+
+    def latent(self, weight: Tensor) -> Tensor:
+        return standardize(weight)
+
+    def scale(self, latent: Tensor) -> Tensor:
+        return power_of_two(mean_abs(latent.detach(), "channel"))
+
+
+class RectifiedClampWeight(TrainedScaleWeight):
+    """``alpha_o * sign(v)``, ``v`` the standardised weights clamped to their quantiles (ReCU, arXiv:2103.12369).
+
+    The clamp, at the tau- and (1-tau)-quantile of a Laplace distribution, moves no sign: it brings weights far from
+    zero back into reach.  tau goes from 0.85 to 0.99 with the progress of the training; that it does so along ``e^p``
+    is our reading.  That alpha, one per output channel, starts at mean|w| is our assumption.
+    """
+
+    def __init__(self, estimator: str = "identity", *, granularity: str = "channel") -> None:
+        super().__init__(estimator, granularity=granularity)
+
+    def latent(self, weight: Tensor) -> Tensor:
+        return rectify(standardize(weight), 0.85 + 0.14 * torch.expm1(self.progress) / math.expm1(1))
+
+
+class InputBinarizer(Binarizer):
+    """Real inputs, any shape, to ``(levels, scale)``; a level ``v`` stands for ``scale * v + offset``.
+
+    ``low`` and ``high`` are the two levels before the scale; ``rule`` says which inputs become low ("sign": x < t,
+    "step": x <= t) for the threshold t, 0 or one per channel.
     """
 
     low: ClassVar[float]
     high: ClassVar[float] = 1.0
     rule: ClassVar[str]
 
+    def __init__(self, estimator: str) -> None:
+        super().__init__(estimator)
+        self.channel_shape: tuple[int, ...] = (-1,)
+
+    @property
+    def zero_level(self) -> float:
+        """The level of an input of 0 where the threshold is 0."""
+        return self.high if self.rule == "sign" else self.low
+
+    def attach(self, channels: int, spatial: int) -> None:
+        """Make the parameters that each input channel has; ``spatial`` axes lie behind the channels'.
+
+        The layer calls it once.
+        """
+        self.channel_shape = (-1,) + (1,) * spatial
+
+    def threshold(self) -> Tensor | None:
+        """t per input channel, (C,); None stands for 0."""
+        return None
+
     def scale(self) -> Tensor | None:
         """What the levels are multiplied with: None or a scalar."""
         return None
+
+    def offset(self) -> Tensor | None:
+        """What is added to all levels behind the scale: None or a scalar."""
+        return None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        threshold = self.threshold()
+        if threshold is not None:
+            x = x - threshold.reshape(self.channel_shape)  # its sign is that of the comparison, rounding or not
+        binarize = binarize_sign if self.rule == "sign" else binarize_step
+        return binarize(x, self.estimator, self.progress), self.scale()
 
 
 class SignInput(InputBinarizer):
@@ -156,8 +268,56 @@ class SignInput(InputBinarizer):
     def __init__(self, estimator: str = "clipped-identity") -> None:
         super().__init__(estimator)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        return binarize_sign(x, self.estimator, self.progress), self.scale()
+
+class ShiftedSignInput(SignInput):
+    """``sign(x + shift_c)`` with a learned shift per channel, 0 at first: RSign of ReActNet (arXiv:2003.03488)."""
+
+    roles: ClassVar[dict[str, str]] = {"shift": "slope"}
+
+    def __init__(self, estimator: str = "polynomial") -> None:
+        super().__init__(estimator)
+        self.shift: nn.Parameter | None = None
+
+    def attach(self, channels: int, spatial: int) -> None:
+        super().attach(channels, spatial)
+        self.shift = nn.Parameter(torch.zeros(channels))
+
+    def threshold(self) -> Tensor:
+        assert self.shift is not None, "attach() comes first"
+        return -self.shift
+
+
+class BalancedSignInput(SignInput):
+    """``s sign(x - theta_c) + b`` with learned theta per channel, s and b per layer, at first 0, 1, 0.
+
+    A form of RB-Net's balanced activation, which "adjusts the distribution of the scaled activations after
+    binarization"; the formula is our assumption.  The border of a padded map holds the middle, b.
+    """
+
+    roles: ClassVar[dict[str, str]] = {"theta": "slope", "s": "input-scale", "b": "slope"}
+
+    def __init__(self, estimator: str = "polynomial") -> None:
+        super().__init__(estimator)
+        self.theta: nn.Parameter | None = None
+        self.s, self.b = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
+
+    def attach(self, channels: int, spatial: int) -> None:
+        super().attach(channels, spatial)
+        self.theta = nn.Parameter(torch.zeros(channels))
+
+    def threshold(self) -> Tensor:
+        assert self.theta is not None, "attach() comes first"
+        return self.theta
+
+    def scale(self) -> Tensor:
+        return self.s
+
+    def offset(self) -> Tensor:
+        return self.b
+
+    @torch.no_grad()
+    def keep_positive_(self) -> None:
+        self.s.clamp_min_(SMALLEST_SCALE)
 
 
 class StepInput(InputBinarizer):
@@ -168,9 +328,6 @@ class StepInput(InputBinarizer):
 
     def __init__(self, estimator: str = "long-tailed-higher-order") -> None:
         super().__init__(estimator)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        return binarize_step(x, self.estimator, self.progress), self.scale()
 
 
 class TrainedStepInput(StepInput):
@@ -202,8 +359,13 @@ WEIGHT_BINARIZERS: Registry[type[WeightBinarizer]] = Registry("weight binarizer"
 WEIGHT_BINARIZERS.register("sign")(SignWeight)
 WEIGHT_BINARIZERS.register("mean-scale")(MeanScaleWeight)
 WEIGHT_BINARIZERS.register("trained-scale")(TrainedScaleWeight)
+WEIGHT_BINARIZERS.register("rectified")(RectifiedWeight)
+WEIGHT_BINARIZERS.register("standardized")(StandardizedWeight)
+WEIGHT_BINARIZERS.register("recu")(RectifiedClampWeight)
 
 INPUT_BINARIZERS: Registry[type[InputBinarizer]] = Registry("input binarizer")
 INPUT_BINARIZERS.register("sign")(SignInput)
+INPUT_BINARIZERS.register("shifted-sign")(ShiftedSignInput)
+INPUT_BINARIZERS.register("balanced-sign")(BalancedSignInput)
 INPUT_BINARIZERS.register("step")(StepInput)
 INPUT_BINARIZERS.register("trained-step")(TrainedStepInput)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from onebit.nn.binarizers import INPUT_BINARIZERS, WEIGHT_BINARIZERS, InputBinar
 Pair = int | tuple[int, int]
 
 
-def _weight_binarizer(choice: str | WeightBinarizer | None) -> WeightBinarizer | None:
+def as_weight_binarizer(choice: str | WeightBinarizer | None) -> WeightBinarizer | None:
+    """The named weight binarizer, or the given one; TypeError for anything else."""
     if choice is None or isinstance(choice, WeightBinarizer):
         return choice
     if isinstance(choice, str):
@@ -22,7 +23,8 @@ def _weight_binarizer(choice: str | WeightBinarizer | None) -> WeightBinarizer |
     raise TypeError(f"weight_binarizer must be a name, a WeightBinarizer or None, got {choice!r}")
 
 
-def _input_binarizer(choice: str | InputBinarizer | None) -> InputBinarizer | None:
+def as_input_binarizer(choice: str | InputBinarizer | None) -> InputBinarizer | None:
+    """The named input binarizer, or the given one; TypeError for anything else."""
     if choice is None or isinstance(choice, InputBinarizer):
         return choice
     if isinstance(choice, str):
@@ -30,26 +32,46 @@ def _input_binarizer(choice: str | InputBinarizer | None) -> InputBinarizer | No
     raise TypeError(f"input_binarizer must be a name, an InputBinarizer or None, got {choice!r}")
 
 
-def _combined(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """Product of two optional scales."""
-    if a is None or b is None:
-        return a if b is None else b
-    return a * b
+class Operands(NamedTuple):
+    """What a binary layer multiplies, and what it does to the sums: ``scale * sum + bias``."""
+
+    x: Tensor
+    weight: Tensor
+    scale: Tensor | None
+    bias: Tensor | None
+
+
+def operands(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Operands:
+    """Binarize the inputs and the weights of ``layer``; an offset of the inputs becomes a bias per output channel."""
+    weight, scale, bias = layer.weight, None, layer.bias
+    if layer.weight_binarizer is not None and not layer.real_weights:
+        weight, scale = layer.weight_binarizer(layer.weight)
+    inputs = layer.input_binarizer
+    if inputs is not None:
+        x, input_scale = inputs(x)
+        offset = inputs.offset()
+        if offset is not None:
+            total_O = offset * weight.flatten(1).sum(dim=1)
+            total_O = total_O if scale is None else total_O * scale
+            bias = total_O if bias is None else total_O + bias
+        if input_scale is not None:
+            scale = input_scale if scale is None else scale * input_scale
+    return Operands(x, weight, scale, bias)
 
 
 class BinaryConv2d(nn.Conv2d):
     """2-D convolution of two-level weights and two-level inputs.
 
     ``out[b,o] = scale[o] * sum_c,k levels(x)[b,c] * sign(weight)[o,c,k] + bias[o]``, where ``scale`` is the product
-    of the binarizers' scales.  With both binarizers None it is ``torch.nn.Conv2d``.  The binarizer of the inputs
-    belongs to this layer, so that a network reads: norm, binary convolution, norm, binary convolution.
+    of the binarizers' scales.  ``real_weights``, False unless :func:`set_real_weights` says otherwise, leaves the
+    weights as they are for a phase of the training.  With both binarizers None it is ``torch.nn.Conv2d``.  The
+    binarizer of the inputs belongs to this layer, so that a network reads: norm, binary convolution, norm, ...
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``torch.nn.Conv2d``;
             ``bias`` is off unless asked, since a norm follows as a rule.
         pad_value: what the border holds, in units of the levels before their scale: -1, 0 or +1 for {-1, +1} inputs,
-        0 or 1
-            for {0, 1} inputs, 0 for real ones.  0 between -1 and +1 is exact in the packed network, at a small cost.
+            0 or 1 for {0, 1} inputs, 0 for real ones.  0 between -1 and +1 is exact when packed, at a small cost.
         weight_binarizer: a name in ``WEIGHT_BINARIZERS``, an object of this layer's own, or None for real weights.
         input_binarizer: a name in ``INPUT_BINARIZERS``, an object, or None for real inputs.
 
@@ -80,34 +102,31 @@ class BinaryConv2d(nn.Conv2d):
             raise ValueError(
                 f"padding must be a number or a pair, got {padding!r}; write it out, e.g. 1 for a 3x3 kernel"
             )
-        weights, inputs = _weight_binarizer(weight_binarizer), _input_binarizer(input_binarizer)
+        weights, inputs = as_weight_binarizer(weight_binarizer), as_input_binarizer(input_binarizer)
         allowed = (0.0,) if inputs is None else tuple(sorted({inputs.low, 0.0, inputs.high}))
         if pad_value not in allowed:
             raise ValueError(f"pad_value must be one of {allowed} for these inputs, got {pad_value}")
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         self.pad_value = float(pad_value)
         self.weight_binarizer, self.input_binarizer = weights, inputs
+        self.real_weights = False
         if weights is not None:
             weights.attach(self.weight)
+        if inputs is not None:
+            inputs.attach(in_channels, spatial=2)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        weight_OCKK, weight_scale = (
-            (self.weight, None) if self.weight_binarizer is None else self.weight_binarizer(self.weight)
-        )
-        input_scale = None
-        if self.input_binarizer is not None:
-            x_BCHW, input_scale = self.input_binarizer(x_BCHW)
+        x_BCHW, weight_OCKK, scale, bias_O = operands(self, x_BCHW)
         padding: tuple[int, ...] | str = self.padding
         if self.pad_value != 0:
             rows, columns = self.padding  # type: ignore[str-unpack]  # __init__ refused words
             x_BCHW = F.pad(x_BCHW, (columns, columns, rows, rows), value=self.pad_value)  # type: ignore[arg-type]
             padding = (0, 0)
-        scale = _combined(weight_scale, input_scale)
         if scale is None:
-            return F.conv2d(x_BCHW, weight_OCKK, self.bias, self.stride, padding, self.dilation, self.groups)
+            return F.conv2d(x_BCHW, weight_OCKK, bias_O, self.stride, padding, self.dilation, self.groups)
         out_BOHW = F.conv2d(x_BCHW, weight_OCKK, None, self.stride, padding, self.dilation, self.groups)
         out_BOHW = out_BOHW * scale.reshape(-1, 1, 1)
-        return out_BOHW if self.bias is None else out_BOHW + self.bias.reshape(-1, 1, 1)
+        return out_BOHW if bias_O is None else out_BOHW + bias_O.reshape(-1, 1, 1)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, pad_value={self.pad_value:g}"
@@ -133,21 +152,18 @@ class BinaryLinear(nn.Linear):
         weight_binarizer: str | WeightBinarizer | None = "mean-scale",
         input_binarizer: str | InputBinarizer | None = "sign",
     ) -> None:
-        weights, inputs = _weight_binarizer(weight_binarizer), _input_binarizer(input_binarizer)
+        weights, inputs = as_weight_binarizer(weight_binarizer), as_input_binarizer(input_binarizer)
         super().__init__(in_features, out_features, bias)
         self.weight_binarizer, self.input_binarizer = weights, inputs
+        self.real_weights = False
         if weights is not None:
             weights.attach(self.weight)
+        if inputs is not None:
+            inputs.attach(in_features, spatial=0)
 
     def forward(self, x_BF: Tensor) -> Tensor:
-        weight_OF, weight_scale = (
-            (self.weight, None) if self.weight_binarizer is None else self.weight_binarizer(self.weight)
-        )
-        input_scale = None
-        if self.input_binarizer is not None:
-            x_BF, input_scale = self.input_binarizer(x_BF)
-        scale = _combined(weight_scale, input_scale)
+        x_BF, weight_OF, scale, bias_O = operands(self, x_BF)
         if scale is None:
-            return F.linear(x_BF, weight_OF, self.bias)
+            return F.linear(x_BF, weight_OF, bias_O)
         out_BO = F.linear(x_BF, weight_OF) * scale
-        return out_BO if self.bias is None else out_BO + self.bias
+        return out_BO if bias_O is None else out_BO + bias_O

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from onebit.nn.binarizers import Binarizer
+from onebit.nn.layers import BinaryConv2d, BinaryLinear
 
 ROLES = ("latent", "weight-scale", "input-scale", "slope", "norm", "real")
 
@@ -15,9 +16,9 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 def parameter_roles(model: nn.Module) -> dict[str, str]:
     """Name of every parameter -> its role.
 
-    "latent": the real weight behind a binary one; "weight-scale", "input-scale": learned scales; "slope": slopes of
-    activations; "norm": scale and shift of a normalisation; "real": everything else, biases of binary layers included.
-    A layer of one's own says so with a class attribute ``roles = {"parameter": "role"}``.
+    "latent": the real weight behind a binary one; "weight-scale", "input-scale": learned scales; "slope": slopes,
+    shifts and thresholds of activations; "norm": scale and shift of a normalisation; "real": everything else, biases of
+    binary layers included.  A layer of one's own says so with a class attribute ``roles = {"parameter": "role"}``.
     """
     roles: dict[str, str] = {}
     seen: set[int] = set()
@@ -56,3 +57,14 @@ def set_progress(model: nn.Module, progress: float) -> None:
         for module in model.modules():
             if isinstance(module, Binarizer):
                 module.progress.fill_(progress)
+
+
+def set_real_weights(model: nn.Module, real: bool) -> None:
+    """Let the binary layers compute with their latent weights (True) or with the signs of them (False).
+
+    The first step of the two-step schedule trains binary activations with real weights (Real-to-Binary,
+    arXiv:2003.11535; ReActNet, arXiv:2003.03488).
+    """
+    for module in model.modules():
+        if isinstance(module, BinaryConv2d | BinaryLinear):
+            module.real_weights = real

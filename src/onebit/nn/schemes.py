@@ -11,16 +11,22 @@ from torch import nn
 
 from onebit.binarize import ESTIMATORS
 from onebit.nn.binarizers import (
+    BalancedSignInput,
     InputBinarizer,
     MeanScaleWeight,
+    RectifiedClampWeight,
+    RectifiedWeight,
+    ShiftedSignInput,
     SignInput,
     SignWeight,
+    StandardizedWeight,
     StepInput,
     TrainedScaleWeight,
     TrainedStepInput,
     WeightBinarizer,
 )
 from onebit.nn.layers import BinaryConv2d, BinaryLinear, Pair
+from onebit.nn.rpc import ReshapedPointwiseConv2d
 from onebit.registry import Registry
 
 
@@ -29,10 +35,12 @@ class Scheme:
     """How the layers of a network become binary.
 
     Args:
-        weights: "none" (real), "sign" (no scale), "mean" (mean|w|), "mean-detached", or "trained" (learned alpha).
+        weights: "none" (real), "sign" (no scale), "mean" (mean|w|), "mean-detached", "trained" (learned alpha),
+            "rectified" (RBCN's matrix), "standardized" (IR-Net) or "recu".
         weight_granularity: one scale per "layer" or per "channel".
         weight_estimator: surrogate derivative of the weights' sign.
-        inputs: "none" (real), "sign" ({-1, +1}), "step" ({0, 1}) or "trained-step" ({0, beta}, learned beta).
+        inputs: "none" (real), "sign" ({-1, +1}), "shifted-sign" (learned thresholds), "balanced-sign"
+            (s sign(x - theta) + b), "step" ({0, 1}) or "trained-step" ({0, beta}, learned beta).
         input_estimator: surrogate derivative of the inputs' sign or step.
         input_scale_start: first value of beta.
         pad_value: what the border of a padded map holds, in units of the levels.
@@ -59,7 +67,12 @@ class Scheme:
         """One line: what becomes of weights and inputs."""
         weights, inputs = "real weights", "real inputs"
         if self.weights != "none":
-            scale = "no scale" if self.weights == "sign" else f"{self.weights} scale per {self.weight_granularity}"
+            fixed = {
+                "sign": "no scale",
+                "rectified": "mean of the rectifier",
+                "standardized": "power-of-two scale per channel",
+            }
+            scale = fixed.get(self.weights, f"{self.weights} scale per {self.weight_granularity}")
             weights = f"weights: sign, {scale}, {self.weight_estimator}"
         if self.inputs != "none":
             inputs = f"inputs: {self.inputs}, {self.input_estimator}"
@@ -92,6 +105,28 @@ class Scheme:
             input_binarizer=_INPUTS[self.inputs](self),
         )
 
+    def rpc(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        restore: bool = True,
+        roll: int = 0,
+        norm: bool = False,
+    ) -> ReshapedPointwiseConv2d:
+        """A reshaped point-wise convolution of this scheme."""
+        return ReshapedPointwiseConv2d(
+            in_channels,
+            out_channels,
+            stride,
+            restore=restore,
+            roll=roll,
+            norm=norm,
+            weight_binarizer=_WEIGHTS[self.weights](self),
+            input_binarizer=_INPUTS[self.inputs](self),
+        )
+
     def linear(self, in_features: int, out_features: int, bias: bool = False) -> nn.Linear:
         """A linear layer of this scheme."""
         if self.is_float:
@@ -110,12 +145,17 @@ _WEIGHTS: dict[str, Callable[[Scheme], WeightBinarizer | None]] = {
     "sign": lambda s: SignWeight(s.weight_estimator),
     "mean": lambda s: MeanScaleWeight(s.weight_estimator, granularity=s.weight_granularity, detached=False),
     "mean-detached": lambda s: MeanScaleWeight(s.weight_estimator, granularity=s.weight_granularity),
+    "rectified": lambda s: RectifiedWeight(s.weight_estimator),
+    "standardized": lambda s: StandardizedWeight(s.weight_estimator),
+    "recu": lambda s: RectifiedClampWeight(s.weight_estimator, granularity=s.weight_granularity),
     "trained": lambda s: TrainedScaleWeight(s.weight_estimator, granularity=s.weight_granularity),
 }
 
 _INPUTS: dict[str, Callable[[Scheme], InputBinarizer | None]] = {
     "none": lambda s: None,
     "sign": lambda s: SignInput(s.input_estimator),
+    "shifted-sign": lambda s: ShiftedSignInput(s.input_estimator),
+    "balanced-sign": lambda s: BalancedSignInput(s.input_estimator),
     "step": lambda s: StepInput(s.input_estimator),
     "trained-step": lambda s: TrainedStepInput(s.input_estimator, start=s.input_scale_start),
 }
@@ -132,7 +172,16 @@ TRAINED_BINARIZATION = SCHEMES.register("trained-binarization")(
         input_estimator="long-tailed-higher-order",
     )
 )
+SCHEMES.register("rbcn")(Scheme(weights="rectified", weight_estimator="polynomial"))
+SCHEMES.register("rb-net")(Scheme())
+SCHEMES.register("ftbnn")(Scheme())
 SCHEMES.register("bireal")(Scheme())
+SCHEMES.register("xnor-net")(Scheme(weights="mean", input_estimator="clipped-identity"))
+SCHEMES.register("ir-net")(
+    Scheme(weights="standardized", weight_estimator="error-decay", input_estimator="error-decay")
+)
+SCHEMES.register("reactnet")(Scheme(inputs="shifted-sign"))
+SCHEMES.register("recu")(Scheme(weights="recu", weight_estimator="identity"))
 SCHEMES.register("binarynet")(Scheme(weights="sign", input_estimator="clipped-identity"))
 SCHEMES.register("binary-weights")(Scheme(inputs="none"))
 SCHEMES.register("binary-inputs")(Scheme(weights="none"))

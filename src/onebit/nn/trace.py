@@ -4,14 +4,17 @@ from typing import Any
 
 from torch import fx, nn
 
+from onebit.nn.activations import ChannelShuffle, FPReLU, RPReLU
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
+
+_LEAVES = (BinaryConv2d, BinaryLinear, FPReLU, RPReLU, ChannelShuffle)
 
 
 class LayerTracer(fx.Tracer):
-    """``torch.fx`` tracer whose leaves are torch's layers and the binary ones."""
+    """``torch.fx`` tracer whose leaves are torch's layers and this package's."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, BinaryConv2d | BinaryLinear) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
 
 
 def source_module(node: Any, modules: dict[str, nn.Module]) -> nn.Module | None:

@@ -19,6 +19,8 @@ from onebit.runtime.errors import FormatError
 
 MAX_SIDE = 65_536
 MAX_ELEMENTS = 1 << 28
+MAX_INPUTS = 16  # of concat
+MAX_BLOCK = 16  # side of the blocks of an rpc op
 FLOAT, BITS = "float32", "bits"
 
 Shape = tuple[int, int, int]  # height, width, channels
@@ -72,7 +74,7 @@ class Graph:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# The tables: op -> (input type, attrs, tensor roles, shape rule); step -> fields
+# The tables: op -> (input type, attrs, type of the result, optional attrs, most inputs); step -> fields
 # ---------------------------------------------------------------------------------------------------------------
 
 
@@ -94,10 +96,10 @@ def _pair(lowest: int) -> Callable[[str, Any], None]:
     return check
 
 
-def _whole(lowest: int) -> Callable[[str, Any], None]:
+def _whole(lowest: int, highest: int = MAX_SIDE) -> Callable[[str, Any], None]:
     def check(where: str, value: Any) -> None:
-        if not _is_int(value) or not lowest <= value <= MAX_SIDE:
-            raise _fail(where, value, f"a whole number from {lowest} to {MAX_SIDE}")
+        if not _is_int(value) or not lowest <= value <= highest:
+            raise _fail(where, value, f"a whole number from {lowest} to {highest}")
 
     return check
 
@@ -117,6 +119,7 @@ def _number(where: str, value: Any) -> None:
 
 _WINDOW = {"kernel": _pair(1), "stride": _pair(1), "padding": _pair(0)}
 _CONV = {"stride": _pair(1), "padding": _pair(0), "dilation": _pair(1), "groups": _whole(1)}
+_RPC = {"block": _whole(1, MAX_BLOCK), "upscale": _whole(1, 2), "roll": _whole(0, 1)}
 
 
 @dataclass(frozen=True)
@@ -124,18 +127,26 @@ class _Op:
     takes: str
     attrs: Mapping[str, Callable[[str, Any], None]]
     gives: str = FLOAT
+    optional: Mapping[str, Callable[[str, Any], None]] = field(default_factory=dict)  # attrs that may be absent
+    inputs: int = 1  # at most
 
 
 OPS: Mapping[str, _Op] = {
-    "binary_conv2d": _Op(BITS, {**_CONV, "pad_value": _one_of(-1, 0, 1)}),
+    "binary_conv2d": _Op(BITS, {**_CONV, "pad_value": _one_of(-1, 0, 1)}, optional={"shuffle": _whole(1)}),
     "conv2d": _Op(FLOAT, _CONV),
+    "binary_rpc2d": _Op(BITS, {**_RPC, "pad_value": _one_of(-1, 1)}),
+    "rpc2d": _Op(FLOAT, _RPC),
     "max_pool2d": _Op(FLOAT, _WINDOW),
     "avg_pool2d": _Op(FLOAT, {**_WINDOW, "count_include_pad": _one_of(True, False)}),
     "bit_max_pool2d": _Op(BITS, _WINDOW, gives=BITS),
     "elementwise": _Op(FLOAT, {}),
     "flatten": _Op(FLOAT, {}),
     "pad_channels": _Op(FLOAT, {"before": _whole(0), "after": _whole(0)}),
+    "concat": _Op(FLOAT, {}, inputs=MAX_INPUTS),
+    "shuffle_channels": _Op(FLOAT, {"groups": _whole(1)}),
 }
+
+INTEGER_OPS = frozenset({"binary_conv2d", "binary_rpc2d"})  # their result is an exact integer
 
 _RULE = _one_of("sign", "step")
 
@@ -150,6 +161,13 @@ STEPS: Mapping[str, Mapping[str, Any]] = {
     "threshold": {"tensors": ("below", "flip"), "writes": BITS},
     "store": {"writes": FLOAT},
 }
+
+
+def positions_of(node: Node) -> int:
+    """How many entries a per-channel table has for each channel: one for each pixel of the block that an rpc op
+    writes.
+    """
+    return int(node.attrs.get("upscale", 1)) ** 2
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -225,18 +243,20 @@ class _Validator:
         op = OPS.get(node.op) if isinstance(node.op, str) else None
         if op is None:
             raise _fail(f"{where}.op", node.op, ", ".join(OPS))
-        if not isinstance(node.inputs, list | tuple) or len(node.inputs) != 1:
-            raise _fail(f"{where}.inputs", node.inputs, "a list of one value name")
-        taken = self._wire(f"{where}.inputs[0]", node.inputs[0], op.takes)
-        self._keys(f"{where}.attrs", node.attrs, set(op.attrs))
+        if not isinstance(node.inputs, list | tuple) or not 1 <= len(node.inputs) <= op.inputs:
+            names = "one value name" if op.inputs == 1 else f"1 to {op.inputs} value names"
+            raise _fail(f"{where}.inputs", node.inputs, f"a list of {names}")
+        taken = [self._wire(f"{where}.inputs[{i}]", name, op.takes).shape for i, name in enumerate(node.inputs)]
+        self._keys(f"{where}.attrs", node.attrs, set(op.attrs), set(op.optional))
         if not isinstance(node.tensors, Mapping):
             raise _fail(f"{where}.tensors", node.tensors, "an object")
-        for name, check in op.attrs.items():
-            check(f"{where}.attrs.{name}", node.attrs[name])
+        for name, check in {**op.attrs, **op.optional}.items():
+            if name in node.attrs:
+                check(f"{where}.attrs.{name}", node.attrs[name])
         for text in ("source", "note"):
             if not isinstance(getattr(node, text), str):
                 raise _fail(f"{where}.{text}", getattr(node, text), "a text")
-        shape = self._bounded(where, self._result_shape(where, node, taken.shape))
+        shape = self._bounded(where, self._result_shape(where, node, taken))
         self._check_epilogue(where, node, Value(op.gives, shape))
 
     def _wire(self, where: str, name: object, wanted: str) -> Value:
@@ -270,18 +290,20 @@ class _Validator:
         self.used.add(str(name))
         return tensor
 
-    def _words(self, where: str, name: object, shape: tuple[int, ...], count: int) -> None:
-        """A tensor of packed words over ``count`` channels; the unused bits must be 0."""
-        words = self._tensor(where, name, np.uint32, (*shape, words_for(count)))
+    def _words(self, where: str, name: object, shape: tuple[int, ...], count: int, repeats: int = 1) -> None:
+        """A tensor of packed words over ``count`` channels, ``repeats`` times; the unused bits must be 0."""
+        words = self._tensor(where, name, np.uint32, (*shape, repeats * words_for(count)))
         tail = count % WORD
-        if tail and (words[..., -1] >> np.uint32(tail)).any():
+        if tail and (words.reshape(-1, words_for(count))[:, -1] >> np.uint32(tail)).any():
             raise _fail(f"{where} (tensor {name})", "1 in an unused bit", f"0 past channel {count}")
 
-    def _result_shape(self, where: str, node: Node, shape: Shape) -> Shape:
-        height, width, channels = shape
+    def _result_shape(self, where: str, node: Node, shapes: list[Shape]) -> Shape:
+        height, width, channels = shape = shapes[0]
         attrs = node.attrs
         if node.op in ("binary_conv2d", "conv2d"):
             return self._conv_shape(where, node, shape)
+        if node.op in ("binary_rpc2d", "rpc2d"):
+            return self._rpc_shape(where, node, shape)
         self._keys(f"{where}.tensors", node.tensors, {"flip"} if node.op == "bit_max_pool2d" else set())
         if node.op == "bit_max_pool2d":
             self._words(f"{where}.tensors.flip", node.tensors["flip"], (), channels)
@@ -299,7 +321,25 @@ class _Validator:
             return 1, 1, height * width * channels
         if node.op == "pad_channels":
             return height, width, channels + attrs["before"] + attrs["after"]
+        if node.op == "concat":
+            for index, other in enumerate(shapes):
+                if other[:2] != shape[:2]:
+                    raise _fail(f"{where}.inputs[{index}]", list(other), f"maps of {height}x{width}, as inputs[0]")
+            return height, width, sum(other[2] for other in shapes)
+        if node.op == "shuffle_channels" and channels % attrs["groups"]:
+            raise _fail(f"{where}.attrs.groups", attrs["groups"], f"a divisor of the {channels} channels")
         return shape
+
+    def _weight_shape(self, where: str, node: Node, role: str) -> tuple[int, ...]:
+        """The four sides of a weight tensor: out channels, rows, columns, depth or words."""
+        self._keys(f"{where}.tensors", node.tensors, {role})
+        name = node.tensors[role]
+        tensor = self.graph.tensors.get(name) if isinstance(name, str) else None
+        if tensor is None or tensor.ndim != 4 or 0 in tensor.shape:
+            raise _fail(f"{where}.tensors.{role}", name, "a tensor [out channels, kernel height, kernel width, depth]")
+        if max(tensor.shape[:3]) > MAX_SIDE:
+            raise _fail(f"{where}.tensors.{role}", list(tensor.shape), f"sides up to {MAX_SIDE}")
+        return tensor.shape
 
     def _conv_shape(self, where: str, node: Node, shape: Shape) -> Shape:
         height, width, channels = shape
@@ -309,14 +349,13 @@ class _Validator:
             raise _fail(f"{where}.attrs.groups", groups, f"a divisor of the {channels} input channels")
         depth = channels // groups
         role = "weight_bits" if node.op == "conv2d" and "weight_bits" in node.tensors else "weight"
-        self._keys(f"{where}.tensors", node.tensors, {role})
+        out, kernel_h, kernel_w, words = self._weight_shape(where, node, role)
         name = node.tensors[role]
-        tensor = self.graph.tensors.get(name) if isinstance(name, str) else None
-        if tensor is None or tensor.ndim != 4 or 0 in tensor.shape:
-            raise _fail(f"{where}.tensors.{role}", name, "a tensor [out channels, kernel height, kernel width, depth]")
-        out, kernel_h, kernel_w, _ = tensor.shape
-        if max(out, kernel_h, kernel_w) > MAX_SIDE or out % groups:
-            raise _fail(f"{where}.tensors.{role}", list(tensor.shape), f"out channels a multiple of groups = {groups}")
+        if out % groups:
+            found = [out, kernel_h, kernel_w, words]
+            raise _fail(f"{where}.tensors.{role}", found, f"out channels a multiple of groups = {groups}")
+        if out % attrs.get("shuffle", 1):
+            raise _fail(f"{where}.attrs.shuffle", attrs["shuffle"], f"a divisor of the {out} output channels")
         if node.op == "conv2d" and role == "weight":
             self._tensor(f"{where}.tensors.{role}", name, np.float32, (out, kernel_h, kernel_w, depth))
         else:
@@ -334,10 +373,25 @@ class _Validator:
         ]
         return sides[0], sides[1], out
 
+    def _rpc_shape(self, where: str, node: Node, shape: Shape) -> Shape:
+        height, width, channels = shape
+        block, upscale, roll = node.attrs["block"], node.attrs["upscale"], node.attrs["roll"]
+        if roll and block != upscale:
+            raise _fail(f"{where}.attrs.roll", roll, f"0 where block = {block} is not upscale = {upscale}")
+        out, _, _, words = self._weight_shape(where, node, "weight")
+        if out % upscale**2:
+            found = [out, block, block, words]
+            raise _fail(f"{where}.tensors.weight", found, f"out channels a multiple of upscale^2 = {upscale**2}")
+        if node.op == "rpc2d":
+            self._tensor(f"{where}.tensors.weight", node.tensors["weight"], np.float32, (out, block, block, channels))
+        else:
+            self._words(f"{where}.tensors.weight", node.tensors["weight"], (out, block, block), channels)
+        return -(-height * upscale // block), -(-width * upscale // block), out // upscale**2
+
     def _check_epilogue(self, where: str, node: Node, result: Value) -> None:
         if not isinstance(node.epilogue, list | tuple):
             raise _fail(f"{where}.epilogue", node.epilogue, "a list of steps")
-        written = 0
+        written, positions = 0, positions_of(node)
         for index, step in enumerate(node.epilogue):
             here = f"{where}.epilogue[{index}]"
             name = step.get("step") if isinstance(step, Mapping) else None
@@ -346,15 +400,17 @@ class _Validator:
             alone = name == "threshold" or result.type == BITS
             if alone and len(node.epilogue) != 1:
                 raise _fail(f"{where}.epilogue", f"{len(node.epilogue)} steps", f"{name!r} alone")
-            if name == "threshold" and node.op != "binary_conv2d":
-                raise _fail(f"{here}.step", name, "'threshold' only behind binary_conv2d")
+            if name == "threshold" and node.op not in INTEGER_OPS:
+                raise _fail(f"{here}.step", name, f"'threshold' only behind {' or '.join(sorted(INTEGER_OPS))}")
             if result.type == BITS and name != "store":
                 raise _fail(f"{here}.step", name, f"'store' behind {node.op}")
-            written += self._check_step(here, step, STEPS[name], result)
+            written += self._check_step(here, step, STEPS[name], result, positions)
         if not written:
             raise _fail(f"{where}.epilogue", "no step that writes", "at least one store, binarize or threshold")
 
-    def _check_step(self, here: str, step: Mapping[str, Any], spec: Mapping[str, Any], result: Value) -> int:
+    def _check_step(
+        self, here: str, step: Mapping[str, Any], spec: Mapping[str, Any], result: Value, positions: int
+    ) -> int:
         channels = result.shape[2]
         settings, tensors = spec.get("settings", {}), spec.get("tensors", ())
         wanted = {"step", *settings, *tensors}
@@ -365,9 +421,10 @@ class _Validator:
             check(f"{here}.{name}", step[name])
         for name in (*tensors, *(n for n in spec.get("optional", ()) if n in step)):
             if name == "flip":
-                self._words(f"{here}.flip", step[name], (), channels)
+                self._words(f"{here}.flip", step[name], (), channels, positions)
             else:
-                self._tensor(f"{here}.{name}", step[name], np.int32 if name == "below" else np.float32, (channels,))
+                dtype = np.int32 if name == "below" else np.float32
+                self._tensor(f"{here}.{name}", step[name], dtype, (positions * channels,))
         if step["step"] == "clamp" and step["low"] > step["high"]:
             raise _fail(here, f"low {step['low']} above high {step['high']}", "low <= high")
         if "reads" in spec:

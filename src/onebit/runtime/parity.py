@@ -44,8 +44,7 @@ def _check_isa(graph: Graph, images_NHWC: NDArray, isa: str) -> dict[str, Any]:
         for node in graph.nodes:
             want = dict(got)
             margins: dict[str, NDArray] = {}
-            source = node.inputs[0]
-            run_node(node, got[source], shapes[source].shape[2], graph.tensors, want, margins)
+            run_node(node, shapes, graph.tensors, want, margins)
             for step in node.epilogue:
                 if "output" in step:
                     name = step["output"]

@@ -6,7 +6,7 @@ sums of at most 2^24 terms of +-1 held in float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from onebit.runtime.bits import is_low, pack_bits, unpack_bits, unpack_signs
-from onebit.runtime.graph import BITS, Graph, Node, validate
+from onebit.runtime.graph import BITS, INTEGER_OPS, Graph, Node, Value, positions_of, validate
 
 # Shape letters: N images, H W map, C channels, O out channels, K L kernel rows and columns, G groups.
 
@@ -41,13 +41,14 @@ def _convolve(x_NHWC: NDArray, w_OKLC: NDArray, attrs: Mapping[str, Any], fill: 
     return np.concatenate(outs, axis=3)
 
 
-def _binary_conv2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+def _binary_conv2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
     signs_NHWC = unpack_signs(x, channels).astype(np.float64)
     signs_OKLC = unpack_signs(tensors[node.tensors["weight"]], channels // node.attrs["groups"])
-    return _convolve(signs_NHWC, signs_OKLC.astype(np.float64), node.attrs, node.attrs["pad_value"])
+    y = _convolve(signs_NHWC, signs_OKLC.astype(np.float64), node.attrs, node.attrs["pad_value"])
+    return _shuffled(y, node.attrs.get("shuffle", 1))
 
 
-def _conv2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+def _conv2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
     if "weight" in node.tensors:
         weight_OKLC = tensors[node.tensors["weight"]]
     else:
@@ -55,11 +56,37 @@ def _conv2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: in
     return _convolve(x, weight_OKLC, node.attrs, 0.0).astype(np.float32)
 
 
-def _max_pool2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+def _rpc(x_NHWC: NDArray, w_OKLC: NDArray, attrs: Mapping[str, Any], fill: float) -> NDArray:
+    """Roll, pad to whole blocks, one convolution per block, spread its channels over upscale x upscale pixels, crop,
+    roll back.
+    """
+    block, upscale, roll = attrs["block"], attrs["upscale"], attrs["roll"]
+    count, height, width, _ = x_NHWC.shape
+    rolled = np.roll(x_NHWC, (-roll, -roll), axis=(1, 2))
+    whole = np.pad(rolled, [(0, 0), (0, -height % block), (0, -width % block), (0, 0)], constant_values=fill)
+    y = _convolve(whole, w_OKLC, {"stride": (block, block), "padding": (0, 0), "groups": 1}, fill)
+    rows, columns, out = y.shape[1:]
+    y = y.reshape(count, rows, columns, upscale, upscale, out // upscale**2).transpose(0, 1, 3, 2, 4, 5)
+    y = y.reshape(count, rows * upscale, columns * upscale, out // upscale**2)
+    y = y[:, : -(-height * upscale // block), : -(-width * upscale // block)]
+    return np.roll(y, (roll, roll), axis=(1, 2))
+
+
+def _binary_rpc2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
+    signs_NHWC = unpack_signs(x, channels).astype(np.float64)
+    signs_OKLC = unpack_signs(tensors[node.tensors["weight"]], channels).astype(np.float64)
+    return _rpc(signs_NHWC, signs_OKLC, node.attrs, node.attrs["pad_value"])
+
+
+def _rpc2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
+    return _rpc(x, tensors[node.tensors["weight"]], node.attrs, 0.0).astype(np.float32)
+
+
+def _max_pool2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
     return _windows(x, tuple(node.attrs["kernel"]), node.attrs, -np.inf).max(axis=(4, 5))
 
 
-def _avg_pool2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+def _avg_pool2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
     kernel = tuple(node.attrs["kernel"])
     total = _windows(x, kernel, node.attrs, 0.0).sum(axis=(4, 5), dtype=np.float64)
     if node.attrs["count_include_pad"]:
@@ -68,46 +95,74 @@ def _avg_pool2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels
     return (total / inside).astype(np.float32)
 
 
-def _bit_max_pool2d(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+def _bit_max_pool2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
     flip_C = unpack_bits(tensors[node.tensors["flip"]], channels)
     flipped = unpack_bits(x, channels) ^ flip_C  # after the flip, pooling is "low only if all are low"
     return pack_bits(_windows(flipped, tuple(node.attrs["kernel"]), node.attrs, True).all(axis=(4, 5)) ^ flip_C)
 
 
-def _flatten(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+def _flatten(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
     return x.transpose(0, 3, 1, 2).reshape(len(x), 1, 1, -1)
 
 
-def _pad_channels(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+def _pad_channels(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
     return np.pad(x, [(0, 0)] * 3 + [(node.attrs["before"], node.attrs["after"])])
 
 
-def _elementwise(x: NDArray, node: Node, tensors: Mapping[str, NDArray], channels: int) -> NDArray:
+def _concat(node: Node, tensors: Mapping[str, NDArray], channels: int, *maps: NDArray) -> NDArray:
+    return np.concatenate(maps, axis=3)
+
+
+def _shuffled(x_NHWC: NDArray, groups: int) -> NDArray:
+    """Channel i*groups + g of the result is channel g*n + i of ``x``, n = C/groups."""
+    grouped = x_NHWC.reshape(*x_NHWC.shape[:3], groups, x_NHWC.shape[3] // groups)
+    return grouped.swapaxes(3, 4).reshape(x_NHWC.shape)
+
+
+def _shuffle_channels(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
+    return _shuffled(x, node.attrs["groups"])
+
+
+def _elementwise(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
     return x
 
 
-_OPS = {
+_OPS: Mapping[str, Callable[..., NDArray]] = {
     "binary_conv2d": _binary_conv2d,
     "conv2d": _conv2d,
+    "binary_rpc2d": _binary_rpc2d,
+    "rpc2d": _rpc2d,
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,
     "bit_max_pool2d": _bit_max_pool2d,
     "elementwise": _elementwise,
     "flatten": _flatten,
     "pad_channels": _pad_channels,
+    "concat": _concat,
+    "shuffle_channels": _shuffle_channels,
 }
 
 
+def _spread(table_PC: NDArray, node: Node, map_NHWC: NDArray) -> NDArray:
+    """A table over positions and channels as it applies to the result map of ``node``: (C,), or (H, W, C)."""
+    if len(table_PC) == 1:
+        return table_PC[0]
+    upscale, roll = node.attrs["upscale"], node.attrs["roll"]
+    height, width, channels = map_NHWC.shape[1:]
+    row_H, column_W = ((np.arange(side) - roll) % side % upscale for side in (height, width))
+    return table_PC.reshape(upscale, upscale, channels)[row_H[:, None], column_W]
+
+
 def _apply(
-    y: NDArray, step: Mapping[str, Any], tensors: Mapping[str, NDArray], values: Mapping[str, NDArray]
+    y: NDArray, step: Mapping[str, Any], table: Callable[[str], NDArray], values: Mapping[str, NDArray]
 ) -> NDArray:
     """One step that changes the current result; docs/format.md has the formulas."""
     zero = np.float32(0)
     match step["step"]:
         case "affine":
-            return tensors[step["scale"]] * y + tensors[step["bias"]]
+            return table(step["scale"]) * y + table(step["bias"])
         case "slopes":
-            return tensors[step["positive"]] * np.maximum(y, zero) + tensors[step["negative"]] * np.minimum(y, zero)
+            return table(step["positive"]) * np.maximum(y, zero) + table(step["negative"]) * np.minimum(y, zero)
         case "clamp":
             return np.clip(y, np.float32(step["low"]), np.float32(step["high"]))
         case "add":
@@ -119,33 +174,36 @@ def _apply(
 
 def run_node(
     node: Node,
-    x: NDArray,
-    channels: int,
+    shapes: Mapping[str, Value],
     tensors: Mapping[str, NDArray],
     values: dict[str, NDArray],
     margins: dict[str, NDArray] | None = None,
 ) -> None:
-    """Compute ``node`` on the batch ``x`` (``channels`` wide) and write its outputs into ``values``.
+    """Compute ``node`` on the values (batches) that it names and write its outputs into ``values``.
 
     ``margins``, if given, receives for each value of bits made from floats how far every float was from its threshold.
     """
-    y = _OPS[node.op](x, node, tensors, channels)
-    if y.dtype == np.float64 and node.epilogue[0]["step"] != "threshold":
+    y = _OPS[node.op](node, tensors, shapes[node.inputs[0]].shape[2], *(values[name] for name in node.inputs))
+    if node.op in INTEGER_OPS and node.epilogue[0]["step"] != "threshold":
         y = y.astype(np.float32)
+
+    def table(name: str) -> NDArray:
+        return _spread(tensors[name].reshape(positions_of(node), -1), node, y)
+
     for step in node.epilogue:
         match step["step"]:
             case "store":
                 values[step["output"]] = y
             case "binarize":
-                limit = tensors[step["threshold"]] if "threshold" in step else 0.0
+                limit = table(step["threshold"]) if "threshold" in step else 0.0
                 values[step["output"]] = pack_bits(is_low(y, step["rule"], limit))
                 if margins is not None:
                     margins[step["output"]] = y - limit
             case "threshold":
-                flip = unpack_bits(tensors[step["flip"]], y.shape[3])
-                values[step["output"]] = pack_bits((y < tensors[step["below"]]) ^ flip)
+                flip_PC = unpack_bits(tensors[step["flip"]].reshape(positions_of(node), -1), y.shape[3])
+                values[step["output"]] = pack_bits((y < table(step["below"])) ^ _spread(flip_PC, node, y))
             case _:
-                y = _apply(y, step, tensors, values)
+                y = _apply(y, step, table, values)
 
 
 class ReferenceEngine:
@@ -163,8 +221,7 @@ class ReferenceEngine:
             images_NHWC = normalize(images_NHWC, spec.mean, spec.std)
         values = {spec.name: images_NHWC}
         for node in self.graph.nodes:
-            source = node.inputs[0]
-            run_node(node, values[source], self.shapes[source].shape[2], self.graph.tensors, values)
+            run_node(node, self.shapes, self.graph.tensors, values)
         self._values = values
         return values[self.graph.output]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from onebit.runtime.bits import words_for
-from onebit.runtime.graph import Graph, Node, Value, validate
+from onebit.runtime.graph import INTEGER_OPS, Graph, Node, Value, validate
 
 
 @dataclass(frozen=True)
@@ -128,14 +128,17 @@ def _row(graph: Graph, node: Node, values: dict[str, Value], counted: set[str]) 
     size = sum(graph.tensors[name].nbytes for name in named - counted)
     counted |= named
     weights, bits, macs, bops = 0, 0, 0, 0
-    if node.op in ("binary_conv2d", "conv2d"):
+    if node.op in ("binary_conv2d", "conv2d", "binary_rpc2d", "rpc2d"):
         name = node.tensors.get("weight") or node.tensors["weight_bits"]
         out, rows, columns, _ = graph.tensors[name].shape
-        depth = values[node.inputs[0]].shape[2] // node.attrs["groups"]
+        height, width, channels = values[node.inputs[0]].shape
+        depth = channels // node.attrs.get("groups", 1)
         weights = out * rows * columns * depth
         bits = 32 if graph.tensors[name].dtype == np.float32 else 1
-        products = shape[0] * shape[1] * weights
-        macs, bops = (0, products) if node.op == "binary_conv2d" else (products, 0)
+        places = shape[0] * shape[1]  # where the filters are laid: result pixels, or whole blocks of the padded map
+        if "block" in node.attrs:
+            places = -(-height // rows) * -(-width // columns)
+        macs, bops = (0, places * weights) if node.op in INTEGER_OPS else (places * weights, 0)
         assert bits == 32 or words_for(depth) == graph.tensors[name].shape[3]
-    runs_as = {"binary_conv2d": "xor + popcount", "bit_max_pool2d": "bits"}.get(node.op, "float")
+    runs_as = "xor + popcount" if node.op in INTEGER_OPS else "bits" if node.op == "bit_max_pool2d" else "float"
     return Row(node.name, node.source or node.op, shape, weights, bits, size, macs, bops, runs_as, node.note)

@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped.
 
 Order, augmentation, learning rate and progress are functions of the settings and the step, so the state is the weights,
-the optimiser, the step, and what has been measured.  A checkpoint is read without unpickling anything but tensors and
+the optimisers, the step, and what has been measured.  A checkpoint is read without unpickling anything but tensors and
 plain values.
 """
 
@@ -13,7 +13,7 @@ import torch
 
 from onebit.runtime.atomic import write_atomic
 
-FORMAT = 1
+FORMAT = 2
 FIELDS = {
     "format": int,
     "settings": dict,  # TrainSettings.as_json()
@@ -21,8 +21,10 @@ FIELDS = {
     "step": int,  # optimiser steps done
     "network": dict,
     "method": dict,
+    "method_optimizers": list,  # of what the method owns, in its order
+    "teacher": str,  # digest of the teacher's weights; empty without one
     "optimizer": dict,
-    "sums": dict,  # sums over the part of the current epoch that is done
+    "tally": dict,  # what has been measured over the part of the current epoch that is done
     "history": list,  # one row per finished epoch
     "seconds": float,
     "meta": dict,  # as in model.json

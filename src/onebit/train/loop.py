@@ -33,6 +33,9 @@ from onebit.train.optim import build_optimizer, learning_rate, set_learning_rate
 from onebit.train.progress import Display
 from onebit.train.record import CURVE, RECORD, new_record, write_record
 from onebit.train.settings import TrainSettings
+from onebit.train.stages import Stage, enter_stage, plan_stages
+from onebit.train.tally import Tally
+from onebit.train.teacher import check_teacher, load_teacher
 
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
@@ -105,6 +108,8 @@ def stored_settings(out: Path) -> tuple[TrainSettings, str | None]:
 def _check_same(settings: TrainSettings, stored: TrainSettings, out: Path) -> None:
     mine, theirs = settings.as_json(), stored.as_json()
     for name, value in theirs.items():
+        if name == "teacher" and None not in (mine[name], value):
+            continue  # it may lie elsewhere now; the checkpoint knows its weights
         if mine[name] != value:
             raise ValueError(
                 f"the run in {str(out)!r} was started with {name} {value!r}, not {mine[name]!r}; "
@@ -113,7 +118,7 @@ def _check_same(settings: TrainSettings, stored: TrainSettings, out: Path) -> No
 
 
 class Run:
-    """One run: network, optimiser, data and how far it has come."""
+    """One run: network, method, optimiser, data and how far it has come."""
 
     def __init__(
         self,
@@ -138,6 +143,7 @@ class Run:
             in_channels=data.channels,
         )
         self.method = METHODS[settings.method](**settings.method_options)
+        check_teacher(settings, self.method)
         weight_bytes = sum(tensor.numel() * tensor.element_size() for tensor in self.network.state_dict().values())
         prepare_folder(out / CHECKPOINTS, 10 * weight_bytes + 10_000_000)
 
@@ -145,6 +151,11 @@ class Run:
         self.steps_per_epoch = len(data.train) // self.batch_size
         self.steps = settings.epochs * self.steps_per_epoch
         self.last_step = min(self.steps, settings.max_steps or self.steps)
+        self.stages = plan_stages(settings, self.steps_per_epoch)
+        if self.last_step <= self.stages[-1].start:
+            raise ValueError(
+                f"max_steps {self.last_step} ends before the second stage, at step {self.stages[-1].start}"
+            )
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
@@ -152,19 +163,24 @@ class Run:
         self.fabric = Fabric(accelerator="auto", devices=1, precision=settings.precision)  # type: ignore[arg-type]
         device = self.fabric.device
         self.network.to(device)
-        self.method.to(device)
         self.compiled = self._decide_compile() if state is None else bool(state["compiled"])
         memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.network.to(memory_format=memory_format)  # type: ignore[call-overload]
         self.memory_format = memory_format
-        roles = parameter_roles(self.network)
-        self.latent = [parameter for name, parameter in self.network.named_parameters() if roles[name] == "latent"]
+        teacher = self._load_teacher(state)
+        torch.manual_seed(mix(settings.seed, 2))  # whatever the teacher is, the method starts from the same numbers
+        shape = (data.channels, data.image_size, data.image_size)
+        form, teacher = self.method.to(device).attach(self.network, teacher, shape)
+        self.members: dict[str, list[nn.Parameter]] = {}
+        parameters = dict(self.network.named_parameters())
+        for name, role in parameter_roles(self.network).items():
+            self.members.setdefault(role, []).append(parameters[name])
         self.optimizer = build_optimizer(self.network, settings)
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, right answers, images of this epoch
+        self.tally = Tally(self.network)
         if state is not None:
             self._restore(state)
-        forward = torch.compile(self.network, dynamic=False) if self.compiled else self.network
-        self.trained = self.fabric.setup_module(cast(nn.Module, forward))
+        self.trained = self._runnable(form)
+        self.teacher = None if teacher is None else self._runnable(teacher)
         self.stepper = cast(torch.optim.Optimizer, self.fabric.setup_optimizers(self.optimizer))
         self.normalize = Normalize(data.mean, data.std, AUGMENTATIONS[settings.augment](data.image_size)).to(device)
         self.train_set = data.train
@@ -172,6 +188,24 @@ class Run:
             self.train_set = MemorySet(data.train.images_NCHW.to(device), data.train.labels_N.to(device))
         self.record = new_record(recipe, settings.as_json())
         self.record["compiled"] = self.compiled
+
+    def _load_teacher(self, state: dict[str, Any] | None) -> nn.Module | None:
+        """The teacher on the device, None if the method has none; ValueError if it is not the checkpoint's."""
+        self.teacher_digest = ""
+        if self.settings.teacher is None:
+            return None
+        teacher, self.teacher_digest = load_teacher(self.settings.teacher, self.data)
+        if state is not None and state["teacher"] != self.teacher_digest:
+            raise ValueError(
+                f"the teacher in {self.settings.teacher!r} is not the one that the run in {str(self.out)!r} was "
+                "started with; put that one back, or start another run with --out"
+            )
+        return teacher.to(self.fabric.device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
+
+    def _runnable(self, form: nn.Module) -> nn.Module:
+        """Compiled if the run is, and in the run's precision."""
+        forward = torch.compile(form, dynamic=False) if self.compiled else form
+        return self.fabric.setup_module(cast(nn.Module, forward))
 
     def go(self) -> Result:
         """Train to the end; return what came out."""
@@ -192,7 +226,12 @@ class Run:
         settings = self.settings
         epoch, done = divmod(self.step, self.steps_per_epoch)
         started, first_step = time.perf_counter(), self.step
-        set_progress(self.network, (self.step - done) / self.steps)
+        stage = self._stage()
+        first_of_epoch = self.step - done
+        enter_stage(stage, self.network, self.optimizer, settings, begins=self.step == stage.start)
+        set_progress(self.network, (first_of_epoch - stage.start) / stage.steps)
+        if not done:
+            self.tally.start()
         self.network.train()
         self.method.train()
         self.normalize.train()
@@ -208,10 +247,9 @@ class Run:
                 raise Interrupted(self._how_to_resume())
             if self.step == self.last_step:
                 break
-        loss, right, images = (float(value) for value in self.sums)
-        if not math.isfinite(loss):
+        means = self.tally.means()
+        if not math.isfinite(means["train_loss"]):
             raise Diverged(f"the loss is not a finite number in epoch {epoch + 1}; lower lr (now {settings.lr})")
-        self.sums.zero_()
         train_seconds = time.perf_counter() - started
         score = None
         if (epoch + 1) % settings.eval_every == 0 or self.step == self.last_step:
@@ -221,11 +259,14 @@ class Run:
         row = {
             "epoch": epoch + 1,
             "step": self.step,
+            "stage": stage.number,
             "lr": lr,
-            "train_loss": loss / images,
-            "train_accuracy": right / images,
+            "train_loss": means.pop("train_loss"),
+            "train_accuracy": means.pop("train_accuracy"),
             "test_loss": score.loss if score else None,
             "test_accuracy": score.accuracy if score else None,
+            "flip_rate": self.tally.flip_rate(),
+            **means,
             "seconds": round(seconds, 3),
             "images_per_second": round((self.step - first_step) * self.batch_size / train_seconds, 1),
         }
@@ -240,26 +281,52 @@ class Run:
         """One optimiser step; returns the learning rate that it used."""
         settings = self.settings
         torch.manual_seed(mix(settings.seed, 1, self.step))  # augmentation, dropout: functions of seed and step
-        lr = learning_rate(self.step, self.steps, settings)
+        stage = self._stage()
+        lr = learning_rate(self.step - stage.start, stage.steps, settings)
         set_learning_rate(self.optimizer, lr)
         images_BCHW = self.normalize(pixels_BCHW).contiguous(memory_format=self.memory_format)
-        terms, logits_BK = self.method.losses(self.trained, images_BCHW, labels_B)
+        terms, logits_BK = self.method.losses(
+            self.trained, images_BCHW, labels_B, None if self.teacher is None else self._ask_teacher
+        )
         loss = torch.stack(list(terms.values())).sum()
         self.fabric.backward(loss)
-        if settings.clip_gradient is not None:
-            self.fabric.clip_gradients(self.trained, self.stepper, max_norm=settings.clip_gradient)
+        for role in self.method.frozen_roles(self.step % self.steps_per_epoch, self.steps_per_epoch):
+            for parameter in self.members.get(role, []):
+                parameter.grad = None  # optimisers leave such parameters, and their state, as they are
+        norm = self._clip_gradient()
         self.stepper.step()
         self.optimizer.zero_grad(set_to_none=True)
         keep_positive_(self.network)
         with torch.no_grad():
             if settings.clip_latent:
-                for weight in self.latent:
+                for weight in self.members.get("latent", []):
                     weight.clamp_(-1, 1)
-            count = len(labels_B)
-            right = (logits_BK.argmax(1) == labels_B).sum()
-            self.sums += torch.stack([loss.detach().double() * count, right.double(), right.new_tensor(count).double()])
+            right = (logits_BK.argmax(1) == labels_B).double().mean()
+            values = {"train_loss": loss, "train_accuracy": right, "gradient_norm": norm}
+            if len(terms) > 1:
+                values |= {f"loss_{name}": term for name, term in terms.items()}
+            self.tally.add(values | self.method.scalars, len(labels_B))
         self.step += 1
         return lr
+
+    def _ask_teacher(self, images_BCHW: Tensor) -> Any:
+        """What the teacher's attached form gives for images, without a gradient."""
+        assert self.teacher is not None
+        with torch.no_grad():
+            return self.teacher(images_BCHW)
+
+    def _clip_gradient(self) -> Tensor:
+        """Norm of the whole gradient, before it is clipped if the settings say so."""
+        largest = self.settings.clip_gradient
+        gradients = [p.grad for group in self.members.values() for p in group if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if largest is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), largest, norm)
+        return norm
+
+    def _stage(self) -> Stage:
+        """The stage of the current step."""
+        return [stage for stage in self.stages if stage.start <= self.step][-1]
 
     def _decide_compile(self) -> bool:
         wish = self.settings.compile
@@ -281,8 +348,10 @@ class Run:
             "step": self.step,
             "network": self.network.state_dict(),
             "method": self.method.state_dict(),
+            "method_optimizers": [optimizer.state_dict() for optimizer in self.method.optimizers],
+            "teacher": self.teacher_digest,
             "optimizer": self.optimizer.state_dict(),
-            "sums": {"epoch": self.sums},
+            "tally": self.tally.state_dict(),
             "history": self.history,
             "seconds": self.seconds,
             "meta": self._meta(self.history[-1] if self.history else None),
@@ -293,18 +362,20 @@ class Run:
         try:
             self.network.load_state_dict(state["network"])
             self.method.load_state_dict(state["method"])
+            for optimizer, saved in zip(self.method.optimizers, state["method_optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
             self.optimizer.load_state_dict(state["optimizer"])
-            self.sums.copy_(state["sums"]["epoch"])
+            self.tally.load_state_dict(state["tally"])
         except (RuntimeError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"the checkpoint in {str(self.out)!r} does not fit its settings: {reason}") from error
         self.step, self.history, self.seconds = state["step"], state["history"], state["seconds"]
 
     def _best(self) -> dict[str, Any]:
-        """The row of the first epoch with the highest test accuracy."""
-        return max(
-            (row for row in self.history if row["test_accuracy"] is not None), key=lambda row: row["test_accuracy"]
-        )
+        """The row of the first epoch with the highest test accuracy, of the stage that the run has reached."""
+        stage = self.history[-1]["stage"]
+        rows = [row for row in self.history if row["stage"] == stage and row["test_accuracy"] is not None]
+        return max(rows, key=lambda row: row["test_accuracy"])
 
     def _meta(self, row: dict[str, Any] | None) -> dict[str, Any]:
         """The description of the model as it was after the epoch of ``row``."""

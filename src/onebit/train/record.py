@@ -42,7 +42,8 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     rows = record["epochs"]
     if rows:
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[-1]))
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(text, fieldnames=names)
         writer.writeheader()
         writer.writerows(rows)
         write_atomic(folder / METRICS, text.getvalue().encode())

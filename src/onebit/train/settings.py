@@ -27,8 +27,11 @@ class TrainSettings:
         augment: augmentation of the training images.
         method: training method.
         method_options: further arguments of the method, such as ``label_smoothing``.
+        teacher: folder of a finished run on the same data, for methods that need a teacher; null without one.
         epochs: passes over the training images; the last batch of a pass is left out unless full.
         max_steps: stop after this many optimiser steps; null runs all epochs.
+        two_step: share of the epochs, rounded to whole ones, in which weights stay real and activations alone are
+            binary; then both are, and optimiser, warm-up and schedule start anew.  0 for one stage.
         batch_size: images per optimiser step.
         optimizer: "sgd" (with momentum), "adam" or "adamw".
         lr: peak learning rate.
@@ -40,7 +43,7 @@ class TrainSettings:
         gamma: for "step".
         weight_decay: L2 on norms, biases and the weights of real layers.
         scale_decay: L2 on the learned scales of binary weights.
-        latent_decay: L2 on the real weights behind the binary ones.
+        latent_decay: L2 on the real weights behind the binary ones; with ``two_step`` in the first stage only.
         input_scale_decay: L2 on the learned scales of activations.
         slope_decay: L2 on the slopes of activations.
         lr_factors: parameter role -> factor on the learning rate; latent, weight-scale, input-scale, slope, norm,
@@ -64,8 +67,10 @@ class TrainSettings:
     augment: str = "none"
     method: str = "plain"
     method_options: dict[str, Any] = field(default_factory=dict)
+    teacher: str | None = None
     epochs: int
     max_steps: int | None = None
+    two_step: float = 0.0
     batch_size: int
     optimizer: str = "adam"
     lr: float
@@ -104,6 +109,11 @@ class TrainSettings:
         for name in ("max_steps", "image_size"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
+        if self.two_step and not 0 < round(self.two_step * self.epochs) < self.epochs:
+            raise ValueError(
+                f"two_step {self.two_step} of {self.epochs} epochs leaves one stage without an epoch; "
+                "give it more epochs, or 0 for one stage"
+            )
         _above_zero("lr", self.lr)
         _above_zero("gamma", self.gamma)
         if self.clip_gradient is not None:
@@ -116,6 +126,7 @@ class TrainSettings:
         for name, value in (
             ("momentum", self.momentum),
             ("warmup", self.warmup),
+            ("two_step", self.two_step),
             ("betas[0]", self.betas[0]),
             ("betas[1]", self.betas[1]),
         ):

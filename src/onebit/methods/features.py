@@ -1,0 +1,150 @@
+"""Feature maps of layers chosen by name: a network that returns its logits and, beside them, what the layers gave."""
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onebit.nn import BinaryConv2d
+
+# Shape letters: B batch, C channels, H W map.
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+Reduce = Callable[[Tensor], Tensor]
+
+
+def whole(map_BCHW: Tensor) -> Tensor:
+    """The map itself."""
+    return map_BCHW
+
+
+def pooled(map_BCHW: Tensor) -> Tensor:
+    """Mean over the positions: (B, C, H, W) -> (B, C); (B, C) stays."""
+    return map_BCHW.flatten(2).mean(2) if map_BCHW.dim() > 2 else map_BCHW
+
+
+class Features(nn.Module):
+    """``network`` with a second output: ``(logits, (reduce(map) of each named layer, in that order))``.
+
+    A layer that runs several times in one forward pass gives its last map.  Works under ``torch.compile``, as part of
+    one graph.
+
+    Args:
+        layers: names of modules of ``network``, as :func:`find_layers` gives them.
+        reduce: applied to each map inside the forward pass, so that what is not needed is never kept.
+    """
+
+    def __init__(self, network: nn.Module, layers: Sequence[str], reduce: Reduce = whole) -> None:
+        super().__init__()
+        self.network = network
+        self.layers = tuple(layers)
+        self.reduce = reduce
+        self._listening = False  # evaluation calls the network itself and leaves no maps behind
+        self._maps: dict[str, Tensor] = {}
+        for layer in self.layers:
+            network.get_submodule(layer).register_forward_hook(self._keeper(layer))
+
+    def _keeper(self, layer: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def keep(module: nn.Module, inputs: Any, out: Tensor) -> None:
+            if self._listening:
+                self._maps[layer] = self.reduce(out)
+
+        return keep
+
+    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self._listening = True
+        try:
+            logits_BK = self.network(images_BCHW)
+            return logits_BK, tuple(self._maps[layer] for layer in self.layers)
+        finally:
+            self._listening = False
+            self._maps.clear()
+
+
+def find_layers(network: nn.Module, patterns: Sequence[str] | None, owner: str = "layers") -> list[str]:
+    """Names of the modules that match any of the ``patterns``, in the network's order, each once.
+
+    None stands for the blocks of all binary convolutions: of each, the innermost module around it that is neither a
+    plain container (Sequential, ModuleList, ModuleDict) nor the whole network, and the convolution itself where there
+    is none.  So a residual block gives its output behind shortcut and activation.
+
+    Args:
+        patterns: names or ``fnmatch`` patterns such as ``"blocks.*"``.
+        owner: how messages call the network's setting.
+
+    Raises:
+        ValueError: a pattern that matches nothing; no patterns and no binary convolution.
+        TypeError: one text instead of a list of them.
+    """
+    modules = {name: module for name, module in network.named_modules() if name}
+    if patterns is None:
+        found = {_block(name, modules) for name, module in modules.items() if isinstance(module, BinaryConv2d)}
+        if not found:
+            raise ValueError(f"{owner}: the network has no binary convolution; name the layers to look at")
+        return [name for name in modules if name in found]
+    if isinstance(patterns, str):
+        raise TypeError(f"{owner} must be a list of layer names, got the text {patterns!r}; write [{patterns!r}]")
+    found = set()
+    for pattern in patterns:
+        matched = [name for name in modules if fnmatchcase(name, pattern)]
+        if not matched:
+            near = get_close_matches(pattern, modules, n=1, cutoff=0.0)
+            hint = f"did you mean {near[0]!r}?" if near else "the network has no layers"
+            raise ValueError(f"{owner}: no layer matches {pattern!r}; {hint}")
+        found.update(matched)
+    return [name for name in modules if name in found]
+
+
+def _block(name: str, modules: dict[str, nn.Module]) -> str:
+    around = name.rpartition(".")[0]
+    while around and isinstance(modules[around], _CONTAINERS):
+        around = around.rpartition(".")[0]
+    return around or name
+
+
+@torch.no_grad()
+def map_shapes(network: nn.Module, layers: Sequence[str], shape: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
+    """Shape, without the batch, of each layer's map for one image of ``shape`` (C, H, W).
+
+    Raises ValueError for a layer that does not run, or does not return one tensor.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def keeper(layer: str) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(module: nn.Module, inputs: Any, out: Any) -> None:
+            if not isinstance(out, Tensor):
+                raise ValueError(f"layer {layer!r} returns {type(out).__name__}, not one feature map; name another")
+            shapes[layer] = tuple(out.shape[1:])
+
+        return keep
+
+    handles = [network.get_submodule(layer).register_forward_hook(keeper(layer)) for layer in layers]
+    was_training = network.training
+    try:
+        network.eval()
+        network(torch.zeros(1, *shape, device=next(network.parameters()).device))
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    for layer in layers:
+        if layer not in shapes:
+            raise ValueError(f"layer {layer!r} does not run in the forward pass; name another")
+    return shapes
+
+
+def check_same_maps(
+    network: dict[str, tuple[int, ...]], teacher: dict[str, tuple[int, ...]], dims: slice = slice(None)
+) -> None:
+    """ValueError that names the first layers, in order, whose shapes differ within ``dims``."""
+    for (name, mine), (other, theirs) in zip(network.items(), teacher.items(), strict=True):
+        if mine[dims] != theirs[dims]:
+            of = "" if name == other else f" of its layer {other!r}"
+            raise ValueError(
+                f"layer {name!r} gives maps {mine}, the teacher {theirs}{of}; the two must be of one size: "
+                "train the teacher with the same model and options, or choose other layers"
+            )

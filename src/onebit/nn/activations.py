@@ -1,0 +1,104 @@
+"""Activations of binary networks; their parameters are per channel, and all fold into an epilogue when packed."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onebit.registry import Registry
+
+
+class FPReLU(nn.Module):
+    """``a_c max(0, x) + b_c min(0, x)``, both slopes learned: fully parametric ReLU (FTBNN, arXiv:2010.09294).
+
+    That a starts at 1 and b at 0.25 is our assumption.
+
+    Shape: (B, C, H, W), unchanged.
+    """
+
+    roles: ClassVar[dict[str, str]] = {"positive": "slope", "negative": "slope"}
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.positive = nn.Parameter(torch.ones(channels))
+        self.negative = nn.Parameter(torch.full((channels,), 0.25))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        positive, negative = self.positive.reshape(-1, 1, 1), self.negative.reshape(-1, 1, 1)
+        return positive * x_BCHW.clamp_min(0) + negative * x_BCHW.clamp_max(0)
+
+    def extra_repr(self) -> str:
+        return f"channels={len(self.positive)}"
+
+
+class RPReLU(nn.Module):
+    """``PReLU_c(x + before_c) + after_c``, slope and both shifts learned (ReActNet, arXiv:2003.03488).
+
+    The slope starts at 0.25, the shifts at 0.  The first form that we offer for RB-Net's balanced activation,
+    ``PReLU_c(z - delta_c) + zeta_c``, is the same formula; that it is the paper's is not known.
+
+    Shape: (B, C, H, W), unchanged.
+    """
+
+    roles: ClassVar[dict[str, str]] = {"before": "slope", "negative": "slope", "after": "slope"}
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.before = nn.Parameter(torch.zeros(channels))
+        self.negative = nn.Parameter(torch.full((channels,), 0.25))
+        self.after = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        shifted = x_BCHW + self.before.reshape(-1, 1, 1)
+        return F.prelu(shifted, self.negative) + self.after.reshape(-1, 1, 1)
+
+    def extra_repr(self) -> str:
+        return f"channels={len(self.negative)}"
+
+
+class ChannelShuffle(nn.Module):
+    """Channel ``g n + i`` goes to ``i G + g``: what ``groups`` = G groups of n channels computed apart comes together.
+
+    Shape: (B, G n, H, W), unchanged.  As ``torch.nn.ChannelShuffle``, for any memory format.
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        if groups < 1:
+            raise ValueError(f"groups must be at least 1, got {groups}")
+        self.groups = groups
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}"
+
+
+ACTIVATIONS: Registry[Callable[[int], nn.Module]] = Registry("activation")  # number of channels -> module
+
+
+@ACTIVATIONS.register("none")
+def none(channels: int) -> nn.Module:
+    """x."""
+    return nn.Identity()
+
+
+@ACTIVATIONS.register("relu")
+def relu(channels: int) -> nn.Module:
+    """max(0, x)."""
+    return nn.ReLU()
+
+
+@ACTIVATIONS.register("hardtanh")
+def hardtanh(channels: int) -> nn.Module:
+    """x clamped to [-1, 1]."""
+    return nn.Hardtanh()
+
+
+ACTIVATIONS.register("prelu")(nn.PReLU)
+ACTIVATIONS.register("fprelu")(FPReLU)
+ACTIVATIONS.register("rprelu")(RPReLU)
+ACTIVATIONS.register("balanced")(RPReLU)

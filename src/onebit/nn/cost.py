@@ -1,0 +1,135 @@
+"""What a model costs before it is packed: weights, real and binary multiply-accumulates, layer by layer.
+
+``OPs = FLOPs + BOPs/64``, as the field counts (e.g. arXiv:1808.00278): FLOPs are multiply-accumulates
+with a real number on at least one side, BOPs those of two-level numbers on both sides.  Norms, activations, additions
+and pools are not counted.  A layer with one real side therefore counts as FLOPs.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onebit.nn.layers import BinaryConv2d, BinaryLinear
+from onebit.nn.rpc import ReshapedPointwiseConv2d
+from onebit.runtime.summary import short
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """One convolution or linear layer; products are those of one image."""
+
+    name: str
+    layer: str  # name of the class
+    shape: tuple[int, ...]  # of the result without the batch: (C, H, W) or (F,)
+    weights: int
+    weight_bits: int  # per weight: 1 for a binarized one, else 32
+    flops: int  # multiply-accumulates with a real side
+    bops: int  # multiply-accumulates of bits
+
+    @property
+    def ops(self) -> float:
+        """``FLOPs + BOPs/64``."""
+        return self.flops + self.bops / 64
+
+
+@dataclass(frozen=True)
+class Cost:
+    """All rows, and the number of all parameters (those of norms and activations too); ``str()`` gives a table."""
+
+    rows: tuple[CostRow, ...]
+    parameters: int
+
+    @property
+    def flops(self) -> int:
+        """Multiply-accumulates with a real side."""
+        return sum(row.flops for row in self.rows)
+
+    @property
+    def bops(self) -> int:
+        """Multiply-accumulates of bits."""
+        return sum(row.bops for row in self.rows)
+
+    @property
+    def ops(self) -> float:
+        """``FLOPs + BOPs/64``."""
+        return self.flops + self.bops / 64
+
+    def as_dict(self) -> dict[str, Any]:
+        """Rows and totals as plain values."""
+        totals = {name: getattr(self, name) for name in ("parameters", "flops", "bops", "ops")}
+        return {"layers": [{**asdict(row), "ops": row.ops} for row in self.rows], "total": totals}
+
+    def __str__(self) -> str:
+        header = ("layer", "type", "shape", "weights", "bits", "FLOPs", "BOPs", "OPs")
+        lines = [header]
+        for row in self.rows:
+            counts = (str(row.weights), str(row.weight_bits), short(row.flops), short(row.bops), short(row.ops))
+            lines.append((row.name, row.layer, "x".join(map(str, row.shape)), *counts))
+        weights = str(sum(row.weights for row in self.rows))
+        lines.append(("total", "", "", weights, "", short(self.flops), short(self.bops), short(self.ops)))
+        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+        texts = ["  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+        rule = "-" * len(texts[0])
+        end = f"{self.parameters} parameters, those of norms and activations included"
+        return "\n".join([texts[0], rule, *texts[1:-1], rule, texts[-1], end])
+
+
+def count_cost(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
+    """Count what ``model`` costs for one image of ``input_shape`` = (C, H, W); nothing is computed.
+
+    The model is copied to the meta device and run there, so a model that was built under ``torch.device("meta")`` costs
+    no memory; the one given stays as it is.  A layer that runs several times has its weights counted once and its
+    products each time.
+
+    Raises:
+        ValueError: an ``input_shape`` that is no triple of whole numbers from 1, or that the model cannot take.
+    """
+    if len(input_shape) != 3 or any(not isinstance(side, int) or side < 1 for side in input_shape):
+        raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {input_shape}")
+    ghost = copy.deepcopy(model).to("meta").eval()
+    rows: list[CostRow] = []
+    seen: set[nn.Module] = set()
+
+    def watch(name: str, layer: nn.Module) -> None:
+        def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            rows.append(_row(name, layer, inputs[0], output, first=layer not in seen))
+            seen.add(layer)
+
+        layer.register_forward_hook(count)
+
+    for name, layer in ghost.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            watch(name, layer)
+    with torch.no_grad():
+        try:
+            ghost(torch.empty(1, *input_shape, device="meta"))
+        except RuntimeError as error:
+            raise ValueError(f"the model cannot take an image of shape {input_shape} (C, H, W): {error}") from error
+    return Cost(tuple(rows), sum(p.numel() for p in model.parameters()))
+
+
+def _row(name: str, layer: nn.Module, x: Tensor, out: Tensor, *, first: bool) -> CostRow:
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    products = _positions(layer, x, out) * weight.numel()
+    binary_weights = binary_inputs = False
+    if isinstance(layer, BinaryConv2d | BinaryLinear):
+        binary_weights, binary_inputs = layer.weight_binarizer is not None, layer.input_binarizer is not None
+    flops, bops = (0, products) if binary_weights and binary_inputs else (products, 0)
+    weights, bits = weight.numel() if first else 0, 1 if binary_weights else 32
+    return CostRow(name, type(layer).__name__, tuple(out.shape[1:]), weights, bits, flops, bops)
+
+
+def _positions(layer: nn.Module, x: Tensor, out: Tensor) -> int:
+    """How often the whole weight is applied to one image."""
+    if isinstance(layer, nn.Linear):
+        return out[0].numel() // out.shape[-1]
+    if isinstance(layer, ReshapedPointwiseConv2d):  # at every block of the padded map, before the restore
+        return math.prod(-(-side // layer.block) for side in x.shape[2:])
+    return out.shape[2] * out.shape[3]

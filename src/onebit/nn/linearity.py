@@ -1,0 +1,115 @@
+"""How linear a binary network is: FTBNN's question (arXiv:2010.09294), answered on a batch of images.
+
+FTBNN argues that a binary convolution whose output follows the real one's too closely leaves the network with too
+little non-linearity.  The two measures below are ours.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onebit.nn.layers import BinaryConv2d
+
+# Shape letters: B batch, C channels, H W map, S samples = B H W.
+
+
+@dataclass(frozen=True)
+class Linearity:
+    """One measurement: the share of the variance of a layer's or a block's output that a linear map explains."""
+
+    name: str
+    kind: str  # "convolution" or "block"
+    r2: float
+
+
+def probe_linearity(model: nn.Module, images_BCHW: Tensor, *, blocks: Sequence[str] = ()) -> list[Linearity]:
+    """Measure every binary convolution of ``model``, and the blocks that ``blocks`` names, on a batch of images.
+
+    "convolution": R^2 of the best line per channel from the output of the real convolution (latent weights, real
+    inputs) to that of the binary one, mean over the channels; 1 - R^2 is what binarization did beyond a scale.
+    "block": R^2 of the best 1x1 linear map (with bias) from the block's input, average-pooled to the size of the
+    output, to its output; low means that the block does something that a linear layer could not.
+
+    Args:
+        model: any model with binary layers; evaluated without gradients, in evaluation mode, and left as it was.
+        images_BCHW: normalised images; a few hundred suffice.
+        blocks: names or patterns of modules that take and give one map, such as ``"blocks.*"``.
+
+    Raises:
+        ValueError: no binary convolution, a name that matches no module, a module that gives no map.
+    """
+    modules = dict(model.named_modules())
+    wanted: dict[str, str] = {name: "convolution" for name, m in modules.items() if _is_binary(m)}
+    if not wanted:
+        raise ValueError("the model has no binary convolution; binarize_ makes some")
+    for pattern in blocks:
+        found = [name for name in modules if _matches(name, pattern)]
+        if not found:
+            near = get_close_matches(pattern, modules, n=1)
+            raise ValueError(
+                f"blocks: no module matches {pattern!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+        wanted.update({name: "block" for name in found if not _is_binary(modules[name])})
+    results: dict[str, Linearity] = {}
+
+    def watch(name: str, kind: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if not isinstance(output, Tensor) or output.ndim != 4 or args[0].ndim != 4:
+                raise ValueError(f"{name} gives no map (B, C, H, W), so it cannot be probed as a {kind}")
+            r2 = _of_convolution(module, args[0], output) if kind == "convolution" else _of_block(args[0], output)
+            results[name] = Linearity(name, kind, r2)
+
+        return hook
+
+    handles = [modules[name].register_forward_hook(watch(name, kind)) for name, kind in wanted.items()]
+    modes = [(module, module.training) for module in modules.values()]
+    try:
+        model.eval()
+        with torch.no_grad():
+            model(images_BCHW)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes:
+            module.training = mode
+    return [results[name] for name in wanted if name in results]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """As fnmatch, but a star stops at a dot: ``blocks.*`` names the blocks and not what is in them."""
+    parts, patterns = name.split("."), pattern.split(".")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+
+
+def _is_binary(module: nn.Module) -> bool:
+    return isinstance(module, BinaryConv2d) and bool(module.weight_binarizer or module.input_binarizer)
+
+
+def _of_convolution(layer: nn.Module, x_BCHW: Tensor, binary_BCHW: Tensor) -> float:
+    real = copy.copy(layer)  # shares the weights
+    real._modules = {**layer._modules, "weight_binarizer": None, "input_binarizer": None}
+    real._forward_hooks = type(layer._forward_hooks)()
+    a_CS, b_CS = (y.transpose(0, 1).flatten(1).double() for y in (real(x_BCHW), binary_BCHW))
+    a_CS, b_CS = a_CS - a_CS.mean(1, keepdim=True), b_CS - b_CS.mean(1, keepdim=True)
+    shared_C = (a_CS * b_CS).sum(1).square() / (a_CS.square().sum(1) * b_CS.square().sum(1)).clamp_min(1e-30)
+    return float(shared_C.mean())
+
+
+def _of_block(x_BCHW: Tensor, y_BCHW: Tensor) -> float:
+    if x_BCHW.shape[2:] != y_BCHW.shape[2:]:
+        x_BCHW = F.adaptive_avg_pool2d(x_BCHW, (y_BCHW.shape[2], y_BCHW.shape[3]))
+    x_SC, y_SC = (z.transpose(0, 1).flatten(1).T.double() for z in (x_BCHW, y_BCHW))
+    x_SC, y_SC = x_SC - x_SC.mean(0), y_SC - y_SC.mean(0)
+    gram_CC = x_SC.T @ x_SC
+    gram_CC.diagonal().add_(1e-9 * gram_CC.diagonal().mean())
+    rest_SC = y_SC - x_SC @ torch.linalg.solve(gram_CC, x_SC.T @ y_SC)
+    return 1 - float(rest_SC.square().sum() / y_SC.square().sum().clamp_min(1e-30))

@@ -1,0 +1,55 @@
+"""What is measured while an epoch runs: means over its images, and how many weights change sign."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Tally:
+    """Sums of named scalars over the images of an epoch, on the device, and the signs that the epoch started from."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._names: list[str] = []
+        self._sums = torch.zeros(0)
+        self.images = 0
+        self._signs = latent_signs(network)
+
+    def add(self, values: dict[str, Tensor], images: int) -> None:
+        """Count scalars that are means over ``images`` images; every call of an epoch names the same ones."""
+        sums = torch.stack([value.detach().double() for value in values.values()]) * images
+        self._sums = sums if not self.images else self._sums + sums
+        self._names, self.images = list(values), self.images + images
+
+    def means(self) -> dict[str, float]:
+        """Mean over the epoch's images of each scalar, in the order in which they were named."""
+        return dict(zip(self._names, (self._sums / self.images).tolist(), strict=True))
+
+    def flip_rate(self) -> float | None:
+        """Share of the binary weights whose sign is not that which the epoch started from; None without any."""
+        signs = latent_signs(self._network)
+        return float((signs != self._signs).double().mean()) if len(signs) else None
+
+    def start(self) -> None:
+        """A new epoch begins."""
+        self.images = 0
+        self._signs = latent_signs(self._network)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"names": self._names, "sums": self._sums, "images": self.images, "signs": self._signs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._names, self.images = state["names"], state["images"]
+        self._sums, self._signs = state["sums"].to(self._signs.device), state["signs"].to(self._signs.device)
+
+
+@torch.no_grad()
+def latent_signs(network: nn.Module) -> Tensor:
+    """Which weights of all binary layers are -1, one after the other: (number of binary weights,) of bool."""
+    signs = [
+        module.weight_binarizer.latent(module.weight).flatten() < 0  # type: ignore[operator, union-attr]
+        for module in network.modules()
+        if getattr(module, "weight_binarizer", None) is not None
+    ]
+    return torch.cat(signs) if signs else torch.zeros(0, dtype=torch.bool)
