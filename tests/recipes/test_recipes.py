@@ -1,6 +1,6 @@
 """Every recipe of the repository can be built and takes two steps on random images."""
 
-from dataclasses import replace
+import json
 
 import pytest
 
@@ -11,14 +11,19 @@ from onebit.train import load_trained, train
 @pytest.mark.parametrize("name", RECIPES)
 class TestEveryRecipe:
     def test_two_steps(self, name, tmp_path):
-        result = train(RECIPES[name]().debug(), tmp_path, recipe=name, show=False)
+        recipe = RECIPES[name]()
+        settings = recipe.debug(tmp_path)
+        assert (settings.model, settings.scheme, settings.method) == (recipe.model, recipe.scheme, recipe.method)
+        result = train(settings, tmp_path / "run", recipe=name, show=False)
         assert result.steps == 2
-        _, meta = load_trained(tmp_path)
+        _, meta = load_trained(tmp_path / "run")
         assert meta["provenance"]["recipe"] == name
+        rows = json.loads((tmp_path / "run" / "record.json").read_text())["epochs"]
+        assert {row["stage"] for row in rows} == ({1, 2} if recipe.two_step else {1})
 
     def test_float_counterpart(self, name, tmp_path):
-        settings = replace(RECIPES[name](), scheme="float").debug()
-        assert train(settings, tmp_path, show=False).steps == 2
+        settings = RECIPES[name]().real().debug(tmp_path)
+        assert train(settings, tmp_path / "run", show=False).steps == 2
 
     def test_is_documented(self, name):
         assert RECIPES[name].__doc__

@@ -17,13 +17,19 @@ REGISTRIES = {
     "datasets": ("onebit.data", "DATASETS"),
     "estimators": ("onebit.binarize", "ESTIMATORS"),
 }
+HEADER = ("network", "input", "parameters", "file", "FLOPs", "BOPs", "OPs", "published", "trained by", "source")
 
 
 def parse(argv: list[str]) -> "Namespace":
     """Read the command line."""
     from jsonargparse import Namespace
 
-    parser = verb_parser("zoo", "List what can be named on the command line.", "onebit zoo recipes")
+    parser = verb_parser(
+        "zoo",
+        "List what can be named on the command line. 'onebit zoo models' adds what each network costs at its standard "
+        "sizes, and what the literature reports for it; nothing of that was measured here but the size of the file.",
+        "onebit zoo models",
+    )
     parser.add_argument("kind", nargs="?", choices=list(REGISTRIES), help="list this kind only")
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
@@ -31,14 +37,45 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """Every kind's names with the first line of their documentation: {kind: {name: line}}."""
+    """Every kind's names with the first line of their documentation: {kind: {name: line}}.
+
+    For the kind "models" alone, "networks" is added: one row per network and standard size.
+    """
     kinds = [args.kind] if args.kind else list(REGISTRIES)
-    listing: dict[str, dict[str, str]] = {}
+    listing: dict[str, Any] = {}
     for kind in kinds:
         module, attribute = REGISTRIES[kind]
         registry = getattr(importlib.import_module(module), attribute)
         listing[kind] = {name: first_line(registry[name]) for name in registry}
+    if args.kind == "models":
+        listing["networks"] = networks()
     return listing
+
+
+def networks() -> list[dict[str, Any]]:
+    """Costs and published results of the networks at their standard sizes."""
+    from dataclasses import asdict
+
+    from onebit.models.published import NETWORKS, file_sizes
+    from onebit.nn.cost import count_cost
+
+    sizes = file_sizes()
+    rows = []
+    for network in NETWORKS:
+        cost = count_cost(network.shape_only(), network.input_shape)
+        rows.append(
+            {
+                "name": network.name,
+                "model": network.model,
+                "options": network.options,
+                "input": list(network.input_shape),
+                "num_classes": network.num_classes,
+                "file_bytes": sizes[network.name],
+                **cost.as_dict()["total"],
+                "results": [asdict(result) for result in network.results],
+            }
+        )
+    return rows
 
 
 def first_line(item: object) -> str:
@@ -50,9 +87,40 @@ def first_line(item: object) -> str:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print one block per kind."""
+    """Print one block per kind, and the table of networks if there is one."""
     for kind, names in result.items():
+        if kind == "networks":
+            _show_networks(names)
+            continue
         print(f"{kind}:")
         width = max(map(len, names), default=0)
         for name, line in names.items():
             print(f"  {name:<{width}}  {line}".rstrip())
+
+
+def _show_networks(rows: list[dict[str, Any]]) -> None:
+    """A line per network, and one more for each further result."""
+    from onebit.runtime.summary import short
+
+    table: list[tuple[str, ...]] = [HEADER]
+    for row in rows:
+        options = ",".join(f"{name}={value}" for name, value in row["options"].items())
+        side = "x".join(map(str, row["input"][1:]))
+        costs = tuple(short(row[name]) for name in ("parameters", "file_bytes", "flops", "bops", "ops"))
+        first: tuple[str, ...] = (f"{row['model']} {options}".rstrip(), side, *costs)
+        for result in row["results"] or [None]:
+            table.append((*first, *_told(result)))
+            first = ("",) * len(first)
+    widths = [max(len(line[i]) for line in table) for i in range(len(HEADER))]
+    print("\nnetworks, with results of the literature (none measured here):")
+    for line in table:
+        print("  " + "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _told(result: dict[str, Any] | None) -> tuple[str, str, str]:
+    """Accuracy, training and source of one published result."""
+    if result is None:
+        return ("", "", "")
+    accuracy = f"{result['dataset']} {result['top1']:.1f}" + (f"/{result['top5']:.1f}" if result["top5"] else "")
+    note = f" ({result['note']})" if result["note"] else ""
+    return (accuracy, result["training"], result["source"] + note)

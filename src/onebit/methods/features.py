@@ -45,8 +45,14 @@ class Features(nn.Module):
         self.reduce = reduce
         self._listening = False  # evaluation calls the network itself and leaves no maps behind
         self._maps: dict[str, Tensor] = {}
-        for layer in self.layers:
-            network.get_submodule(layer).register_forward_hook(self._keeper(layer))
+        self._handles = [
+            network.get_submodule(layer).register_forward_hook(self._keeper(layer)) for layer in self.layers
+        ]
+
+    def remove(self) -> None:
+        """Take the hooks off the network: packing refuses layers that have some."""
+        for handle in self._handles:
+            handle.remove()
 
     def _keeper(self, layer: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def keep(module: nn.Module, inputs: Any, out: Tensor) -> None:

@@ -2,6 +2,9 @@
 
 from onebit.models import alexnet as alexnet
 from onebit.models import ftbnn as ftbnn
+from onebit.models import import_reactnet as import_reactnet
+from onebit.models import noise as noise
+from onebit.models import published as published
 from onebit.models import rbnet as rbnet
 from onebit.models import reactnet as reactnet
 from onebit.models import resnet as resnet

@@ -14,26 +14,27 @@ from onebit.models.resnet import LARGE, ResNet, resnet_config
 WIDTHS = (64, 128, 256, 512)
 
 
+IMAGENET = {"input_size": 224, "num_classes": 1000}
+
+
 def _family(widths: tuple[int, ...], blocks: tuple[int, ...], options: dict[str, Any], **settings: Any) -> ResNet:
-    return ResNet(
-        resnet_config(
-            widths, blocks, {"scheme": "ftbnn", "activation": "fprelu", "input_size": 224, **settings, **options}
-        )
-    )
+    return ResNet(resnet_config(widths, blocks, {"scheme": "ftbnn", "activation": "fprelu", **settings, **options}))
 
 
 def _purified(k: float, groups: int, options: dict[str, Any]) -> ResNet:
     """ResNet-18 without real operations but stem and classifier; body ``k`` times as wide, in ``groups`` groups."""
-    size = options.get("input_size", 224)
+    size = options.get("input_size", IMAGENET["input_size"])
     check_sizes(1, 1, size)
     settings = {"stem": "light" if size >= LARGE else "cifar", "stem_width": WIDTHS[0], "downsample": "duplicate"}
-    return _family(tuple(int(k * full) for full in WIDTHS), (2, 2, 2, 2), options, groups=groups, **settings)
+    return _family(
+        tuple(int(k * full) for full in WIDTHS), (2, 2, 2, 2), options, groups=groups, **IMAGENET, **settings
+    )
 
 
 @MODELS.register("ftbnn-18-baseline")
 def ftbnn_18_baseline(**options: Any) -> ResNet:
     """The baseline: Bi-Real Net's ResNet-18 with FPReLU; 164.0M OPs at 224x224."""
-    return _family(WIDTHS, (2, 2, 2, 2), options, downsample="conv1x1")
+    return _family(WIDTHS, (2, 2, 2, 2), options, downsample="conv1x1", **IMAGENET)
 
 
 @MODELS.register("ftbnn-18")
@@ -68,5 +69,5 @@ def ftbnn_18_k4_g8(**options: Any) -> ResNet:
 
 @MODELS.register("ftbnn-20")
 def ftbnn_20(**options: Any) -> ResNet:
-    """ResNet-20 for 32x32 images with FPReLU and free shortcuts; widen it with ``stages`` and ``groups``."""
-    return _family((16, 32, 64), (3, 3, 3), {"input_size": 32, **options}, stem_width=16, downsample="duplicate")
+    """ResNet-20 for 32x32 images with FPReLU and free shortcuts; widen it by stages and groups."""
+    return _family((16, 32, 64), (3, 3, 3), options, stem_width=16, downsample="duplicate")

@@ -64,10 +64,10 @@ def _family(widths: tuple[int, ...], blocks: tuple[int, ...], options: dict[str,
 
 
 def _stem(options: dict[str, Any], large: str) -> dict[str, Any]:
-    """Size of the images and the stem that fits it."""
+    """Sizes of input and output, and the stem that fits them."""
     size = options.get("input_size", 224)
     check_sizes(1, 1, size)
-    return {"input_size": size, "stem": large if size >= LARGE else "cifar"}
+    return {"num_classes": 1000, "input_size": size, "stem": large if size >= LARGE else "cifar"}
 
 
 @MODELS.register("rb-net-20")
@@ -78,13 +78,13 @@ def rb_net_20(**options: Any) -> ResNet:
 
 @MODELS.register("rb-net-18-rpc-stem")
 def rb_net_18_rpc_stem(**options: Any) -> ResNet:
-    """ResNet-18 of them with a real one of stride 4 as stem and binary 1x1 shortcuts; 51.7M OPs at 224x224."""
+    """ResNet-18 of reshaped point-wise convolutions, a real one as stem, binary 1x1 shortcuts; 51.7M OPs at 224."""
     settings = {"downsample": "pointwise", "shortcut": "binary1x1", **_stem(options, "rpc")}
     return _family((64, 128, 256, 512), (2, 2, 2, 2), options, **settings)
 
 
 @MODELS.register("rb-net-18-wide")
 def rb_net_18_wide(**options: Any) -> ResNet:
-    """ResNet of them, 1.25 times as wide, blocks 2-2-4-2, 3x3 stem of stride 2, free shortcuts; 52.1M OPs at 224."""
+    """ResNet of them, blocks 2-2-4-2, 1.25 times as wide, 3x3 stem of stride 2, free shortcuts; 52.1M OPs at 224."""
     settings = {"downsample": "pointwise", "shortcut": "duplicate", **_stem(options, "light")}
     return _family((80, 160, 320, 640), (2, 2, 4, 2), options, **settings)

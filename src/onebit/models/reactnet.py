@@ -114,5 +114,12 @@ def reactnet_a(*, scheme: str | Scheme = "reactnet", **options: Any) -> ReActNet
 @MODELS.register("reactnet18")
 def reactnet18(**options: Any) -> ResNet:
     """ReActNet on ResNet-18: shifted signs, RPReLU, real 1x1 shortcuts; 164M OPs at 224x224."""
-    settings = {"scheme": "reactnet", "input_size": 224, "activation": "rprelu", "downsample": "conv1x1"}
-    return ResNet(resnet_config((64, 128, 256, 512), (2, 2, 2, 2), {**settings, "stem_activation": False, **options}))
+    settings = {
+        "scheme": "reactnet",
+        "num_classes": 1000,
+        "input_size": 224,
+        "activation": "rprelu",
+        "downsample": "conv1x1",
+        "stem_activation": False,
+    }
+    return ResNet(resnet_config((64, 128, 256, 512), (2, 2, 2, 2), {**settings, **options}))

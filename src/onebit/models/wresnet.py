@@ -20,11 +20,11 @@ def _wide(blocks: int, options: dict[str, Any]) -> ResNet:
 
 @MODELS.register("wrn22")
 def wrn22(**options: Any) -> ResNet:
-    """WRN-22 for 32x32 images; ``stages`` 64-64-128-256: stem and three stages of three basic blocks."""
+    """WRN-22 for 32x32 images; stages 64-64-128-256: stem and three stages of three basic blocks."""
     return _wide(3, options)
 
 
 @MODELS.register("wrn40")
 def wrn40(**options: Any) -> ResNet:
-    """WRN-40 for 32x32 images; ``stages`` 64-64-128-256: stem and three stages of six basic blocks."""
+    """WRN-40 for 32x32 images; stages 64-64-128-256: stem and three stages of six basic blocks."""
     return _wide(6, options)

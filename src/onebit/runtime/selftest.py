@@ -1,4 +1,4 @@
-"""A small network with one of each kind of op, for ``onebit doctor`` and the tests."""
+"""Two small networks that have every kind of op between them, for ``onebit doctor`` and the tests."""
 
 import numpy as np
 
@@ -68,3 +68,80 @@ def small_network(seed: int = 0) -> Graph:
         ),
     )  # fmt: skip
     return Graph(InputSpec(9, 9, 3, (0.5,) * 3, (0.25,) * 3), nodes, "h", tensors)
+
+
+def block_network(seed: int = 0) -> Graph:
+    """9x7x3 pixels -> convolutions in blocks, with a shuffle and concatenations -> 5 numbers; random weights."""
+    rng = np.random.default_rng(seed)
+    tensors: dict[str, np.ndarray] = {}
+
+    def real(name: str, *shape: int) -> str:
+        tensors[name] = rng.standard_normal(shape).astype(np.float32)
+        return name
+
+    def signs(name: str, *shape: int) -> str:
+        tensors[name] = pack_bits(rng.random(shape) < 0.5)
+        return name
+
+    def blocks(block: int, upscale: int, roll: int = 0, **more: int) -> dict[str, int]:
+        return {"block": block, "upscale": upscale, "roll": roll, **more}
+
+    def affine(name: str, entries: int) -> dict[str, str]:
+        return {"step": "affine", "scale": real(f"{name}.scale", entries), "bias": real(f"{name}.bias", entries)}
+
+    plain = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
+    tensors["t.below"] = rng.integers(-9, 9, 4 * 36).astype(np.int32)
+    flip = signs("t.flip", 4, 36)
+    tensors[flip] = tensors[flip].reshape(-1)
+    nodes = (
+        Node(
+            "stem", "rpc2d", ("image",), blocks(2, 2, 1), {"weight": real("stem.w", 4 * 12, 2, 2, 3)},
+            (
+                affine("stem", 4 * 12),
+                {"step": "store", "output": "a"},
+                {"step": "binarize", "rule": "sign", "threshold": real("t", 4 * 12), "output": "b"},
+            ),
+        ),
+        Node(
+            "mix", "shuffle_channels", ("a",), {"groups": 3},
+            epilogue=({"step": "clamp", "low": -1.0, "high": 1.0}, {"step": "store", "output": "c"}),
+        ),
+        Node(
+            "pad", "pad_channels", ("c",), {"before": 5, "after": 7}, epilogue=({"step": "store", "output": "d"},),
+        ),
+        Node("join", "concat", ("a", "d"), epilogue=({"step": "store", "output": "e"},)),
+        Node(
+            "tiles", "binary_rpc2d", ("b",), blocks(2, 2, 1, pad_value=1),
+            {"weight": signs("tiles.w", 4 * 36, 2, 2, 12)},
+            (
+                affine("tiles", 4 * 36),
+                {"step": "add", "input": "e"},
+                {"step": "slopes", "positive": real("p", 4 * 36), "negative": real("n", 4 * 36)},
+                {"step": "binarize", "rule": "step", "output": "f"},
+            ),
+        ),
+        Node(
+            "small", "binary_rpc2d", ("f",), blocks(4, 2, pad_value=-1), {"weight": signs("small.w", 4 * 36, 4, 4, 36)},
+            ({"step": "threshold", "below": "t.below", "flip": "t.flip", "output": "g"},),
+        ),
+        Node(
+            "groups", "binary_conv2d", ("g",), {**plain, "groups": 2, "pad_value": 1, "shuffle": 2},
+            {"weight": signs("groups.w", 40, 1, 1, 18)},
+            (affine("groups", 40), {"step": "binarize", "rule": "sign", "output": "h"}),
+        ),
+        Node(
+            "last", "binary_rpc2d", ("h",), blocks(2, 1, pad_value=1), {"weight": signs("last.w", 40, 2, 2, 40)},
+            (affine("last", 40), {"step": "store", "output": "i"}),
+        ),
+        Node("scale", "elementwise", ("i",), epilogue=(affine("scale", 40), {"step": "store", "output": "j"})),
+        Node(
+            "peaks", "max_pool2d", ("j",), {"kernel": [3, 3], "stride": [1, 1], "padding": [1, 1]},
+            epilogue=({"step": "store", "output": "k"},),
+        ),
+        Node("vector", "flatten", ("k",), epilogue=({"step": "store", "output": "l"},)),
+        Node(
+            "head", "conv2d", ("l",), plain, {"weight": real("head.w", 5, 1, 1, 240)},
+            epilogue=({"step": "store", "output": "m"},),
+        ),
+    )  # fmt: skip
+    return Graph(InputSpec(9, 7, 3, (0.5,) * 3, (0.25,) * 3), nodes, "m", tensors)

@@ -82,6 +82,7 @@ def train(
         OSError: ``out`` cannot be written or is too full.
         Interrupted: SIGINT or SIGTERM came; a checkpoint has been left.
     """
+    check_teacher(settings)
     out = Path(out)
     checkpoint = out / CHECKPOINTS / LAST
     if not resume and (out / RECORD).exists() and checkpoint.exists():
@@ -143,7 +144,6 @@ class Run:
             in_channels=data.channels,
         )
         self.method = METHODS[settings.method](**settings.method_options)
-        check_teacher(settings, self.method)
         weight_bytes = sum(tensor.numel() * tensor.element_size() for tensor in self.network.state_dict().values())
         prepare_folder(out / CHECKPOINTS, 10 * weight_bytes + 10_000_000)
 

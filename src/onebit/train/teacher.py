@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from onebit.data import ImageData
+from onebit.methods import METHODS
 from onebit.train.artifact import load_trained
 
 if TYPE_CHECKING:
-    from onebit.methods import Method
     from onebit.train.settings import TrainSettings
 
 
-def check_teacher(settings: "TrainSettings", method: "Method") -> None:
+def check_teacher(settings: "TrainSettings") -> None:
     """ValueError if the method needs a teacher and none is named, or the other way round."""
+    method = METHODS[settings.method](**settings.method_options)
     if method.needs_teacher and settings.teacher is None:
         raise ValueError(
             f"method {settings.method!r} with the options {settings.method_options} needs a teacher: "

@@ -1,0 +1,97 @@
+"""Time of a training step: each method's against that of the float network, in turn in one process.
+
+Everything as ``onebit train`` does it: augmentation, forward, backward, optimiser, the method's own networks.
+
+    python benchmarks/steps.py --data_dir data [--compile false] [--batch_size 128] [--out reports]
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from methods import BASE, STUDY, settings_of
+from onebit.data import DATASETS
+from onebit.recipes import RECIPES
+from onebit.runtime.atomic import write_atomic
+from onebit.runtime.cpu import describe
+from onebit.runtime.timing import time_in_turn
+from onebit.train import train
+from onebit.train.loop import Run
+from onebit.train.record import source_commit
+
+NAMES = ("float", "bireal", "tb", "reactnet", "rbconv", "gan")
+
+
+def main() -> None:
+    """Measure and write ``steps.jsonl`` and ``steps.md``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", type=Path)
+    parser.add_argument("--compile", choices=("true", "false"), default="true")
+    parser.add_argument("--batch_size", type=int, default=RECIPES[BASE]().batch_size)
+    parser.add_argument("--only", nargs="+", choices=list(STUDY), default=list(NAMES))
+    parser.add_argument("--seconds", type=float, default=120.0, help="for all together")
+    parser.add_argument("--out", type=Path, default=Path("reports"))
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Path(folder)
+        shared = {"batch_size": args.batch_size, "compile": args.compile == "true"}
+        guide = replace(settings_of("float", runs), **{**shared, "compile": False, "max_steps": 1})
+        train(guide, runs / "float", data_dir=args.data_dir, show=False)
+        data = DATASETS[guide.dataset](args.data_dir, image_size=None)
+        pixels, labels = data.train.batch(torch.arange(args.batch_size))
+        work: dict[str, Callable[[], object]] = {}
+        for name in args.only:
+            settings = replace(settings_of(name, runs), **shared)
+            run = Run(settings, data, runs / f"{name}-steps", recipe=None, data_dir=None, state=None, show=False)
+            run.network.train()
+            run.method.train()
+            work[name] = lambda run=run: run._train_step(pixels, labels)
+        timings = time_in_turn(work, seconds=args.seconds, warmup=2)
+    facts = {
+        "model": guide.model,
+        "batch_size": args.batch_size,
+        "compile": shared["compile"],
+        "machine": describe(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "commit": source_commit(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+    lines = [
+        {
+            "name": name,
+            "label": STUDY[name].label,
+            "median_s": timing.median,
+            "p90_s": timing.p90,
+            "count": timing.count,
+            "times_float": timing.median / timings[args.only[0]].median,
+            **facts,
+        }
+        for name, timing in timings.items()
+    ]
+    text = [
+        "# Time of a training step",
+        "",
+        f"{facts['model']}, batch {facts['batch_size']}, channels_last, "
+        f"{'torch.compile' if facts['compile'] else 'eager'}, {facts['threads']} thread(s), {facts['machine']}, "
+        f"torch {facts['torch']}, commit {facts['commit']}; in turn in one process, {lines[0]['count']} steps each. "
+        "Made by `benchmarks/steps.py`.",
+        "",
+        f"| method | median s | 90 % s | times {lines[0]['label']} |",
+        "|---|---|---|---|",
+        *(f"| {r['label']} | {r['median_s']:.3f} | {r['p90_s']:.3f} | {r['times_float']:.2f} |" for r in lines),
+        "",
+    ]
+    write_atomic(args.out / "steps.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    write_atomic(args.out / "steps.md", "\n".join(text).encode())
+    print("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The networks of the zoo at their standard sizes, and what the literature reports for them.
+
+An accuracy here is somebody else's, reached with the training that stands beside it; none was measured here.  A result
+whose paper does not tell the layout is listed where our layout is closest, and its note says so.
+"""
+
+import json
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import torch
+from torch import nn
+
+from onebit.models.base import MODELS
+
+
+@dataclass(frozen=True)
+class Result:
+    """A published accuracy.
+
+    Args:
+        dataset: "ImageNet" or "CIFAR-10".
+        top1, top5: percent; None where no number is at hand.
+        training: what the network was trained with.
+        source: where the number stands.
+        note: what differs, or is not known, of the network.
+    """
+
+    dataset: str
+    top1: float
+    training: str
+    source: str
+    top5: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model of the zoo with the options and the size of image that it is measured at.
+
+    Args:
+        model: name in ``MODELS``.
+        size: side of the images; 224 stands for 1000 classes, another for 10.
+        options: of the model.
+        results: what the literature reports.
+    """
+
+    model: str
+    size: int
+    options: dict[str, Any] = field(default_factory=dict)
+    results: tuple[Result, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Model and size, "resnet18-224"."""
+        return f"{self.model}-{self.size}"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return (3, self.size, self.size)
+
+    @property
+    def num_classes(self) -> int:
+        """Size of the output."""
+        return 1000 if self.size == 224 else 10
+
+    def build(self) -> nn.Module:
+        """The untrained network."""
+        return MODELS[self.model](num_classes=self.num_classes, input_size=self.size, **self.options)
+
+    def shape_only(self) -> nn.Module:
+        """The network without values, on the meta device."""
+        with torch.device("meta"):
+            return self.build()
+
+
+REACTNET = "arXiv:2003.03488, authors' README"
+XNOR = Result("ImageNet", 51.2, "XNOR-Net", REACTNET)
+BIREAL = Result("ImageNet", 56.4, "Bi-Real Net", REACTNET)
+IRNET, RBNN, RECU = (f"arXiv:{number}, authors' README" for number in ("1909.10788", "2009.13055", "2103.12369"))
+TRAINED = "arXiv:1909.11366, abstract"
+RBCN = "arXiv:1908.07748"
+RBNET_NOTE = "at 52M OPs; the paper's own layout is not known, this one is ours"
+
+NETWORKS = (
+    Network("vgg-small", 32, {}, (
+        Result("CIFAR-10", 92.3, "Trained Binarization", TRAINED),
+        Result("CIFAR-10", 90.4, "IR-Net", IRNET),
+        Result("CIFAR-10", 91.3, "RBNN", RBNN),
+        Result("CIFAR-10", 92.2, "ReCU", RECU),
+    )),
+    Network("resnet20", 32, {}, (
+        Result("CIFAR-10", 86.5, "IR-Net", IRNET, note="a shortcut around every convolution"),
+        Result("CIFAR-10", 87.8, "RBNN", RBNN, note="a shortcut around every convolution"),
+        Result("CIFAR-10", 87.5, "ReCU", RECU),
+    )),
+    Network("resnet32", 32),
+    Network("resnet44", 32),
+    Network("resnet18", 32, {}, (
+        Result("CIFAR-10", 91.5, "IR-Net", IRNET),
+        Result("CIFAR-10", 92.2, "RBNN", RBNN),
+        Result("CIFAR-10", 92.8, "ReCU", RECU, note="a shortcut around every second convolution"),
+    )),
+    Network("resnet34", 32),
+    Network("wrn22", 32),
+    Network("wrn40", 32),
+    Network("ftbnn-20", 32),
+    Network("rb-net-20", 32),
+    Network("alexnet", 224, {}, (Result("ImageNet", 46.1, "Trained Binarization", TRAINED),)),
+    Network("resnet18", 224, {"scheme": "bireal", "downsample": "conv1x1"}, (
+        XNOR,
+        Result("ImageNet", 54.2, "Trained Binarization", TRAINED, note="layout not known"),
+        BIREAL,
+        Result("ImageNet", 58.1, "IR-Net", IRNET, 80.0),
+        Result("ImageNet", 59.5, "RBCN", RBCN, 81.6),
+        Result("ImageNet", 59.9, "RBNN", RBNN, 81.9),
+        Result("ImageNet", 61.0, "ReCU", RECU, 82.6),
+    )),
+    Network("resnet34", 224, {"scheme": "bireal", "downsample": "conv1x1"}, (
+        Result("ImageNet", 62.9, "IR-Net", IRNET, 84.1),
+        Result("ImageNet", 63.1, "RBNN", RBNN, 84.4),
+        Result("ImageNet", 65.1, "ReCU", RECU, 85.8),
+    )),
+    Network("ftbnn-18-baseline", 224),
+    Network("ftbnn-18", 224),
+    Network("ftbnn-18-k1.5-g2", 224),
+    Network("ftbnn-18-k2-g2", 224),
+    Network("ftbnn-18-k2-g4", 224),
+    Network("ftbnn-18-k4-g8", 224),
+    Network("rb-net-18-rpc-stem", 224, {}, (
+        Result("ImageNet", 66.8, "RB-Net", "IEEE TCSVT 2022, abstract", note=RBNET_NOTE),
+    )),
+    Network("rb-net-18-wide", 224, {}, (
+        Result("ImageNet", 66.8, "RB-Net", "IEEE TCSVT 2022, abstract", note=RBNET_NOTE),
+    )),
+    Network("reactnet18", 224, {}, (
+        Result("ImageNet", 65.9, "ReActNet, two steps with a teacher", REACTNET),
+    )),
+    Network("reactnet-a", 224, {}, (
+        Result("ImageNet", 69.5, "ReActNet, two steps with a teacher", REACTNET),
+    )),
+)  # fmt: skip
+
+
+def file_sizes() -> dict[str, int]:
+    """Bytes of each network of ``NETWORKS`` as a packed file, without provenance; ``benchmarks/sizes.py`` measures."""
+    return json.loads((files("onebit.models") / "sizes.json").read_text())
