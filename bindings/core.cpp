@@ -66,6 +66,14 @@ onebit::Convolution convolution(const Array<T>& weight, nb::tuple stride, nb::tu
   return {{weight.shape(1), weight.shape(2)}, pair(stride), pair(padding), pair(dilation), groups, weight.shape(0)};
 }
 
+template <class T>
+onebit::ReshapedConvolution reshaped(const Array<T>& weight, size_t block, size_t upscale, size_t roll) {
+  if (weight.ndim() != 4 || weight.shape(1) != block || weight.shape(2) != block) {
+    throw std::invalid_argument("weight must be [out channels, block, block, depth]");
+  }
+  return {block, upscale, roll, weight.shape(0)};
+}
+
 // Results of `images`, and the time of every node in ns.
 template <class T>
 nb::tuple run(Engine& engine, const Images<T>& images) {
@@ -179,12 +187,26 @@ void bind_builder(nb::module_& m) {
       .def(
           "binary_conv2d",
           [](Builder& b, Text name, Text input, Array<uint32_t> weight, nb::tuple stride, nb::tuple padding,
-             nb::tuple dilation, size_t groups, int pad_value, Steps epilogue) {
+             nb::tuple dilation, size_t groups, int pad_value, Steps epilogue, size_t shuffle) {
             b.binary_conv2d(name, input, convolution(weight, stride, padding, dilation, groups), pad_value,
-                            to_vector(weight), epilogue);
+                            to_vector(weight), epilogue, shuffle);
           },
           "name"_a, "input"_a, "weight"_a, "stride"_a, "padding"_a, "dilation"_a, "groups"_a, "pad_value"_a,
-          "epilogue"_a)
+          "epilogue"_a, "shuffle"_a = 1)
+      .def(
+          "binary_rpc2d",
+          [](Builder& b, Text name, Text input, Array<uint32_t> weight, size_t block, size_t upscale, size_t roll,
+             int pad_value, Steps epilogue) {
+            b.binary_rpc2d(name, input, reshaped(weight, block, upscale, roll), pad_value, to_vector(weight), epilogue);
+          },
+          "name"_a, "input"_a, "weight"_a, "block"_a, "upscale"_a, "roll"_a, "pad_value"_a, "epilogue"_a)
+      .def(
+          "rpc2d",
+          [](Builder& b, Text name, Text input, Array<float> weight, size_t block, size_t upscale, size_t roll,
+             Steps epilogue) {
+            b.rpc2d(name, input, reshaped(weight, block, upscale, roll), to_vector(weight), epilogue);
+          },
+          "name"_a, "input"_a, "weight"_a, "block"_a, "upscale"_a, "roll"_a, "epilogue"_a)
       .def(
           "conv2d",
           [](Builder& b, Text name, Text input, Array<float> weight, nb::tuple stride, nb::tuple padding,
@@ -223,6 +245,8 @@ void bind_builder(nb::module_& m) {
       .def("elementwise", &Builder::elementwise, "name"_a, "input"_a, "epilogue"_a)
       .def("flatten", &Builder::flatten, "name"_a, "input"_a, "epilogue"_a)
       .def("pad_channels", &Builder::pad_channels, "name"_a, "input"_a, "before"_a, "after"_a, "epilogue"_a)
+      .def("shuffle_channels", &Builder::shuffle_channels, "name"_a, "input"_a, "groups"_a, "epilogue"_a)
+      .def("concat", &Builder::concat, "name"_a, "inputs"_a, "epilogue"_a)
       .def("finish", &Builder::finish, "output"_a);
 }
 

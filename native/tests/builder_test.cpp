@@ -60,7 +60,7 @@ TEST(epilogues_are_checked) {
   CHECK_THROWS(start().elementwise("e", "x", {Step::slopes(Floats(8), {1}), kStore[0]}), Error, "needs 8");
   CHECK_THROWS(start().elementwise("e", "x", {Step::binarize("b", Rule::sign, {1})}), Error, "threshold has 1");
   CHECK_THROWS(start().elementwise("e", "x", {Step::threshold("b", std::vector<int32_t>(8), {0})}), Error,
-               "only behind binary_conv2d");
+               "only behind a binary convolution");
   CHECK_THROWS(start().pad_channels("p", "x", 1, 0, {Step::add("x"), kStore[0]}), Error, "is 4x4x8, needs 4x4x9");
   CHECK_THROWS(with_bits().binary_conv2d("c", "bits", conv(), 0, {1, 2}, {Step::threshold("t", {1}, {0})}), Error,
                "below has 1 entries, needs 2");
@@ -105,6 +105,64 @@ TEST(pools_are_checked) {
   CHECK_THROWS(start().avg_pool2d("p", "x", {{5, 5}, {1, 1}, {0, 0}}, true, kStore), Error, "shape 0x0x8");
   CHECK_THROWS(with_bits().bit_max_pool2d("p", "bits", {}, {0, 0}, kStore), Error, "flip has 2 entries, needs 1");
   CHECK_THROWS(start().pad_channels("p", "x", 70000, 0, kStore), Error, "65536 at most");
+}
+
+TEST(reshaped_convolutions_are_checked) {
+  const auto bits = [](ReshapedConvolution g, size_t words, int pad = 1, std::vector<Step> steps = kStore) {
+    with_bits().binary_rpc2d("r", "bits", g, pad, Words(words), steps);
+  };
+  const auto floats = [](ReshapedConvolution g, size_t weights) {
+    start().rpc2d("r", "x", g, Floats(weights), kStore);
+  };
+  bits({2, 2, 1, 8}, 32);
+  floats({3, 1, 0, 2}, 144);
+  CHECK_THROWS(bits({0, 1, 0, 4}, 16), Error, "block 0 is outside 1 ... 16");
+  CHECK_THROWS(floats({17, 1, 0, 4}, 16), Error, "block 17 is outside 1 ... 16");
+  CHECK_THROWS(bits({2, 0, 0, 4}, 16), Error, "upscale 0 is not 1 or 2");
+  CHECK_THROWS(bits({2, 3, 0, 9}, 36), Error, "upscale 3 is not 1 or 2");
+  CHECK_THROWS(bits({2, 2, 2, 4}, 16), Error, "roll 2 is not 0 or 1");
+  CHECK_THROWS(bits({4, 2, 1, 4}, 64), Error, "roll needs block = upscale");
+  CHECK_THROWS(bits({2, 2, 0, 6}, 24), Error, "out_channels = 6 must be a multiple of upscale^2");
+  CHECK_THROWS(bits({2, 2, 0, 0}, 0), Error, "out_channels is outside");
+  CHECK_THROWS(bits({2, 2, 0, 65540}, 0), Error, "out_channels is outside");
+  CHECK_THROWS(bits({2, 2, 0, 4}, 15), Error, "weight has 15 entries, needs 16");
+  CHECK_THROWS(floats({2, 2, 0, 4}, 127), Error, "weight has 127 entries, needs 128");
+  CHECK_THROWS(bits({2, 2, 0, 4}, 16, 0), Error, "pad_value 0 is not -1 or 1");
+  CHECK_THROWS(with_bits().binary_rpc2d("r", "bits", {1, 1, 0, 1}, 1, {256}, kStore), Error, "1 in an unused bit");
+  CHECK_THROWS(start().binary_rpc2d("r", "x", {1, 1, 0, 1}, 1, {0}, kStore), Error, "holds float32, needs bits");
+  CHECK_THROWS(with_bits().rpc2d("r", "bits", {1, 1, 0, 1}, Floats(8), kStore), Error, "holds bits, needs float32");
+  // Tables have an entry for each position and channel; bits start with a word for each position.
+  const auto step = [&](const Step& s) { bits({2, 2, 0, 8}, 32, 1, {s}); };
+  step(Step::threshold("t", std::vector<int32_t>(8), Words(4)));
+  CHECK_THROWS(step(Step::threshold("t", std::vector<int32_t>(2), Words(4))), Error, "below has 2 entries, needs 8");
+  CHECK_THROWS(step(Step::threshold("t", std::vector<int32_t>(8), Words(1))), Error, "flip has 1 entries, needs 4");
+  CHECK_THROWS(step(Step::threshold("t", std::vector<int32_t>(8), {0, 4, 0, 0})), Error, "flip has a 1 in an unused");
+  CHECK_THROWS(step(Step::affine(Floats(2), Floats(8))), Error, "first table of a step has 2 entries, needs 8");
+  CHECK_THROWS(step(Step::affine(Floats(8), Floats(2))), Error, "second table of a step has 2 entries, needs 8");
+  CHECK_THROWS(step(Step::binarize("b", Rule::sign, Floats(2))), Error, "threshold has 2 entries, needs 8");
+  CHECK_THROWS(start().rpc2d("r", "x", {2, 2, 0, 8}, Floats(256), {Step::add("x"), kStore[0]}), Error,
+               "add: value 'x' is 4x4x8, needs 4x4x2");
+  CHECK_THROWS(start().rpc2d("r", "x", {2, 2, 0, 4}, Floats(128), {Step::threshold("t", {0, 0, 0, 0}, Words(4))}),
+               Error, "only behind a binary convolution");
+  Builder wide("x", {65536, 4096, 1}, {0}, {1});
+  CHECK_THROWS(wide.rpc2d("r", "x", {1, 2, 0, 4}, Floats(4), kStore), Error, "exceed");
+}
+
+TEST(channels_are_joined_and_shuffled_within_bounds) {
+  CHECK_THROWS(start().concat("c", {}, kStore), Error, "0 inputs are outside 1 ... 16");
+  CHECK_THROWS(start().concat("c", std::vector<std::string>(17, "x"), kStore), Error, "17 inputs are outside 1 ... 16");
+  CHECK_THROWS(start().concat("c", {"x", "z"}, kStore), Error, "no value 'z'");
+  CHECK_THROWS(with_bits().concat("c", {"x", "bits"}, kStore), Error, "holds bits, needs float32");
+  Builder b = start();
+  b.max_pool2d("p", "x", {{2, 2}, {2, 2}, {0, 0}}, {Step::store("small")});
+  CHECK_THROWS(b.concat("c", {"x", "small"}, kStore), Error, "'small' is 2x2x8, needs the height and width of 4x4x8");
+  Builder wide("x", {1, 1, 40000}, Floats(40000), Floats(40000, 1.0f));
+  CHECK_THROWS(wide.concat("c", {"x", "x"}, kStore), Error, "outside 1 ... 65536");
+  CHECK_THROWS(start().shuffle_channels("s", "x", 0, kStore), Error, "groups = 0 must divide 8 channels");
+  CHECK_THROWS(start().shuffle_channels("s", "x", 3, kStore), Error, "groups = 3 must divide 8 channels");
+  CHECK_THROWS(with_bits().binary_conv2d("c", "bits", conv(1, 4), 0, Words(4), kStore, 3), Error,
+               "shuffle = 3 must divide 4 outputs");
+  CHECK_THROWS(with_bits().binary_conv2d("c", "bits", conv(1, 4), 0, Words(4), kStore, 0), Error, "shuffle = 0");
 }
 
 TEST(values_need_memory_of_their_own) {

@@ -160,4 +160,68 @@ TEST(float_conv_multiplies) {
   }
 }
 
+// Tables are read from an entry that is not the channel's, pixels lie a step apart, and nothing else is touched.
+TEST(epilogue_writes_its_pixels_only) {
+  constexpr size_t kTotal = 130, kTable = 96, kPixels = 3, kFirst = 2;
+  const size_t words = words_for(kTotal);
+  for (const EpilogueKernel* kernel : kEpilogueKernels) {
+    if (skip(*kernel)) continue;
+    for (size_t step : {1, 2}) {
+      for (const auto& [channel, channels] : {std::pair<size_t, size_t>{0, 64}, {64, 64}, {128, 2}, {0, 33}}) {
+        const size_t map_pixels = kFirst + (kPixels - 1) * step + 2;
+        std::vector<float> first(kTable + 2 * kBlock), second(first), added(map_pixels * kTotal), y(kPixels * kBlock);
+        for (auto* table : {&first, &second, &added, &y}) {
+          for (float& v : *table) v = random_float();
+        }
+        std::vector<int32_t> below(first.size()), diff(y.size()), depth(kBlock, 50);
+        std::vector<uint32_t> flip(first.size() / kWordBits);
+        for (int32_t& v : below) v = static_cast<int32_t>(random_bits() % 41) - 20;
+        for (int32_t& v : diff) v = static_cast<int32_t>(random_bits() % 51);
+        for (uint32_t& v : flip) v = random_bits();
+        std::vector<float> floats(map_pixels * kTotal, -77.0f);
+        std::vector<uint32_t> bits(map_pixels * words, 0xA5A5A5A5u), low(bits);
+        uint8_t* values[] = {reinterpret_cast<uint8_t*>(added.data()), reinterpret_cast<uint8_t*>(floats.data()),
+                             reinterpret_cast<uint8_t*>(bits.data()), reinterpret_cast<uint8_t*>(low.data())};
+        StepPlan affine{StepKind::affine}, add{StepKind::add}, store{StepKind::store}, binarize{StepKind::binarize};
+        affine.first = first.data();
+        affine.second = second.data();
+        store.value = 1;
+        binarize.value = 2;
+        binarize.first = second.data();
+        const StepPlan steps[] = {affine, add, store, binarize};
+        kernel->floats({steps, 4, values, kFirst, step, kPixels, channel, kTable, channels, kTotal}, y.data(), kBlock);
+        StepPlan threshold{StepKind::threshold};
+        threshold.below = below.data();
+        threshold.flip = flip.data();
+        threshold.value = 3;
+        const int32_t* depths[] = {depth.data(), depth.data(), depth.data()};
+        kernel->counts({&threshold, 1, values, kFirst, step, kPixels, channel, kTable, channels, kTotal}, diff.data(),
+                       kBlock, depths);
+
+        std::vector<float> want(floats.size(), -77.0f);
+        std::vector<uint32_t> want_bits(bits.size(), 0xA5A5A5A5u), want_low(want_bits);
+        for (size_t p = 0; p < kPixels; ++p) {
+          const size_t pixel = kFirst + p * step;
+          for (size_t w = channel / kWordBits; w < words_for(channel + channels); ++w) {
+            want_bits[pixel * words + w] = want_low[pixel * words + w] = 0;
+          }
+          for (size_t c = 0; c < channels; ++c) {
+            const size_t at = pixel * kTotal + channel + c, word = pixel * words + (channel + c) / kWordBits;
+            want[at] = first[kTable + c] * y[p * kBlock + c] + second[kTable + c] + added[at];
+            const bool is_low = 50 - 2 * diff[p * kBlock + c] < below[kTable + c];
+            const bool flipped = flip[(kTable + c) / kWordBits] >> c % kWordBits & 1;
+            if (want[at] < second[kTable + c]) want_bits[word] |= 1u << c % kWordBits;
+            if (is_low != flipped) want_low[word] |= 1u << c % kWordBits;
+          }
+        }
+        const std::string note = std::string(kernel->name) + " step " + std::to_string(step) + " channels " +
+                                 std::to_string(channel) + " + " + std::to_string(channels);
+        CHECK_NOTE(floats == want, note);
+        CHECK_NOTE(bits == want_bits, note);
+        CHECK_NOTE(low == want_low, note);
+      }
+    }
+  }
+}
+
 RUN_TESTS()

@@ -56,13 +56,14 @@ struct Case {
   Shape input;
   Convolution conv;
   int pad_value = 0;
+  size_t shuffle = 1;
 
   std::string text() const {
     const auto pair = [](Pair p) { return std::to_string(p.vertical) + "x" + std::to_string(p.horizontal); };
     return std::to_string(input.height) + "x" + std::to_string(input.width) + "x" + std::to_string(input.channels) +
            " -> " + std::to_string(conv.out_channels) + " kernel " + pair(conv.kernel) + " stride " +
            pair(conv.stride) + " padding " + pair(conv.padding) + " dilation " + pair(conv.dilation) + " groups " +
-           std::to_string(conv.groups) + " pad " + std::to_string(pad_value);
+           std::to_string(conv.groups) + " pad " + std::to_string(pad_value) + " shuffle " + std::to_string(shuffle);
   }
 };
 
@@ -74,6 +75,18 @@ Shape output_shape(const Case& t) {
   return {side(t.input.height, g.kernel.vertical, g.stride.vertical, g.padding.vertical, g.dilation.vertical),
           side(t.input.width, g.kernel.horizontal, g.stride.horizontal, g.padding.horizontal, g.dilation.horizontal),
           g.out_channels};
+}
+
+// Rows of `channels` numbers with channel g * n + i of each brought to channel i * groups + g.
+Floats shuffle_rows(const Floats& rows, size_t channels, size_t groups) {
+  Floats out(rows.size());
+  const size_t n = channels / groups;
+  for (size_t row = 0; row < rows.size(); row += channels) {
+    for (size_t g = 0; g < groups; ++g) {
+      for (size_t i = 0; i < n; ++i) out[row + i * groups + g] = rows[row + g * n + i];
+    }
+  }
+  return out;
 }
 
 // The definition, in double: exact for the numbers of these tests.
@@ -134,7 +147,7 @@ void check_binary_conv(const Case& t) {
   const size_t channels = out.channels, depth = t.input.channels / t.conv.groups;
   const Floats x = random_signs(elements(t.input));
   const Floats weight = random_signs(channels * t.conv.kernel.vertical * t.conv.kernel.horizontal * depth);
-  const Floats sums = convolve(t, x, weight);
+  const Floats sums = shuffle_rows(convolve(t, x, weight), channels, t.shuffle);
   const Floats scale = random_floats(channels), bias = random_floats(channels);
   std::vector<int32_t> below(channels);
   for (int32_t& b : below) b = static_cast<int32_t>(random_bits() % 21) - 10;
@@ -150,11 +163,12 @@ void check_binary_conv(const Case& t) {
     for (size_t threads : {1, 3}) {
       Builder b = start(t.input, isa, threads);
       b.elementwise("sign", "x", {Step::binarize("bits", Rule::sign)});
-      b.binary_conv2d("raw", "bits", t.conv, t.pad_value, pack(weight, depth), {Step::store("sums")});
+      b.binary_conv2d("raw", "bits", t.conv, t.pad_value, pack(weight, depth), {Step::store("sums")}, t.shuffle);
       b.binary_conv2d("affine", "bits", t.conv, t.pad_value, pack(weight, depth),
-                      {Step::affine(scale, bias), Step::store("scaled"), Step::binarize("signs", Rule::step)});
+                      {Step::affine(scale, bias), Step::store("scaled"), Step::binarize("signs", Rule::step)},
+                      t.shuffle);
       b.binary_conv2d("threshold", "bits", t.conv, t.pad_value, pack(weight, depth),
-                      {Step::threshold("low", below, pack(flips, channels))});
+                      {Step::threshold("low", below, pack(flips, channels))}, t.shuffle);
       const auto engine = b.finish("scaled");
       Floats got(scaled.size());
       engine->run(x.data(), 1, got.data());
@@ -252,6 +266,25 @@ std::vector<Case> cases() {
 
 TEST(binary_conv2d_equals_its_definition) {
   for (const Case& t : cases()) check_binary_conv(t);
+}
+
+TEST(binary_conv2d_shuffles_its_channels) {
+  const size_t shuffles[][4] = {{1, 40, 6, 2},   {1, 33, 70, 7},   {1, 64, 130, 65},  {2, 20, 6, 2},  {2, 64, 64, 2},
+                                {2, 66, 130, 2}, {3, 33, 99, 3},   {4, 128, 256, 4},  {5, 35, 70, 7}, {2, 64, 128, 64},
+                                {3, 96, 96, 1},  {33, 33, 33, 33}, {2, 64, 192, 192}, {8, 64, 64, 8}};
+  for (const auto& [groups, in, out, shuffle] : shuffles) {
+    for (int value : {-1, 0, 1}) {
+      Case t = plain_case({7, 5, in}, out, 3, 1, value);
+      t.conv.groups = groups;
+      t.shuffle = shuffle;
+      check_binary_conv(t);
+    }
+    Case t = plain_case({3, 3, in}, out, 1, 0, 0);
+    t.conv.groups = groups;
+    t.conv.stride = {2, 1};
+    t.shuffle = shuffle;
+    check_binary_conv(t);
+  }
 }
 
 TEST(conv2d_equals_its_definition) {
@@ -364,6 +397,217 @@ TEST(pools_equal_their_definition) {
           CHECK_NOTE(same_floats(*engine, "inside", inside), note);
           CHECK_NOTE(same_bits(*engine, "pooled", pack(bits, channels)), note);
         }
+      }
+    }
+  }
+}
+
+// A 1x1 convolution of reshaped maps, number by number.
+struct Reshaped {
+  Shape input;
+  ReshapedConvolution conv;
+  float pad_value;
+
+  size_t channels() const { return conv.out_channels / (conv.upscale * conv.upscale); }
+  Shape output() const {
+    const auto side = [&](size_t n) { return (n * conv.upscale + conv.block - 1) / conv.block; };
+    return {side(input.height), side(input.width), channels()};
+  }
+  std::string text() const {
+    return std::to_string(input.height) + "x" + std::to_string(input.width) + "x" + std::to_string(input.channels) +
+           " -> " + std::to_string(conv.out_channels) + " block " + std::to_string(conv.block) + " upscale " +
+           std::to_string(conv.upscale) + " roll " + std::to_string(conv.roll) + " pad " + std::to_string(pad_value);
+  }
+
+  // The number of the output channel that an element of the result comes from; its block goes to `row` and `column`.
+  size_t source(size_t y, size_t x, size_t c, size_t* row, size_t* column) const {
+    const Shape out = output();
+    const size_t u = conv.upscale, unrolled_y = (y + out.height - conv.roll) % out.height,
+                 unrolled_x = (x + out.width - conv.roll) % out.width;
+    *row = unrolled_y / u;
+    *column = unrolled_x / u;
+    return (unrolled_y % u * u + unrolled_x % u) * channels() + c;
+  }
+
+  // The result, and for each element the output channel that it comes from.
+  void compute(const Floats& x, const Floats& weight, Floats* sums, std::vector<size_t>* sources) const {
+    const Shape out = output();
+    const size_t r = conv.block, depth = input.channels;
+    for (size_t y = 0; y < out.height; ++y) {
+      for (size_t xx = 0; xx < out.width; ++xx) {
+        for (size_t c = 0; c < out.channels; ++c) {
+          size_t row, column;
+          const size_t o = source(y, xx, c, &row, &column);
+          double sum = 0;
+          for (size_t i = 0; i < r * r; ++i) {
+            const size_t iy = row * r + i / r, ix = column * r + i % r;
+            for (size_t k = 0; k < depth; ++k) {
+              const size_t at = (iy + conv.roll) % input.height * input.width + (ix + conv.roll) % input.width;
+              const double v = iy < input.height && ix < input.width ? x[at * depth + k] : pad_value;
+              sum += v * weight[(o * r * r + i) * depth + k];
+            }
+          }
+          sums->push_back(static_cast<float>(sum));
+          sources->push_back(o);
+        }
+      }
+    }
+  }
+};
+
+std::vector<Reshaped> reshaped_cases() {
+  std::vector<Reshaped> all;
+  float pad = -1;
+  const auto add = [&](Shape input, size_t block, size_t upscale, size_t roll, size_t channels) {
+    pad = -pad;
+    all.push_back({input, {block, upscale, roll, upscale * upscale * channels}, pad});
+  };
+  for (size_t in : {3, 33, 64, 70}) {
+    for (size_t channels : {1, 3, 16, 17, 32, 33, 64, 70, 130}) {
+      add({7, 5, in}, 2, 2, 0, channels);
+      add({5, 7, in}, 2, 2, 1, channels);
+      add({7, 5, in}, 4, 2, 0, channels);
+      add({7, 9, in}, 2, 1, 0, channels);
+    }
+  }
+  for (size_t height = 1; height <= 5; ++height) {
+    for (size_t width = 1; width <= 18; ++width) {
+      for (size_t roll : {0, 1}) {
+        add({height, width, 20}, 1, 1, roll, 5);
+        add({height, width, 20}, 2, 2, roll, 5);
+      }
+      for (size_t block : {3, 8, 16}) {
+        add({height, width, 4}, block, 1, 0, 35);
+        add({height, width, 4}, block, 2, 0, 20);
+      }
+      add({height, width, 4}, 1, 2, 0, 9);
+    }
+  }
+  return all;
+}
+
+// Steps with tables behind a reshaped convolution, on its sums `y`: the values "added" and "limited".
+struct TableSteps {
+  Floats scale, bias, positive, negative, limit;
+
+  explicit TableSteps(size_t entries)
+      : scale(random_floats(entries)),
+        bias(random_floats(entries)),
+        positive(random_floats(entries)),
+        negative(random_floats(entries)),
+        limit(random_floats(entries)) {}
+
+  std::vector<Step> steps() const {
+    return {Step::affine(scale, bias), Step::add("sums"), Step::slopes(positive, negative), Step::store("added"),
+            Step::binarize("limited", Rule::sign, limit)};
+  }
+  void check(const Engine& engine, const Reshaped& t, const Floats& sums, const std::vector<size_t>& source,
+             const std::string& note) const {
+    Floats added, limited;
+    for (size_t i = 0; i < sums.size(); ++i) {
+      const size_t o = source[i];
+      const float y = scale[o] * sums[i] + bias[o] + sums[i];
+      added.push_back(positive[o] * std::max(y, 0.0f) + negative[o] * std::min(y, 0.0f));
+      limited.push_back(added[i] < limit[o] ? -1.0f : 1.0f);
+    }
+    const auto* got = static_cast<const float*>(value(engine, "added"));
+    CHECK_NOTE(std::equal(added.begin(), added.end(), got), note);
+    CHECK_NOTE(same_bits(engine, "limited", pack(limited, t.channels())), note);
+  }
+};
+
+TEST(binary_rpc2d_equals_its_definition) {
+  for (const Reshaped& t : reshaped_cases()) {
+    const size_t entries = t.conv.out_channels, depth = t.input.channels;
+    const Floats x = random_signs(elements(t.input)), flips = random_signs(entries);
+    const Floats weight = random_signs(entries * t.conv.block * t.conv.block * depth);
+    const TableSteps tables(entries);
+    std::vector<int32_t> below(entries);
+    for (int32_t& b : below) b = static_cast<int32_t>(random_bits() % 21) - 10;
+    Floats sums, thresholded;
+    std::vector<size_t> source;
+    t.compute(x, weight, &sums, &source);
+    for (size_t i = 0; i < sums.size(); ++i) {
+      const size_t o = source[i];
+      thresholded.push_back((sums[i] < static_cast<float>(below[o])) != (flips[o] < 0) ? -1.0f : 1.0f);
+    }
+    for (const std::string& isa : usable_isas()) {
+      for (size_t threads : {1, 3}) {
+        Builder b = start(t.input, isa, threads);
+        const auto rpc = [&](const char* name, const std::vector<Step>& steps) {
+          b.binary_rpc2d(name, "bits", t.conv, static_cast<int>(t.pad_value), pack(weight, depth), steps);
+        };
+        b.elementwise("sign", "x", {Step::binarize("bits", Rule::sign)});
+        rpc("raw", {Step::store("sums")});
+        rpc("tables", tables.steps());
+        rpc("threshold", {Step::threshold("low", below, pack(flips, t.channels()))});
+        const auto engine = b.finish("sums");
+        Floats got(sums.size());
+        engine->run(x.data(), 1, got.data());
+        const std::string note = isa + " threads " + std::to_string(threads) + " " + t.text();
+        CHECK_NOTE(got == sums, note);
+        CHECK_NOTE(same_bits(*engine, "low", pack(thresholded, t.channels())), note);
+        tables.check(*engine, t, sums, source, note);
+      }
+    }
+  }
+}
+
+TEST(rpc2d_equals_its_definition) {
+  for (Reshaped t : reshaped_cases()) {
+    t.pad_value = 0;
+    const size_t entries = t.conv.out_channels;
+    const Floats x = random_floats(elements(t.input));
+    const Floats weight = random_floats(entries * t.conv.block * t.conv.block * t.input.channels);
+    const TableSteps tables(entries);
+    Floats sums;
+    std::vector<size_t> source;
+    t.compute(x, weight, &sums, &source);
+    for (const std::string& isa : usable_isas()) {
+      for (size_t threads : {1, 3}) {
+        Builder b = start(t.input, isa, threads);
+        b.rpc2d("raw", "x", t.conv, weight, {Step::store("sums")});
+        b.rpc2d("tables", "x", t.conv, weight, tables.steps());
+        const auto engine = b.finish("sums");
+        Floats got(sums.size());
+        engine->run(x.data(), 1, got.data());
+        const std::string note = isa + " threads " + std::to_string(threads) + " " + t.text();
+        CHECK_NOTE(got == sums, note);
+        tables.check(*engine, t, sums, source, note);
+      }
+    }
+  }
+}
+
+TEST(concat_and_shuffle_channels) {
+  for (const std::string& isa : usable_isas()) {
+    for (size_t threads : {1, 3}) {
+      const Shape shape{5, 3, 42};
+      const Floats x = random_floats(elements(shape)), scale = random_floats(3 * 42 + 5);
+      Builder b = start(shape, isa, threads);
+      b.conv2d("narrow", "x", {{1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, 5}, Floats(5 * 42, 0.5f), {Step::store("five")});
+      b.concat("one", {"x"}, {Step::store("same")});
+      b.concat("joined", {"x", "five", "x", "same"},
+               {Step::store("joined"), Step::affine(scale, Floats(131)), Step::binarize("bits", Rule::sign)});
+      for (size_t groups : {1, 2, 3, 42}) {
+        b.shuffle_channels("s" + std::to_string(groups), "x", groups, {Step::store("by " + std::to_string(groups))});
+      }
+      const auto engine = b.finish("joined");
+      Floats joined, signs, got(15 * 131);
+      for (size_t p = 0; p < 15; ++p) {
+        float half_sum = 0;
+        for (size_t c = 0; c < 42; ++c) half_sum += x[p * 42 + c] / 2;
+        for (size_t c = 0; c < 131; ++c) {
+          joined.push_back(c >= 42 && c < 47 ? half_sum : x[p * 42 + (c < 42 ? c : (c - 47) % 42)]);
+          signs.push_back(joined.back() * scale[c] < 0 ? -1.0f : 1.0f);
+        }
+      }
+      engine->run(x.data(), 1, got.data());
+      CHECK_NOTE(got == joined, isa);
+      CHECK_NOTE(same_bits(*engine, "bits", pack(signs, 131)), isa);
+      CHECK_NOTE(same_floats(*engine, "same", x), isa);
+      for (size_t groups : {1, 2, 3, 42}) {
+        CHECK_NOTE(same_floats(*engine, "by " + std::to_string(groups), shuffle_rows(x, 42, groups)), isa);
       }
     }
   }

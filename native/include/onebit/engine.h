@@ -32,6 +32,12 @@ struct Convolution {
   size_t groups = 1, out_channels = 1;
 };
 
+// A 1x1 convolution of the map with each block x block pixels put behind each other as channels of one, whose result's
+// channels become upscale x upscale pixels each. out_channels counts those before that: position by position.
+struct ReshapedConvolution {
+  size_t block = 1, upscale = 1, roll = 0, out_channels = 1;
+};
+
 struct Pooling {
   Pair kernel{1, 1}, stride{1, 1}, padding{0, 0};
 };
@@ -115,14 +121,22 @@ class Builder {
   Builder(Builder&&) noexcept;
 
   // weight: [out_channels][kernel.vertical][kernel.horizontal][words_for(channels / groups)]; pad_value: -1, 0 or 1.
+  // With `shuffle` = S, channel g * out_channels / S + i of the sums is channel i * S + g of the result.
   void binary_conv2d(const std::string& name, const std::string& input, const Convolution& geometry, int pad_value,
-                     const std::vector<uint32_t>& weight, const std::vector<Step>& epilogue);
+                     const std::vector<uint32_t>& weight, const std::vector<Step>& epilogue, size_t shuffle = 1);
+  // weight: [out_channels][block][block][words_for(channels)]; pad_value: -1 or 1; tables of the epilogue have
+  // out_channels entries, flips words_for(out_channels / upscale^2) words for each position.
+  void binary_rpc2d(const std::string& name, const std::string& input, const ReshapedConvolution& geometry,
+                    int pad_value, const std::vector<uint32_t>& weight, const std::vector<Step>& epilogue);
   // weight: [out_channels][kernel.vertical][kernel.horizontal][channels / groups].
   void conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
               const std::vector<float>& weight, const std::vector<Step>& epilogue);
   // The same with weights -1 and +1, given as bits like those of binary_conv2d.
   void conv2d_bits(const std::string& name, const std::string& input, const Convolution& geometry,
                    const std::vector<uint32_t>& weight_bits, const std::vector<Step>& epilogue);
+  // weight: [out_channels][block][block][channels].
+  void rpc2d(const std::string& name, const std::string& input, const ReshapedConvolution& geometry,
+             const std::vector<float>& weight, const std::vector<Step>& epilogue);
   void max_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
                   const std::vector<Step>& epilogue);
   void avg_pool2d(const std::string& name, const std::string& input, const Pooling& geometry, bool count_include_pad,
@@ -134,6 +148,11 @@ class Builder {
   void flatten(const std::string& name, const std::string& input, const std::vector<Step>& epilogue);
   void pad_channels(const std::string& name, const std::string& input, size_t before, size_t after,
                     const std::vector<Step>& epilogue);
+  // Channel g * channels / groups + i becomes channel i * groups + g.
+  void shuffle_channels(const std::string& name, const std::string& input, size_t groups,
+                        const std::vector<Step>& epilogue);
+  // The channels of 1 ... 16 values of equal height and width, one behind the other; a value may come twice.
+  void concat(const std::string& name, const std::vector<std::string>& inputs, const std::vector<Step>& epilogue);
 
   // Ends the description; the builder is empty afterwards. `output` is a float32 value.
   std::unique_ptr<Engine> finish(const std::string& output);

@@ -14,6 +14,8 @@ constexpr size_t kMaxSide = 65536;
 constexpr size_t kMaxElements = size_t{1} << 28;
 constexpr size_t kMaxTerms = size_t{1} << 30;  // of one sum: twice as many still fit an int32
 constexpr size_t kMaxThreads = 1024;
+constexpr size_t kMaxReshapedBlock = 16;
+constexpr size_t kMaxConcat = 16;
 
 [[noreturn]] void refuse(const std::string& where, const std::string& what) {
   throw std::invalid_argument(where + ": " + what);
@@ -78,12 +80,32 @@ void check_convolution(const std::string& where, const Convolution& g, Shape inp
                   kMaxTerms);
 }
 
+void check_rpc(const std::string& where, const ReshapedConvolution& g, Shape input) {
+  require(g.block >= 1 && g.block <= kMaxReshapedBlock, where,
+          "block " + std::to_string(g.block) + " is outside 1 ... 16");
+  require(g.upscale == 1 || g.upscale == 2, where, "upscale " + std::to_string(g.upscale) + " is not 1 or 2");
+  require(g.roll <= 1, where, "roll " + std::to_string(g.roll) + " is not 0 or 1");
+  require(g.roll == 0 || g.block == g.upscale, where, "roll needs block = upscale");
+  require(g.out_channels >= 1 && g.out_channels <= kMaxSide, where, "out_channels is outside 1 ... 65536");
+  require(g.out_channels % (g.upscale * g.upscale) == 0, where,
+          "out_channels = " + std::to_string(g.out_channels) + " must be a multiple of upscale^2");
+  const size_t depth = round_up(input.channels, kWordBits);
+  bounded_product(where, "terms of a sum", {g.block, g.block, depth}, kMaxTerms);
+  bounded_product(where, "elements of the padded input",
+                  {round_up(input.height, g.block), round_up(input.width, g.block), depth}, kMaxTerms);
+}
+
 void check_pooling(const std::string& where, const Pooling& g) {
   check_pair(where, "kernel", g.kernel, 1);
   check_pair(where, "stride", g.stride, 1);
   check_pair(where, "padding", g.padding, 0);
   require(2 * g.padding.vertical <= g.kernel.vertical && 2 * g.padding.horizontal <= g.kernel.horizontal, where,
           "padding of a pool may be half of its kernel at most");
+}
+
+Shape rpc_result(const ReshapedConvolution& g, Shape input) {
+  const Pair size = rpc_output(g, input);
+  return {size.vertical, size.horizontal, g.out_channels / (g.upscale * g.upscale)};
 }
 
 // Bits past the last channel would count as differing channels.
@@ -184,20 +206,23 @@ struct Builder::State {
 
   Shape shape(size_t value) const { return network.values[value].shape; }
 
-  void check_tables(const std::string& where, const Step& step, bool integers, size_t channels) const {
+  // `positions`: how many times a step's tables hold the entries of all channels.
+  void check_tables(const std::string& where, const Step& step, bool integers, size_t channels,
+                    size_t positions) const {
+    const size_t entries = positions * channels;
     switch (step.kind) {
       case Step::Kind::affine:
       case Step::Kind::slopes:
-        check_length(where, "first table of a step", step.first, channels);
-        check_length(where, "second table of a step", step.second, channels);
+        check_length(where, "first table of a step", step.first, entries);
+        check_length(where, "second table of a step", step.second, entries);
         break;
       case Step::Kind::binarize:
-        if (!step.first.empty()) check_length(where, "threshold", step.first, channels);
+        if (!step.first.empty()) check_length(where, "threshold", step.first, entries);
         break;
       case Step::Kind::threshold:
-        require(integers, where, "threshold stands only behind binary_conv2d");
-        check_length(where, "below", step.below, channels);
-        check_length(where, "flip", step.flip, words_for(channels));
+        require(integers, where, "threshold stands only behind a binary convolution");
+        check_length(where, "below", step.below, entries);
+        check_length(where, "flip", step.flip, positions * words_for(channels));
         check_unused_bits(where, "flip", step.flip, channels);
         break;
       default:
@@ -206,12 +231,13 @@ struct Builder::State {
   }
 
   // Checks the steps behind an op whose result has this shape, and makes the values that they write.
-  Epilogue epilogue(const std::string& where, const std::vector<Step>& steps, Shape result, bool integers) {
+  Epilogue epilogue(const std::string& where, const std::vector<Step>& steps, Shape result, bool integers,
+                    size_t positions = 1) {
     check_shape(where, result);
     std::vector<size_t> values;
     bool writes = false;
     for (const Step& step : steps) {
-      check_tables(where, step, integers, result.channels);
+      check_tables(where, step, integers, result.channels, positions);
       size_t value = 0;
       if (step.kind == Step::Kind::add) {
         value = read(where, step.value, ValueType::float32);
@@ -227,7 +253,7 @@ struct Builder::State {
       values.push_back(value);
     }
     require(writes, where, "the epilogue writes no value");
-    return Epilogue(*kernels.epilogue, steps, values, result.channels);
+    return Epilogue(*kernels.epilogue, steps, values, result.channels, positions);
   }
 
   void add_node(const std::string& name, const char* op, Shape result, std::unique_ptr<Op> made) {
@@ -261,11 +287,15 @@ Builder::~Builder() = default;
 Builder::Builder(Builder&&) noexcept = default;
 
 void Builder::binary_conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
-                            int pad_value, const std::vector<uint32_t>& weight, const std::vector<Step>& epilogue) {
+                            int pad_value, const std::vector<uint32_t>& weight, const std::vector<Step>& epilogue,
+                            size_t shuffle) {
   const size_t value = state_->read(name, input, ValueType::bits);
   const Shape shape = state_->shape(value);
   check_convolution(name, geometry, shape);
   require(pad_value >= -1 && pad_value <= 1, name, "pad_value " + std::to_string(pad_value) + " is not -1, 0 or 1");
+  require(
+      shuffle >= 1 && geometry.out_channels % shuffle == 0, name,
+      "shuffle = " + std::to_string(shuffle) + " must divide " + std::to_string(geometry.out_channels) + " outputs");
   const size_t depth = shape.channels / geometry.groups;
   check_length(name, "weight", weight,
                geometry.out_channels * geometry.kernel.vertical * geometry.kernel.horizontal * words_for(depth));
@@ -273,8 +303,36 @@ void Builder::binary_conv2d(const std::string& name, const std::string& input, c
   const Pair size = convolution_output(geometry, shape);
   const Shape result{size.vertical, size.horizontal, geometry.out_channels};
   Epilogue steps = state_->epilogue(name, epilogue, result, true);
-  state_->add_node(name, "binary_conv2d", result,
-                   make_binary_conv2d(state_->kernels, shape, value, geometry, pad_value, weight, std::move(steps)));
+  state_->add_node(
+      name, "binary_conv2d", result,
+      make_binary_conv2d(state_->kernels, shape, value, geometry, pad_value, weight, shuffle, std::move(steps)));
+}
+
+void Builder::binary_rpc2d(const std::string& name, const std::string& input, const ReshapedConvolution& geometry,
+                           int pad_value, const std::vector<uint32_t>& weight, const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::bits);
+  const Shape shape = state_->shape(value);
+  check_rpc(name, geometry, shape);
+  require(pad_value == -1 || pad_value == 1, name, "pad_value " + std::to_string(pad_value) + " is not -1 or 1");
+  check_length(name, "weight", weight,
+               geometry.out_channels * geometry.block * geometry.block * words_for(shape.channels));
+  check_unused_bits(name, "weight", weight, shape.channels);
+  const Shape result = rpc_result(geometry, shape);
+  Epilogue steps = state_->epilogue(name, epilogue, result, true, geometry.upscale * geometry.upscale);
+  state_->add_node(name, "binary_rpc2d", result,
+                   make_binary_rpc2d(state_->kernels, shape, value, geometry, pad_value, weight, std::move(steps)));
+}
+
+void Builder::rpc2d(const std::string& name, const std::string& input, const ReshapedConvolution& geometry,
+                    const std::vector<float>& weight, const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::float32);
+  const Shape shape = state_->shape(value);
+  check_rpc(name, geometry, shape);
+  check_length(name, "weight", weight, geometry.out_channels * geometry.block * geometry.block * shape.channels);
+  const Shape result = rpc_result(geometry, shape);
+  Epilogue steps = state_->epilogue(name, epilogue, result, false, geometry.upscale * geometry.upscale);
+  state_->add_node(name, "rpc2d", result,
+                   make_rpc2d(state_->kernels, shape, value, geometry, weight, std::move(steps)));
 }
 
 void Builder::conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
@@ -372,6 +430,35 @@ void Builder::pad_channels(const std::string& name, const std::string& input, si
   const Shape result{shape.height, shape.width, before + shape.channels + after};
   Epilogue steps = state_->epilogue(name, epilogue, result, false);
   state_->add_node(name, "pad_channels", result, make_pad_channels(shape, value, before, after, std::move(steps)));
+}
+
+void Builder::shuffle_channels(const std::string& name, const std::string& input, size_t groups,
+                               const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::float32);
+  const Shape shape = state_->shape(value);
+  require(groups >= 1 && shape.channels % groups == 0, name,
+          "groups = " + std::to_string(groups) + " must divide " + std::to_string(shape.channels) + " channels");
+  Epilogue steps = state_->epilogue(name, epilogue, shape, false);
+  state_->add_node(name, "shuffle_channels", shape, make_shuffle_channels(shape, value, groups, std::move(steps)));
+}
+
+void Builder::concat(const std::string& name, const std::vector<std::string>& inputs,
+                     const std::vector<Step>& epilogue) {
+  require(!inputs.empty() && inputs.size() <= kMaxConcat, name,
+          std::to_string(inputs.size()) + " inputs are outside 1 ... 16");
+  std::vector<size_t> values;
+  std::vector<Shape> shapes;
+  Shape result;
+  for (const std::string& input : inputs) {
+    values.push_back(state_->read(name, input, ValueType::float32));
+    shapes.push_back(state_->shape(values.back()));
+    const Shape& shape = shapes.back();
+    require(shape.height == shapes[0].height && shape.width == shapes[0].width, name,
+            "value '" + input + "' is " + text(shape) + ", needs the height and width of " + text(shapes[0]));
+    result = {shape.height, shape.width, result.channels + shape.channels};
+  }
+  Epilogue steps = state_->epilogue(name, epilogue, result, false);
+  state_->add_node(name, "concat", result, make_concat(shapes, values, std::move(steps)));
 }
 
 std::unique_ptr<Engine> Builder::finish(const std::string& output) {

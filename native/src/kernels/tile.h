@@ -20,6 +20,10 @@ constexpr size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1)
 // `channels` can be read in full.
 constexpr size_t padded_channels(size_t channels) { return round_up(channels, kBlock) + kBlock; }
 
+// Where channels come in several positions, each with entries of its own, those of a position start at a multiple of
+// this, so that the bits among them start with a word.
+constexpr size_t table_stride(size_t channels) { return round_up(channels, kWordBits); }
+
 constexpr size_t words_for(size_t channels) { return (channels + kWordBits - 1) / kWordBits; }
 
 }  // namespace onebit

@@ -4,8 +4,6 @@
 // sum of a pixel written as `depth - 2 * diff`, taps outside the map have added sum(w) each, so the depth of a pixel
 // is less by sum(w) over its outside taps. Which taps lie outside depends on the row and the column only through the
 // class of each (which kernel rows, which kernel columns stick out), so the depths form a small table per class pair.
-#include <cstring>
-
 #include "ops/conv_plan.h"
 
 namespace onebit {
@@ -43,18 +41,18 @@ struct BorderClasses {
 
 class BinaryConv2d final : public Op {
  public:
-  BinaryConv2d(const Kernels& kernels, Shape shape, size_t input, const Convolution& geometry, int pad_value,
-               const std::vector<uint32_t>& weight, Epilogue epilogue)
+  BinaryConv2d(const Kernels& kernels, ConvPlan plan, size_t input, int pad_value, const std::vector<uint32_t>& weight,
+               Epilogue epilogue)
       : kernel_(*kernels.binary_conv),
         input_(input),
-        group_channels_(shape.channels / geometry.groups),
+        group_channels_(plan.input.channels / plan.geometry.groups),
         group_words_(words_for(group_channels_)),
-        plan_(shape, geometry, group_words_ * kernels.binary_conv->word_bytes),
+        plan_(std::move(plan)),
         epilogue_(std::move(epilogue)),
-        in_place_(!plan_.is_padded() && !kernel_.prepare && !regroups()) {
+        in_place_(!plan_.is_prepared() && !kernel_.prepare && !regroups()) {
     pack(weight);
     set_depth(weight, pad_value);
-    set_padding(pad_value);
+    set_border(pad_value);
   }
 
   size_t scratch_bytes() const override { return in_place_ ? 0 : plan_.prepared_bytes(); }
@@ -70,7 +68,7 @@ class BinaryConv2d final : public Op {
         context, epilogue_, prepared, kernel_.pixels, kernel_.span,
         [&](size_t block, const uint8_t* const* spans, size_t count, int32_t* diff) {
           kernel_.count({spans, count, plan_.runs.data(), plan_.runs.size(), run_words,
-                         weights_.data() + block * block_bytes_, plan_.blocks[block].channels, diff});
+                         weights_.data() + block * block_bytes_, plan_.blocks[block].rows(), diff});
         },
         [&](const EpilogueTile& tile, const int32_t* diff, size_t stride) {
           const int32_t* depth[kMaxPixels];
@@ -91,9 +89,9 @@ class BinaryConv2d final : public Op {
     return (pixels * pixel_words() + kRowSlack) * sizeof(uint32_t);
   }
 
-  // The depths of each pixel of the tile, from the tile's first channel on.
+  // The depths of each pixel of the tile, from the tile's entry in the tables on.
   void find_depths(const EpilogueTile& tile, const int32_t** depth) const {
-    const int32_t* table = depth_.as<int32_t>() + tile.channel;
+    const int32_t* table = depth_.as<int32_t>() + tile.table;
     if (depth_classes_ == 1) {
       std::fill_n(depth, tile.pixel_count, table);
       return;
@@ -101,7 +99,7 @@ class BinaryConv2d final : public Op {
     size_t y = tile.pixel / plan_.output.horizontal, x = tile.pixel % plan_.output.horizontal;
     for (size_t p = 0; p < tile.pixel_count; ++p) {
       const size_t border_class = row_class_[y] * column_classes_ + column_class_[x];
-      depth[p] = table + border_class * padded_channels(plan_.geometry.out_channels);
+      depth[p] = table + border_class * plan_.table_entries();
       if (++x == plan_.output.horizontal) {
         x = 0;
         ++y;
@@ -117,8 +115,8 @@ class BinaryConv2d final : public Op {
     std::vector<uint32_t> plain(words * kBlock);
     for (size_t b = 0; b < plan_.blocks.size(); ++b) {
       std::fill(plain.begin(), plain.end(), 0);
-      for (size_t c = 0; c < plan_.blocks[b].channels; ++c) {
-        const uint32_t* row = weight.data() + (plan_.blocks[b].channel + c) * words;
+      for (size_t c = 0; c < plan_.blocks[b].rows(); ++c) {
+        const uint32_t* row = weight.data() + (plan_.blocks[b].row + c) * words;
         for (size_t w = 0; w < words; ++w) plain[w * kBlock + c] = row[w];
       }
       kernel_.pack_weights(plain.data(), words, weights_.data() + b * block_bytes_);
@@ -127,7 +125,7 @@ class BinaryConv2d final : public Op {
 
   void set_depth(const std::vector<uint32_t>& weight, int pad_value) {
     const Convolution& g = plan_.geometry;
-    const size_t length = padded_channels(g.out_channels);
+    const size_t length = plan_.table_entries();
     const auto depth = static_cast<int32_t>(plan_.taps() * group_channels_);
     if (pad_value != 0 || !plan_.is_padded()) {
       depth_ = AlignedBytes(length * sizeof(int32_t));
@@ -146,7 +144,9 @@ class BinaryConv2d final : public Op {
     int32_t* out = depth_.as<int32_t>();
     for (const auto& row : rows.inside) {
       for (const auto& column : columns.inside) {
-        for (size_t o = 0; o < g.out_channels; ++o) out[o] = depth - outside_sum(weight, o, row, column);
+        for (size_t o = 0; o < g.out_channels; ++o) {
+          out[plan_.result_channel(o)] = depth - outside_sum(weight, o, row, column);
+        }
         out += length;
       }
     }
@@ -169,13 +169,12 @@ class BinaryConv2d final : public Op {
     return sum;
   }
 
-  // One row of padding, in plain words.
-  void set_padding(int pad_value) {
+  void set_border(int pad_value) {
     if (!plan_.is_padded()) return;
     std::vector<uint32_t> words(group_words_, pad_value < 0 ? 0xFFFFFFFFu : 0);
     if (group_channels_ % kWordBits) words.back() &= (1u << group_channels_ % kWordBits) - 1;
-    padding_.resize(plan_.padded_width * pixel_words());
-    for (size_t i = 0; i < padding_.size(); ++i) padding_[i] = words[i % group_words_];
+    border_ = AlignedBytes(plan_.padded_width * pixel_words() * sizeof(uint32_t));
+    for (size_t i = 0; i < plan_.padded_width * pixel_words(); ++i) border_.as<uint32_t>()[i] = words[i % group_words_];
   }
 
   void prepare(const RunContext& context) const {
@@ -195,26 +194,21 @@ class BinaryConv2d final : public Op {
     });
   }
 
-  // Row y of the padded map, in plain words.
+  // Row y of the prepared map, in plain words.
   void fill_row(const RunContext& context, size_t y, uint32_t* out) const {
-    const Pair padding = plan_.geometry.padding;
-    const size_t row_words = plan_.padded_width * pixel_words(), side = padding.horizontal * pixel_words();
-    if (y < padding.vertical || y >= padding.vertical + plan_.input.height) {
-      std::copy_n(padding_.data(), row_words, out);
-      return;
-    }
-    const size_t words = words_for(plan_.input.channels);
-    const auto* row =
-        reinterpret_cast<const uint32_t*>(context.values[input_]) + (y - padding.vertical) * plan_.input.width * words;
-    if (side > 0) {
-      std::copy_n(padding_.data(), side, out);
-      std::copy_n(padding_.data(), side, out + row_words - side);
-    }
+    const uint8_t* map = context.values[input_];
     if (!regroups()) {
-      std::copy_n(row, plan_.input.width * words, out + side);
-      return;
+      return plan_.fill_row(map, border_.as<uint8_t>(), pixel_words() * sizeof(uint32_t), y,
+                            reinterpret_cast<uint8_t*>(out));
     }
-    for (size_t x = 0; x < plan_.input.width; ++x) regroup(row + x * words, words, out + side + x * pixel_words());
+    if (plan_.is_padded()) std::copy_n(border_.as<uint32_t>(), plan_.padded_width * pixel_words(), out);
+    if (plan_.is_border(y)) return;
+    const Pair padding = plan_.geometry.padding;
+    const size_t words = words_for(plan_.input.channels);
+    const uint32_t* row = reinterpret_cast<const uint32_t*>(map) + (y - padding.vertical) * plan_.input.width * words;
+    for (size_t x = 0; x < plan_.input.width; ++x) {
+      regroup(row + x * words, words, out + (padding.horizontal + x) * pixel_words());
+    }
   }
 
   // Moves the bits of one pixel so that every group starts with a word of its own.
@@ -239,18 +233,38 @@ class BinaryConv2d final : public Op {
   bool in_place_;  // the input is what the kernel wants, as it is
   size_t block_bytes_ = 0;
   AlignedBytes weights_;
-  AlignedBytes depth_;  // [class pair][padded channels]
+  AlignedBytes depth_;  // [class pair][table entries]
   std::vector<uint32_t> row_class_, column_class_;
   size_t column_classes_ = 1, depth_classes_ = 1;
-  std::vector<uint32_t> padding_;
+  AlignedBytes border_;  // a row of padding, in plain words
 };
 
 }  // namespace
 
 std::unique_ptr<Op> make_binary_conv2d(const Kernels& kernels, Shape input_shape, size_t input,
                                        const Convolution& geometry, int pad_value, const std::vector<uint32_t>& weight,
-                                       Epilogue epilogue) {
-  return std::make_unique<BinaryConv2d>(kernels, input_shape, input, geometry, pad_value, weight, std::move(epilogue));
+                                       size_t shuffle, Epilogue epilogue) {
+  const size_t bytes = words_for(input_shape.channels / geometry.groups) * kernels.binary_conv->word_bytes;
+  const auto make = [&](const std::vector<uint32_t>& rows, size_t order) {
+    return std::make_unique<BinaryConv2d>(kernels, ConvPlan(input_shape, geometry, bytes, order), input, pad_value,
+                                          rows, std::move(epilogue));
+  };
+  if (geometry.groups > 1 || shuffle == 1) return make(weight, shuffle);
+  // One group: its rows may be computed in any order, so that nothing needs to be moved afterwards.
+  const size_t row = weight.size() / geometry.out_channels, each = geometry.out_channels / shuffle;
+  std::vector<uint32_t> rows(weight.size());
+  for (size_t o = 0; o < geometry.out_channels; ++o) {
+    std::copy_n(weight.begin() + o * row, row, rows.begin() + (o % each * shuffle + o / each) * row);
+  }
+  return make(rows, 1);
+}
+
+std::unique_ptr<Op> make_binary_rpc2d(const Kernels& kernels, Shape input_shape, size_t input,
+                                      const ReshapedConvolution& geometry, int pad_value,
+                                      const std::vector<uint32_t>& weight, Epilogue epilogue) {
+  const size_t bytes = words_for(input_shape.channels) * kernels.binary_conv->word_bytes;
+  return std::make_unique<BinaryConv2d>(kernels, ConvPlan(input_shape, geometry, bytes), input, pad_value, weight,
+                                        std::move(epilogue));
 }
 
 }  // namespace onebit

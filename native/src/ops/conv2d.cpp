@@ -1,6 +1,4 @@
-// Real-valued convolution: pads the input if it must, multiplies, hands the sums to the epilogue.
-#include <cstring>
-
+// Real-valued convolution: rolls and pads the input if it must, multiplies, hands the sums to the epilogue.
 #include "ops/conv_plan.h"
 
 namespace onebit {
@@ -8,17 +6,17 @@ namespace {
 
 class Conv2d final : public Op {
  public:
-  Conv2d(const Kernels& kernels, Shape shape, size_t input, const Convolution& geometry,
-         const std::vector<float>& weight, Epilogue epilogue)
+  Conv2d(const Kernels& kernels, ConvPlan plan, size_t input, const std::vector<float>& weight, Epilogue epilogue)
       : kernel_(*kernels.float_conv),
         input_(input),
-        group_channels_(shape.channels / geometry.groups),
-        plan_(shape, geometry, group_channels_ * sizeof(float)),
+        group_channels_(plan.input.channels / plan.geometry.groups),
+        plan_(std::move(plan)),
         epilogue_(std::move(epilogue)) {
     pack(weight);
+    if (plan_.is_padded()) border_ = AlignedBytes(plan_.padded_width * plan_.pixel_bytes);
   }
 
-  size_t scratch_bytes() const override { return plan_.is_padded() ? plan_.prepared_bytes() : 0; }
+  size_t scratch_bytes() const override { return plan_.is_prepared() ? plan_.prepared_bytes() : 0; }
   size_t worker_scratch_bytes() const override {
     return plan_.collect_groups ? kernel_.pixels * plan_.collected_stride() * sizeof(float) : 0;
   }
@@ -26,14 +24,14 @@ class Conv2d final : public Op {
   size_t macs() const override { return plan_.pixels() * plan_.taps() * group_channels_ * plan_.geometry.out_channels; }
 
   void run(const RunContext& context) const override {
-    if (plan_.is_padded()) prepare(context);
-    const uint8_t* prepared = plan_.is_padded() ? context.scratch : context.values[input_];
+    if (plan_.is_prepared()) prepare(context);
+    const uint8_t* prepared = plan_.is_prepared() ? context.scratch : context.values[input_];
     const size_t run_floats = plan_.taps_per_run * group_channels_;
     plan_.for_each_tile<float>(
         context, epilogue_, prepared, kernel_.pixels, 1,
         [&](size_t block, const uint8_t* const* pixels, size_t count, float* y) {
           kernel_.multiply({pixels, count, plan_.runs.data(), plan_.runs.size(), run_floats,
-                            weights_.as<float>() + block_start_[block], plan_.blocks[block].channels, y});
+                            weights_.as<float>() + block_start_[block], plan_.blocks[block].rows(), y});
         },
         [&](const EpilogueTile& tile, const float* y, size_t stride) { epilogue_.kernel().floats(tile, y, stride); });
   }
@@ -45,12 +43,12 @@ class Conv2d final : public Op {
     size_t floats = 0;
     for (const ConvPlan::Block& block : plan_.blocks) {
       block_start_.push_back(floats);
-      floats += round_up(block.channels, kernel_.panel) * depth;
+      floats += round_up(block.rows(), kernel_.panel) * depth;
     }
     weights_ = AlignedBytes(floats * sizeof(float));
     for (size_t b = 0; b < plan_.blocks.size(); ++b) {
-      for (size_t c = 0; c < plan_.blocks[b].channels; ++c) {
-        const float* row = weight.data() + (plan_.blocks[b].channel + c) * depth;
+      for (size_t c = 0; c < plan_.blocks[b].rows(); ++c) {
+        const float* row = weight.data() + (plan_.blocks[b].row + c) * depth;
         float* panel = weights_.as<float>() + block_start_[b] + c / kernel_.panel * kernel_.panel * depth;
         for (size_t k = 0; k < depth; ++k) panel[k * kernel_.panel + c % kernel_.panel] = row[k];
       }
@@ -58,19 +56,10 @@ class Conv2d final : public Op {
   }
 
   void prepare(const RunContext& context) const {
-    const Pair padding = plan_.geometry.padding;
-    const size_t row_bytes = plan_.padded_width * plan_.pixel_bytes, side = padding.horizontal * plan_.pixel_bytes;
+    const size_t row_bytes = plan_.padded_width * plan_.pixel_bytes;
     context.pool.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t) {
       for (size_t y = begin; y < end; ++y) {
-        uint8_t* out = context.scratch + y * row_bytes;
-        if (y < padding.vertical || y >= padding.vertical + plan_.input.height) {
-          std::memset(out, 0, row_bytes);
-          continue;
-        }
-        const size_t inner = plan_.input.width * plan_.pixel_bytes;
-        std::memset(out, 0, side);
-        std::memcpy(out + side, context.values[input_] + (y - padding.vertical) * inner, inner);
-        std::memset(out + side + inner, 0, side);
+        plan_.fill_row(context.values[input_], border_.data(), plan_.pixel_bytes, y, context.scratch + y * row_bytes);
       }
     });
   }
@@ -82,13 +71,22 @@ class Conv2d final : public Op {
   Epilogue epilogue_;
   AlignedBytes weights_;
   std::vector<size_t> block_start_;
+  AlignedBytes border_;  // a row of padding: zeros
 };
 
 }  // namespace
 
 std::unique_ptr<Op> make_conv2d(const Kernels& kernels, Shape input_shape, size_t input, const Convolution& geometry,
                                 const std::vector<float>& weight, Epilogue epilogue) {
-  return std::make_unique<Conv2d>(kernels, input_shape, input, geometry, weight, std::move(epilogue));
+  const size_t bytes = input_shape.channels / geometry.groups * sizeof(float);
+  return std::make_unique<Conv2d>(kernels, ConvPlan(input_shape, geometry, bytes), input, weight, std::move(epilogue));
+}
+
+std::unique_ptr<Op> make_rpc2d(const Kernels& kernels, Shape input_shape, size_t input,
+                               const ReshapedConvolution& geometry, const std::vector<float>& weight,
+                               Epilogue epilogue) {
+  const size_t bytes = input_shape.channels * sizeof(float);
+  return std::make_unique<Conv2d>(kernels, ConvPlan(input_shape, geometry, bytes), input, weight, std::move(epilogue));
 }
 
 }  // namespace onebit

@@ -1,7 +1,12 @@
-// The geometry that both convolutions share.
+// The geometry that all convolutions share.
 #include "ops/conv_plan.h"
 
 namespace onebit {
+namespace {
+
+size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
+
+}  // namespace
 
 Pair convolution_output(const Convolution& g, Shape input) {
   const auto size = [](size_t length, size_t kernel, size_t stride, size_t padding, size_t dilation) {
@@ -12,30 +17,83 @@ Pair convolution_output(const Convolution& g, Shape input) {
           size(input.width, g.kernel.horizontal, g.stride.horizontal, g.padding.horizontal, g.dilation.horizontal)};
 }
 
-ConvPlan::ConvPlan(Shape shape, const Convolution& conv, size_t bytes)
+Pair rpc_output(const ReshapedConvolution& g, Shape input) {
+  return {divide_up(input.height * g.upscale, g.block), divide_up(input.width * g.upscale, g.block)};
+}
+
+ConvPlan::ConvPlan(Shape shape, const Convolution& conv, size_t bytes, size_t shuffle)
     : input(shape),
       geometry(conv),
       output(convolution_output(conv, shape)),
+      result(output),
+      result_channels(conv.out_channels),
       padded_height(shape.height + 2 * conv.padding.vertical),
       padded_width(shape.width + 2 * conv.padding.horizontal),
       group_bytes(bytes),
       pixel_bytes(bytes * conv.groups) {
-  // With one group and neighbouring taps a whole row of the kernel is contiguous.
-  const bool whole_rows = conv.groups == 1 && conv.dilation.horizontal == 1;
-  taps_per_run = whole_rows ? conv.kernel.horizontal : 1;
-  for (size_t y = 0; y < conv.kernel.vertical; ++y) {
-    for (size_t x = 0; x < conv.kernel.horizontal; x += taps_per_run) {
-      const size_t row = y * conv.dilation.vertical, column = x * conv.dilation.horizontal;
-      runs.push_back(static_cast<ptrdiff_t>((row * padded_width + column) * pixel_bytes));
-    }
-  }
+  find_runs();
   const size_t group_channels = conv.out_channels / conv.groups;
   for (size_t group = 0; group < conv.groups; ++group) {
     for (size_t c = 0; c < group_channels; c += kBlock) {
-      blocks.push_back({group, group * group_channels + c, std::min(kBlock, group_channels - c)});
+      const size_t row = group * group_channels + c;
+      blocks.push_back({group, row, 0, 1, row, std::min(kBlock, group_channels - c)});
     }
   }
-  collect_groups = conv.groups > 1 && group_channels % kWordBits != 0;
+  collect_groups = conv.groups > 1 && (group_channels % kWordBits != 0 || shuffle > 1);
+  for (size_t c = 0; c < conv.out_channels && shuffle > 1; ++c) {
+    const size_t each = conv.out_channels / shuffle;
+    shuffled.push_back(c % each * shuffle + c / each);
+  }
+}
+
+ConvPlan::ConvPlan(Shape shape, const ReshapedConvolution& rpc, size_t bytes)
+    : input(shape),
+      upscale(rpc.upscale),
+      roll(rpc.roll),
+      output{divide_up(shape.height, rpc.block), divide_up(shape.width, rpc.block)},
+      result(rpc_output(rpc, shape)),
+      result_channels(rpc.out_channels / (rpc.upscale * rpc.upscale)),
+      padded_height(output.vertical * rpc.block),
+      padded_width(output.horizontal * rpc.block),
+      group_bytes(bytes),
+      pixel_bytes(bytes) {
+  geometry.kernel = geometry.stride = {rpc.block, rpc.block};
+  geometry.out_channels = rpc.out_channels;
+  find_runs();
+  // Few channels: as many positions as a block holds. Many: a position is cut like any other row of channels.
+  const size_t channels = result_channels, together = std::max<size_t>(1, kBlock / channels);
+  for (size_t position = 0; position < positions(); position += together) {
+    for (size_t c = 0; c < channels; c += kBlock) {
+      blocks.push_back({0, position * channels + c, position, std::min(together, positions() - position), c,
+                        std::min(kBlock, channels - c)});
+    }
+  }
+}
+
+void ConvPlan::find_runs() {
+  // With one group and neighbouring taps a whole row of the kernel is contiguous.
+  const bool whole_rows = geometry.groups == 1 && geometry.dilation.horizontal == 1;
+  taps_per_run = whole_rows ? geometry.kernel.horizontal : 1;
+  for (size_t y = 0; y < geometry.kernel.vertical; ++y) {
+    for (size_t x = 0; x < geometry.kernel.horizontal; x += taps_per_run) {
+      const size_t row = y * geometry.dilation.vertical, column = x * geometry.dilation.horizontal;
+      runs.push_back(static_cast<ptrdiff_t>((row * padded_width + column) * pixel_bytes));
+    }
+  }
+}
+
+void ConvPlan::fill_row(const uint8_t* map, const uint8_t* border, size_t bytes, size_t y, uint8_t* row) const {
+  if (is_border(y)) {
+    std::copy_n(border, padded_width * bytes, row);
+    return;
+  }
+  const size_t left = geometry.padding.horizontal, right = padded_width - left - input.width;
+  const size_t rolled = roll % input.width;  // pixels that come back in on the right
+  const uint8_t* from = map + (y - geometry.padding.vertical + roll) % input.height * input.width * bytes;
+  row = std::copy_n(border, left * bytes, row);
+  row = std::copy_n(from + rolled * bytes, (input.width - rolled) * bytes, row);
+  row = std::copy_n(from, rolled * bytes, row);
+  std::copy_n(border, right * bytes, row);
 }
 
 ConvPlan::Pixels ConvPlan::locate(const uint8_t* prepared, size_t span, size_t from, size_t count,
@@ -43,15 +101,30 @@ ConvPlan::Pixels ConvPlan::locate(const uint8_t* prepared, size_t span, size_t f
   const size_t per_row = spans_per_row(span);
   size_t y = from / per_row, x = from % per_row;
   const size_t begin = y * output.horizontal + x * span;
+  const size_t row_bytes = geometry.stride.vertical * padded_width * pixel_bytes;
+  const size_t span_bytes = span * geometry.stride.horizontal * pixel_bytes;
+  const uint8_t* row = prepared + y * row_bytes;
   for (size_t i = 0; i < count; ++i) {
-    const size_t row = y * geometry.stride.vertical, column = x * span * geometry.stride.horizontal;
-    first[i] = prepared + (row * padded_width + column) * pixel_bytes;
+    first[i] = row + x * span_bytes;
     if (++x == per_row) {
       x = 0;
       ++y;
+      row += row_bytes;
     }
   }
   return {begin, y * output.horizontal + x * span - begin};
+}
+
+ConvPlan::Segment ConvPlan::find_segment(Pixels pixels, size_t position) const {
+  const size_t y = pixels.begin / output.horizontal, x = pixels.begin % output.horizontal;
+  const size_t in_row = std::min(pixels.count, output.horizontal - x);
+  size_t row = y * upscale + position / upscale, column = x * upscale + position % upscale;
+  if (row >= result.vertical || column >= result.horizontal) return {in_row, 0, 0};
+  row = (row + roll) % result.vertical;
+  column = (column + roll) % result.horizontal;
+  // Up to the end of the row of the result, where columns are cut off or start again.
+  const size_t fitting = divide_up(result.horizontal - column, upscale);
+  return {0, std::min(in_row, fitting), row * result.horizontal + column};
 }
 
 }  // namespace onebit

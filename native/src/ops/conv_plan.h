@@ -1,4 +1,5 @@
-// The geometry that both convolutions share: where taps lie, and the order in which tiles are computed.
+// The geometry that all convolutions share: where taps lie, where results go, and the order in which tiles are
+// computed.
 #pragma once
 
 #include <algorithm>
@@ -8,33 +9,55 @@
 
 namespace onebit {
 
-// A convolution reads a *prepared* map: the input with its padding all around, `pixel_bytes` for each pixel, of which
-// each group owns `group_bytes`. Taps that are neighbours in memory form runs.
+// A convolution reads a *prepared* map: the input rolled and with its padding around it, `pixel_bytes` for each pixel,
+// of which each group owns `group_bytes`. Taps that are neighbours in memory form runs.
+//
+// A reshaped convolution is one whose kernel and stride are the block, with the output channels of each *position*
+// behind each other: its result has upscale x upscale pixels, one a position, for each pixel of the output.
 struct ConvPlan {
-  ConvPlan(Shape input, const Convolution& geometry, size_t group_bytes);
+  // `shuffle`: the order of the result's channels; more than 1 only with several groups.
+  ConvPlan(Shape input, const Convolution& geometry, size_t group_bytes, size_t shuffle = 1);
+  ConvPlan(Shape input, const ReshapedConvolution& geometry, size_t pixel_bytes);
 
-  // Channels of the output, at most kBlock, of one group: the unit in which weights are interleaved.
+  // Rows of the weights, at most kBlock, of one group: the unit in which weights are interleaved. They are `channels`
+  // channels of each of `positions` positions; only whole positions come together.
   struct Block {
-    size_t group, channel, channels;
+    size_t group, row;
+    size_t position, positions, channel, channels;
+
+    size_t rows() const { return positions * channels; }
   };
 
   Shape input;
   Convolution geometry;
-  Pair output;
+  size_t upscale = 1, roll = 0;
+  Pair output, result;  // the result is the output with its positions side by side, cropped
+  size_t result_channels;
   size_t padded_height, padded_width;
   size_t group_bytes, pixel_bytes;
   std::vector<ptrdiff_t> runs;  // distance in bytes from a pixel's first tap
   size_t taps_per_run;
   std::vector<Block> blocks;
-  // Groups whose channels do not fill words leave bits of one word to several groups. Their sums are collected side by
-  // side for all channels before the epilogue runs; otherwise it runs block by block.
-  bool collect_groups;
+  // Groups whose channels do not fill words leave bits of one word to several groups, and a shuffle mixes them. Their
+  // sums are collected side by side for all channels before the epilogue runs; otherwise it runs block by block.
+  bool collect_groups = false;
+  std::vector<size_t> shuffled;  // where each output channel goes; empty: to its own number
 
   size_t pixels() const { return output.vertical * output.horizontal; }
   size_t taps() const { return geometry.kernel.vertical * geometry.kernel.horizontal; }
+  size_t positions() const { return upscale * upscale; }
+  size_t table_entries() const { return padded_channels(positions() * table_stride(result_channels)); }
+  size_t result_channel(size_t channel) const { return shuffled.empty() ? channel : shuffled[channel]; }
   size_t prepared_bytes() const { return padded_height * padded_width * pixel_bytes; }
-  bool is_padded() const { return geometry.padding.vertical > 0 || geometry.padding.horizontal > 0; }
+  bool is_padded() const { return padded_height > input.height || padded_width > input.width; }
+  bool is_prepared() const { return is_padded() || roll > 0; }
   size_t collected_stride() const { return padded_channels(geometry.out_channels); }
+
+  // Writes row y of the map as it is prepared, with plain pixels of `bytes` bytes; `border` is a row of padding.
+  void fill_row(const uint8_t* map, const uint8_t* border, size_t bytes, size_t y, uint8_t* row) const;
+  bool is_border(size_t y) const {
+    return y < geometry.padding.vertical || y >= geometry.padding.vertical + input.height;
+  }
 
   // A span is `span` neighbours in a row of the output; the last of a row may be cut short.
   struct Pixels {
@@ -46,6 +69,14 @@ struct ConvPlan {
   size_t first_pixel(size_t span, size_t index) const {
     return index / spans_per_row(span) * output.horizontal + index % spans_per_row(span) * span;
   }
+  // Some of the pixels of the output, neighbours in a row, and the first's place in the result, for one position; the
+  // next lie `upscale` pixels apart. `skipped` pixels before them do not exist in the result.
+  struct Segment {
+    size_t skipped, count, place;
+  };
+  // The longest segment from the start of `pixels` on; its count is 0 where none of them exists.
+  Segment find_segment(Pixels pixels, size_t position) const;
+  bool scatters() const { return upscale > 1 || roll > 0; }
 
   // Splits all tiles among the threads. For every tile: compute(block index, addresses, spans, sums), where sums is
   // [spans * span][kBlock], then finish(tile, sums, stride) once the sums of all channels of `tile` are there. T is the
@@ -67,31 +98,36 @@ struct ConvPlan {
         for (size_t s = 0; s < count; ++s) group_first[s] = first[s] + block.group * group_bytes;
         compute(b, group_first, count, sums);
         if (part.pixel_count < count * span) close_gaps(span, from, count, sums);
-        part.channel = block.channel;
-        part.channels = block.channels;
-        if (!collected) {
-          finish(part, sums, kBlock);
+        if (collected) {
+          collect(block, part.pixel_count, sums, collected);
           continue;
         }
-        for (size_t p = 0; p < part.pixel_count; ++p) {
-          std::copy_n(sums + p * kBlock, block.channels, collected + p * collected_stride() + block.channel);
+        part.channel = part.table = block.channel;
+        part.channels = block.channels;
+        if (scatters()) {
+          finish_positions(block, pixels, part, sums, finish);
+        } else {
+          finish(part, sums, kBlock);
         }
       }
       if (!collected) return;
       for (part.channel = 0; part.channel < geometry.out_channels; part.channel += kBlock) {
+        part.table = part.channel;
         part.channels = std::min(kBlock, geometry.out_channels - part.channel);
         finish(part, collected + part.channel, collected_stride());
       }
     };
+    // Channels that do not exist keep these zeros or finite sums; blocks are read whole from any position on.
+    constexpr size_t kSums = kMaxPixels * kBlock + kBlock;
     if (collect_groups) {
       context.pool.for_ranges(tiles, [&](size_t begin, size_t end, size_t worker) {
         T* collected = reinterpret_cast<T*>(context.worker_scratch[worker]);
-        alignas(64) T sums[kMaxPixels * kBlock] = {};
+        alignas(64) T sums[kSums] = {};
         for (size_t tile = begin; tile < end; ++tile) one(tile, 0, blocks.size(), sums, collected);
       });
     } else {  // block by block, so that the weights of a block stay in cache over many pixels
       context.pool.for_ranges(tiles * blocks.size(), [&](size_t begin, size_t end, size_t) {
-        alignas(64) T sums[kMaxPixels * kBlock] = {};  // channels that do not exist keep these zeros or finite sums
+        alignas(64) T sums[kSums] = {};
         size_t block = begin / tiles, tile = begin % tiles;
         for (size_t i = begin; i < end; ++i) {
           one(tile, block, block + 1, sums, nullptr);
@@ -105,6 +141,8 @@ struct ConvPlan {
   }
 
  private:
+  void find_runs();
+
   // Moves the sums of pixels that exist together, over those past the ends of rows.
   template <class T>
   void close_gaps(size_t span, size_t from, size_t count, T* sums) const {
@@ -113,6 +151,36 @@ struct ConvPlan {
       const size_t pixels = first_pixel(span, from + s + 1) - first_pixel(span, from + s);
       if (to != sums + s * span * kBlock) std::copy_n(sums + s * span * kBlock, pixels * kBlock, to);
       to += pixels * kBlock;
+    }
+  }
+
+  // Brings the sums of a block to the places of its channels in the result.
+  template <class T>
+  void collect(const Block& block, size_t pixel_count, const T* sums, T* collected) const {
+    for (size_t p = 0; p < pixel_count; ++p, sums += kBlock, collected += collected_stride()) {
+      if (shuffled.empty()) {
+        std::copy_n(sums, block.channels, collected + block.channel);
+      } else {
+        for (size_t c = 0; c < block.channels; ++c) collected[shuffled[block.channel + c]] = sums[c];
+      }
+    }
+  }
+
+  // Finishes the channels of a block, each position at the pixels that it has in the result.
+  template <class T, class Finish>
+  void finish_positions(const Block& block, Pixels pixels, EpilogueTile part, const T* sums, Finish& finish) const {
+    part.pixel_step = upscale;
+    for (size_t i = 0; i < block.positions; ++i, sums += block.channels) {
+      const size_t position = block.position + i;
+      part.table = position * table_stride(result_channels) + block.channel;
+      for (size_t done = 0; done < pixels.count;) {
+        const Segment segment = find_segment({pixels.begin + done, pixels.count - done}, position);
+        part.pixel = segment.place;
+        part.pixel_count = segment.count;
+        done += segment.skipped;
+        if (segment.count > 0) finish(part, sums + done * kBlock, kBlock);
+        done += segment.count;
+      }
     }
   }
 };

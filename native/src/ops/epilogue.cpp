@@ -31,9 +31,9 @@ StepKind plan_kind(Step::Kind kind) {
 }  // namespace
 
 Epilogue::Epilogue(const EpilogueKernel& kernel, const std::vector<Step>& steps, const std::vector<size_t>& values,
-                   size_t channels)
-    : kernel_(&kernel), channels_(channels) {
-  const size_t length = padded_channels(channels);
+                   size_t channels, size_t positions)
+    : kernel_(&kernel), channels_(channels), positions_(positions) {
+  const size_t stride = table_stride(channels);
   for (size_t i = 0; i < steps.size(); ++i) {
     const Step& step = steps[i];
     StepPlan plan{plan_kind(step.kind)};
@@ -41,27 +41,27 @@ Epilogue::Epilogue(const EpilogueKernel& kernel, const std::vector<Step>& steps,
     plan.low = step.low;
     plan.high = step.high;
     plan.value = values[i];
-    plan.first = keep(step.first, length, 0.0f);
-    plan.second = keep(step.second, length, 0.0f);
+    plan.first = keep(step.first, channels, stride);
+    plan.second = keep(step.second, channels, stride);
     if (step.kind == Step::Kind::threshold) {
-      plan.below = keep(step.below, length, int32_t{0});
-      plan.flip = keep(step.flip, length / kWordBits, uint32_t{0});
+      plan.below = keep(step.below, channels, stride);
+      plan.flip = keep(step.flip, words_for(channels), stride / kWordBits);
     }
     steps_.push_back(plan);
   }
 }
 
 template <class T>
-const T* Epilogue::keep(const std::vector<T>& table, size_t length, T fill) {
-  tables_.emplace_back(length * sizeof(T));
+const T* Epilogue::keep(const std::vector<T>& table, size_t count, size_t stride) {
+  tables_.emplace_back(padded_channels(positions_ * stride) * sizeof(T));  // zeros
   T* copy = tables_.back().as<T>();
-  std::fill(std::copy(table.begin(), table.end(), copy), copy + length, fill);
+  for (size_t p = 0; p * count < table.size(); ++p) std::copy_n(table.begin() + p * count, count, copy + p * stride);
   return copy;
 }
 
 void Epilogue::finish(const RunContext& context, const float* y, size_t stride, size_t pixel, size_t count) const {
   EpilogueTile part = tile(context);
-  for (; part.channel < channels_; part.channel += kBlock) {
+  for (; part.channel < channels_; part.channel = part.table += kBlock) {
     part.channels = std::min(kBlock, channels_ - part.channel);
     if (part.channels == kBlock) {
       part.pixel = pixel;

@@ -32,12 +32,14 @@ class Op {
 // The steps behind an op, as kernels see them, with the tables they point to.
 class Epilogue {
  public:
-  // `values` gives the index of each step's value; tables were checked by the builder.
+  // `values` gives the index of each step's value; tables were checked by the builder. They hold `positions` times the
+  // entries of all channels, one after the other; kernels find those of each position from a multiple of
+  // table_stride(channels) on.
   Epilogue(const EpilogueKernel& kernel, const std::vector<Step>& steps, const std::vector<size_t>& values,
-           size_t channels);
+           size_t channels, size_t positions = 1);
 
   EpilogueTile tile(const RunContext& context) const {
-    return {steps_.data(), steps_.size(), context.values, 0, 0, 0, 0, channels_};
+    return {steps_.data(), steps_.size(), context.values, 0, 1, 0, 0, 0, 0, channels_};
   }
   const EpilogueKernel& kernel() const { return *kernel_; }
 
@@ -45,23 +47,29 @@ class Epilogue {
   void finish(const RunContext& context, const float* y, size_t stride, size_t pixel, size_t count) const;
 
  private:
+  // A padded copy of a table, in which the `count` entries of each position start at a multiple of `stride`.
   template <class T>
-  const T* keep(const std::vector<T>& table, size_t length, T fill);
+  const T* keep(const std::vector<T>& table, size_t count, size_t stride);
 
   const EpilogueKernel* kernel_;
-  size_t channels_;
+  size_t channels_, positions_;
   std::vector<StepPlan> steps_;
   std::vector<AlignedBytes> tables_;
 };
 
 Pair convolution_output(const Convolution& geometry, Shape input);
+Pair rpc_output(const ReshapedConvolution& geometry, Shape input);
 Pair pooling_output(const Pooling& geometry, Shape input);
 
 // Each takes arguments that the builder has checked; `input` and `output` index the engine's values.
 std::unique_ptr<Op> make_binary_conv2d(const Kernels&, Shape input_shape, size_t input, const Convolution&,
-                                       int pad_value, const std::vector<uint32_t>& weight, Epilogue);
+                                       int pad_value, const std::vector<uint32_t>& weight, size_t shuffle, Epilogue);
+std::unique_ptr<Op> make_binary_rpc2d(const Kernels&, Shape input_shape, size_t input, const ReshapedConvolution&,
+                                      int pad_value, const std::vector<uint32_t>& weight, Epilogue);
 std::unique_ptr<Op> make_conv2d(const Kernels&, Shape input_shape, size_t input, const Convolution&,
                                 const std::vector<float>& weight, Epilogue);
+std::unique_ptr<Op> make_rpc2d(const Kernels&, Shape input_shape, size_t input, const ReshapedConvolution&,
+                               const std::vector<float>& weight, Epilogue);
 std::unique_ptr<Op> make_max_pool2d(Shape input_shape, size_t input, const Pooling&, Epilogue);
 std::unique_ptr<Op> make_avg_pool2d(Shape input_shape, size_t input, const Pooling&, bool count_include_pad, Epilogue);
 std::unique_ptr<Op> make_bit_max_pool2d(Shape input_shape, size_t input, const Pooling&,
@@ -69,5 +77,7 @@ std::unique_ptr<Op> make_bit_max_pool2d(Shape input_shape, size_t input, const P
 std::unique_ptr<Op> make_elementwise(Shape input_shape, size_t input, Epilogue);
 std::unique_ptr<Op> make_flatten(Shape input_shape, size_t input, Epilogue);
 std::unique_ptr<Op> make_pad_channels(Shape input_shape, size_t input, size_t before, size_t after, Epilogue);
+std::unique_ptr<Op> make_shuffle_channels(Shape input_shape, size_t input, size_t groups, Epilogue);
+std::unique_ptr<Op> make_concat(const std::vector<Shape>& input_shapes, const std::vector<size_t>& inputs, Epilogue);
 
 }  // namespace onebit

@@ -127,8 +127,9 @@ def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray]) -> 
     }
     arguments |= {role: np.ascontiguousarray(tensors[name]) for role, name in node.tensors.items()}
     method = "conv2d_bits" if node.op == "conv2d" and "weight_bits" in node.tensors else node.op
+    arguments |= {"inputs": list(node.inputs)} if node.op == "concat" else {"input": node.inputs[0]}
     steps = [_step(step, tensors) for step in node.epilogue]
-    getattr(builder, method)(name=node.name, input=node.inputs[0], epilogue=steps, **arguments)
+    getattr(builder, method)(name=node.name, epilogue=steps, **arguments)
 
 
 _TABLES = ("scale", "bias", "positive", "negative", "threshold", "below", "flip")

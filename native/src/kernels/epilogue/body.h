@@ -67,7 +67,7 @@ ONEBIT_INLINE void finish_pixel(const EpilogueTile& t, size_t pixel, Row& row) {
   const Vec zero = Vec::broadcast(0.0f);
   for (size_t s = 0; s < t.step_count; ++s) {
     const StepPlan& step = t.steps[s];
-    const float *first = step.first + t.channel, *second = step.second + t.channel;
+    const float *first = step.first + t.table, *second = step.second + t.table;
     switch (step.kind) {
       case StepKind::affine:
         for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA {
@@ -120,11 +120,11 @@ ONEBIT_INLINE void finish_pixel(const EpilogueTile& t, size_t pixel, Row& row) {
 
 void finish_threshold(const EpilogueTile& t, const int32_t* diff, size_t stride, const int32_t* const* depth) {
   const StepPlan& step = t.steps[0];
-  const int32_t* below = step.below + t.channel;
-  const uint32_t* flip = step.flip + t.channel / kWordBits;
+  const int32_t* below = step.below + t.table;
+  const uint32_t* flip = step.flip + t.table / kWordBits;
   const size_t words = words_for(t.total_channels);
   uint32_t* out = reinterpret_cast<uint32_t*>(t.values[step.value]) + t.pixel * words + t.channel / kWordBits;
-  for (size_t p = 0; p < t.pixel_count; ++p, diff += stride, out += words) {
+  for (size_t p = 0; p < t.pixel_count; ++p, diff += stride, out += words * t.pixel_step) {
     uint32_t word[2];
     collect(word, [&](auto, auto c) ONEBIT_INLINE_LAMBDA { return counts_below(depth[p] + c, diff + c, below + c); });
     word[0] ^= flip[0];
@@ -135,19 +135,21 @@ void finish_threshold(const EpilogueTile& t, const int32_t* diff, size_t stride,
 
 void finish_counts(const EpilogueTile& t, const int32_t* diff, size_t stride, const int32_t* const* depth) {
   if (t.steps[0].kind == StepKind::threshold) return finish_threshold(t, diff, stride, depth);
-  for (size_t p = 0; p < t.pixel_count; ++p) {
+  size_t pixel = t.pixel;
+  for (size_t p = 0; p < t.pixel_count; ++p, pixel += t.pixel_step) {
     Row row;
     for_each_vector([&](auto i, auto c)
                         ONEBIT_INLINE_LAMBDA { row.v[i] = Vec::sum(depth[p] + c, diff + p * stride + c); });
-    finish_pixel(t, t.pixel + p, row);
+    finish_pixel(t, pixel, row);
   }
 }
 
 void finish_floats(const EpilogueTile& t, const float* y, size_t stride) {
-  for (size_t p = 0; p < t.pixel_count; ++p) {
+  size_t pixel = t.pixel;
+  for (size_t p = 0; p < t.pixel_count; ++p, pixel += t.pixel_step) {
     Row row;
     load_row(row, y + p * stride);
-    finish_pixel(t, t.pixel + p, row);
+    finish_pixel(t, pixel, row);
   }
 }
 

@@ -12,8 +12,8 @@ namespace onebit {
 
 enum class StepKind : uint8_t { affine, slopes, clamp, add, levels, binarize, threshold, store };
 
-// A step as kernels see it. Tables are padded_channels() long; values are named by their index, because where the
-// network's input lies changes from run to run.
+// A step as kernels see it. Tables can be read a whole block from every tile's entry on; values are named by their
+// index, because where the network's input lies changes from run to run.
 struct StepPlan {
   StepKind kind;
   bool inclusive = false;          // the rule `step` (x <= t) instead of `sign` (x < t)
@@ -29,9 +29,11 @@ struct EpilogueTile {
   const StepPlan* steps;
   size_t step_count;
   uint8_t* const* values;  // address of every value of the image
-  size_t pixel;            // first pixel, counted in row-major order
+  size_t pixel;            // first pixel of the result, counted in row-major order
+  size_t pixel_step;       // from there to the next
   size_t pixel_count;
-  size_t channel;         // first channel, a multiple of kWordBits
+  size_t channel;         // first channel of the result, a multiple of kWordBits
+  size_t table;           // its entry in the tables, a multiple of kWordBits
   size_t channels;        // channels of this tile, 1 ... kBlock
   size_t total_channels;  // channels of the op's result
 };
