@@ -141,7 +141,10 @@ def test_rb_net_stays_within_a_million_of_its_52():
         assert abs(count_cost(model, (3, 224, 224)).ops - 52e6) < 1e6
 
 
-@pytest.mark.parametrize(("name", "options", "side"), [("resnet20", {}, 32), ("vgg-small", {}, 32)])
+@pytest.mark.parametrize(
+    ("name", "options", "side"),
+    [("resnet20", {}, 32), ("vgg-small", {}, 32), ("rb-net-20", {"roll": "alternate"}, 30), ("ftbnn-18-k2-g4", {}, 32)],
+)
 def test_a_packed_network_reports_the_same(name, options, side):
     model = MODELS[name](width=0.5, input_size=side, scheme="bireal", **options)
     cost, report = count_cost(model, (3, side, side)), onebit.pack(model, (3, side, side)).report
