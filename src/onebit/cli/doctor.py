@@ -62,14 +62,19 @@ def _version(name: str) -> str:
 
 
 def _self_test() -> list[dict[str, Any]]:
-    """A small network on noise: every usable instruction set against the reference."""
+    """Every op, in two small networks on noise: every usable instruction set against the reference."""
     import numpy as np
 
     from onebit.runtime.parity import check_kernels
-    from onebit.runtime.selftest import small_network
+    from onebit.runtime.selftest import block_network, small_network
 
-    images = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 3), dtype=np.uint8)
-    return check_kernels(small_network(), images)
+    rows = []
+    for name, graph in (("plain", small_network()), ("blocks", block_network())):
+        spec = graph.input
+        shape = (2, spec.height, spec.width, spec.channels)
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        rows += [{"network": name, **row} for row in check_kernels(graph, images)]
+    return rows
 
 
 def show(result: dict[str, Any]) -> None:
@@ -89,4 +94,6 @@ def show(result: dict[str, Any]) -> None:
     for name, version in result["libraries"].items():
         print(f"  {name:<11} {version or 'not installed'}")
     for row in result["self_test"]:
-        print(f"  self-test {row['isa']:<9} {'ok' if row['passed'] else 'FAILED at ' + row['where']}")
+        print(
+            f"  self-test {row['network']:<7} {row['isa']:<9} {'ok' if row['passed'] else 'FAILED at ' + row['where']}"
+        )
