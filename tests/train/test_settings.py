@@ -30,6 +30,8 @@ from onebit.train import TrainSettings
         ({"weight_decay": float("inf")}, "weight_decay must be a number from 0 up"),
         ({"momentum": 1.0}, "momentum must be from 0 to below 1"),
         ({"warmup": 1.0}, "warmup must be from 0 to below 1"),
+        ({"two_step": -0.5}, "two_step must be from 0 to below 1, got -0.5"),
+        ({"two_step": 0.1}, r"two_step 0\.1 of 3 epochs leaves one stage without an epoch"),
         ({"betas": (0.9, 1.0)}, r"betas\[1\] must be from 0 to below 1"),
         ({"milestones": (0.5, 1.5)}, "milestones must be shares"),
         ({"lr_factors": {"latnt": 2.0}}, "lr_factors knows the roles"),
