@@ -109,11 +109,6 @@ class TrainSettings:
         for name in ("max_steps", "image_size"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
-        if self.two_step and not 0 < round(self.two_step * self.epochs) < self.epochs:
-            raise ValueError(
-                f"two_step {self.two_step} of {self.epochs} epochs leaves one stage without an epoch; "
-                "give it more epochs, or 0 for one stage"
-            )
         _above_zero("lr", self.lr)
         _above_zero("gamma", self.gamma)
         if self.clip_gradient is not None:
@@ -132,6 +127,11 @@ class TrainSettings:
         ):
             if not 0 <= value < 1:
                 raise ValueError(f"{name} must be from 0 to below 1, got {value}")
+        if self.two_step and not 0 < round(self.two_step * self.epochs) < self.epochs:
+            raise ValueError(
+                f"two_step {self.two_step} of {self.epochs} epochs leaves one stage without an epoch; "
+                "give it more epochs, or 0 for one stage"
+            )
         if not all(0 < share < 1 for share in self.milestones):
             raise ValueError(f"milestones must be shares of the training between 0 and 1, got {self.milestones}")
         for role, factor in self.lr_factors.items():
