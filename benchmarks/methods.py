@@ -46,16 +46,15 @@ class Row:
 
 
 BIREAL = {"scheme": "bireal"}
-RBCN = {"scheme": "rbcn", "lr_factors": {"weight-scale": 0.1}}
+RBCN = {"scheme": "rbcn", "lr_factors": {"weight-scale": 0.1}, "method": "rbcn"}
+GAN = {"adversarial_weight": 0.1, "layers": ["blocks.5", "blocks.11", "blocks.17"]}  # the last block of each stage
 STUDY: dict[str, Row] = {
     "float": Row("float", {"scheme": "float"}),
     "bireal-plain": Row("Bi-Real, no non-linearity", {**BIREAL, "model_options": {"activation": "none"}}),
     "bireal": Row("Bi-Real + PReLU (baseline)", BIREAL),
-    "rbconv": Row("RBCN: + RBConv", {**RBCN, "method": "rbcn", "method_options": {"gan": False}}),
-    "gan": Row("RBCN: + GAN", {**RBCN, "method": "rbcn"}, guided=True),
-    "bn-update": Row(
-        "RBCN: + BN update", {**RBCN, "method": "rbcn", "method_options": {"bn_update": 0.1}}, guided=True
-    ),
+    "rbconv": Row("RBCN: + RBConv", {**RBCN, "method_options": {"gan": False}}),
+    "gan": Row("RBCN: + GAN", {**RBCN, "method_options": GAN}, guided=True),
+    "bn-update": Row("RBCN: + BN update", {**RBCN, "method_options": {**GAN, "bn_update": 0.1}}, guided=True),
     "tb": Row("Trained Binarization", {"scheme": "trained-binarization", "scale_decay": 1e-4}),
     "rb-net": Row("RB-Net: RPC", {"model": "rb-net-20", "scheme": "rb-net"}),
     "rb-net-roll": Row(
