@@ -4,18 +4,13 @@ import json
 import os
 
 import pytest
-import torch
 
 from onebit.cli.main import main
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch):
+def _no_debugging(monkeypatch):
     monkeypatch.delenv("ONEBIT_DEBUG", raising=False)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 TINY = ["vgg-small-digits", "--epochs", "2", "--model_options.width", "0.0625", "--image_size", "8"]

@@ -1,18 +1,8 @@
 """Small settings that train in a second."""
 
 import pytest
-import torch
 
 from onebit.train import TrainSettings
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small networks are quicker on one thread, and results do not depend on the machine's load."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

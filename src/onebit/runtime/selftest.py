@@ -6,26 +6,35 @@ from onebit.runtime.bits import pack_bits
 from onebit.runtime.graph import Graph, InputSpec, Node
 
 
+class _Random:
+    """Random tensors by name."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.tensors: dict[str, np.ndarray] = {}
+
+    def real(self, name: str, *shape: int) -> str:
+        self.tensors[name] = self.rng.standard_normal(shape).astype(np.float32)
+        return name
+
+    def signs(self, name: str, *shape: int) -> str:
+        self.tensors[name] = pack_bits(self.rng.random(shape) < 0.5)
+        return name
+
+    def affine(self, name: str, entries: int) -> dict[str, str]:
+        scale, bias = self.real(f"{name}.scale", entries), self.real(f"{name}.bias", entries)
+        return {"step": "affine", "scale": scale, "bias": bias}
+
+
 def small_network(seed: int = 0) -> Graph:
     """9x9x3 pixels -> real convolution -> bits -> binary convolutions -> pools -> 5 numbers; random weights."""
-    rng = np.random.default_rng(seed)
-    tensors: dict[str, np.ndarray] = {}
-
-    def real(name: str, *shape: int) -> str:
-        tensors[name] = rng.standard_normal(shape).astype(np.float32)
-        return name
-
-    def signs(name: str, *shape: int) -> str:
-        tensors[name] = pack_bits(rng.random(shape) < 0.5)
-        return name
+    random = _Random(seed)
+    real, signs, affine, tensors = random.real, random.signs, random.affine, random.tensors
 
     def conv(pad: int, groups: int = 1, **more: int) -> dict[str, object]:
         return {"stride": [1, 1], "padding": [pad, pad], "dilation": [1, 1], "groups": groups, **more}
 
-    def affine(name: str, channels: int) -> dict[str, str]:
-        return {"step": "affine", "scale": real(f"{name}.scale", channels), "bias": real(f"{name}.bias", channels)}
-
-    tensors["t.below"] = rng.integers(-9, 9, 40).astype(np.int32)
+    tensors["t.below"] = random.rng.integers(-9, 9, 40).astype(np.int32)
     nodes = (
         Node(
             "stem", "conv2d", ("image",), conv(1), {"weight": real("stem.w", 33, 3, 3, 3)},
@@ -72,25 +81,14 @@ def small_network(seed: int = 0) -> Graph:
 
 def block_network(seed: int = 0) -> Graph:
     """9x7x3 pixels -> convolutions in blocks, with a shuffle and concatenations -> 5 numbers; random weights."""
-    rng = np.random.default_rng(seed)
-    tensors: dict[str, np.ndarray] = {}
-
-    def real(name: str, *shape: int) -> str:
-        tensors[name] = rng.standard_normal(shape).astype(np.float32)
-        return name
-
-    def signs(name: str, *shape: int) -> str:
-        tensors[name] = pack_bits(rng.random(shape) < 0.5)
-        return name
+    random = _Random(seed)
+    real, signs, affine, tensors = random.real, random.signs, random.affine, random.tensors
 
     def blocks(block: int, upscale: int, roll: int = 0, **more: int) -> dict[str, int]:
         return {"block": block, "upscale": upscale, "roll": roll, **more}
 
-    def affine(name: str, entries: int) -> dict[str, str]:
-        return {"step": "affine", "scale": real(f"{name}.scale", entries), "bias": real(f"{name}.bias", entries)}
-
     plain = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
-    tensors["t.below"] = rng.integers(-9, 9, 4 * 36).astype(np.int32)
+    tensors["t.below"] = random.rng.integers(-9, 9, 4 * 36).astype(np.int32)
     flip = signs("t.flip", 4, 36)
     tensors[flip] = tensors[flip].reshape(-1)
     nodes = (

@@ -1,4 +1,4 @@
-"""Small networks are quicker on one thread."""
+"""What holds for all tests."""
 
 import pytest
 import torch
