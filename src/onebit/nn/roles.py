@@ -10,7 +10,7 @@ from onebit.nn.layers import BinaryConv2d, BinaryLinear
 
 ROLES = ("latent", "weight-scale", "input-scale", "slope", "norm", "real")
 
-_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def parameter_roles(model: nn.Module) -> dict[str, str]:
@@ -37,7 +37,7 @@ def _role(module: nn.Module, name: str, declared: dict[str, str]) -> str:
         if declared[name] == "latent" and getattr(module, "weight_binarizer", None) is None:
             return "real"
         return declared[name]
-    if isinstance(module, _NORMS):
+    if isinstance(module, NORMS):
         return "norm"
     return "slope" if isinstance(module, nn.PReLU) else "real"
 

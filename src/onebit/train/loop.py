@@ -34,6 +34,7 @@ from onebit.train.progress import Display
 from onebit.train.record import CURVE, RECORD, new_record, write_record
 from onebit.train.settings import TrainSettings
 from onebit.train.stages import Stage, enter_stage, plan_stages
+from onebit.train.start import start_from
 from onebit.train.tally import Tally
 from onebit.train.teacher import check_teacher, load_teacher
 
@@ -143,6 +144,8 @@ class Run:
             num_classes=len(data.classes),
             in_channels=data.channels,
         )
+        if settings.start_from is not None and state is None:
+            start_from(self.network, settings.start_from)
         self.method = METHODS[settings.method](**settings.method_options)
         weight_bytes = sum(tensor.numel() * tensor.element_size() for tensor in self.network.state_dict().values())
         prepare_folder(out / CHECKPOINTS, 10 * weight_bytes + 10_000_000)

@@ -28,6 +28,8 @@ class TrainSettings:
         method: training method.
         method_options: further arguments of the method, such as ``label_smoothing``.
         teacher: folder of a finished run on the same data, for methods that need a teacher; null without one.
+        start_from: folder of a finished run of the same model whose weights the network starts from, such as its float
+            counterpart's; null starts from random ones.
         epochs: passes over the training images; the last batch of a pass is left out unless full.
         max_steps: stop after this many optimiser steps; null runs all epochs.
         two_step: share of the epochs, rounded to whole ones, in which weights stay real and activations alone are
@@ -68,6 +70,7 @@ class TrainSettings:
     method: str = "plain"
     method_options: dict[str, Any] = field(default_factory=dict)
     teacher: str | None = None
+    start_from: str | None = None
     epochs: int
     max_steps: int | None = None
     two_step: float = 0.0
