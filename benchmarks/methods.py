@@ -43,6 +43,7 @@ class Row:
     label: str
     changes: dict[str, Any] = field(default_factory=dict)
     guided: bool = False  # by the float network of the study, as its teacher
+    started: bool = False  # from the weights of the float network of the study
 
 
 BIREAL = {"scheme": "bireal"}
@@ -55,6 +56,8 @@ STUDY: dict[str, Row] = {
     "rbconv": Row("RBCN: + RBConv", {**RBCN, "method_options": {"gan": False}}),
     "gan": Row("RBCN: + GAN", {**RBCN, "method_options": GAN}, guided=True),
     "bn-update": Row("RBCN: + BN update", {**RBCN, "method_options": {**GAN, "bn_update": 0.1}}, guided=True),
+    "rbconv-start": Row("RBCN: + RBConv, from float", {**RBCN, "method_options": {"gan": False}}, started=True),
+    "gan-start": Row("RBCN: + GAN, from float", {**RBCN, "method_options": GAN}, guided=True, started=True),
     "tb": Row("Trained Binarization", {"scheme": "trained-binarization", "scale_decay": 1e-4}),
     "rb-net": Row("RB-Net: RPC", {"model": "rb-net-20", "scheme": "rb-net"}),
     "rb-net-roll": Row(
@@ -70,8 +73,10 @@ STUDY: dict[str, Row] = {
 def settings_of(name: str, runs: Path) -> TrainSettings:
     """The settings of a row."""
     row = STUDY[name]
-    teacher = {"teacher": str(runs / "float")} if row.guided else {}
-    return replace(RECIPES[BASE](), **row.changes, **teacher)
+    roles = {"teacher": row.guided, "start_from": row.started}
+    return replace(
+        RECIPES[BASE](), **row.changes, **{role: str(runs / "float") for role, wanted in roles.items() if wanted}
+    )
 
 
 def train_missing(names: list[str], runs: Path, data_dir: Path | None) -> None:
