@@ -71,5 +71,5 @@ def test_another_network_is_refused_by_name(real):
     _, folder = real
     for options in ({"width": 1.0}, {"width": 0.5, "downsample": "conv1x1"}):
         network = MODELS["resnet20"](scheme=as_scheme("bireal"), num_classes=10, in_channels=1, **options)
-        with pytest.raises(ValueError, match=r"wants .* there has (one of shape .*|none); name a run of the same model"):
+        with pytest.raises(ValueError, match=r"wants .* there has (one of shape .*|none); name a run of the same"):
             start_from(network, folder)
