@@ -12,7 +12,17 @@ from onebit.runtime.model import Model, load
 
 if TYPE_CHECKING:
     from onebit.export import Packed, PackError, pack
-    from onebit.nn import BinaryConv2d, BinaryLinear, binarize_
+    from onebit.nn import (
+        BinaryConv2d,
+        BinaryLinear,
+        ChannelShuffle,
+        FPReLU,
+        ReshapedPointwiseConv2d,
+        RPReLU,
+        binarize_,
+        count_cost,
+        probe_linearity,
+    )
 
 try:
     __version__ = version("onebit")
@@ -26,19 +36,31 @@ _FROM_TORCH_SIDE = {
     "Packed": "onebit.export",
     "binarize_": "onebit.nn",
     "pack": "onebit.export",
+    "ChannelShuffle": "onebit.nn",
+    "FPReLU": "onebit.nn",
+    "RPReLU": "onebit.nn",
+    "ReshapedPointwiseConv2d": "onebit.nn",
+    "count_cost": "onebit.nn",
+    "probe_linearity": "onebit.nn",
 }
 
 __all__ = [
     "BinaryConv2d",
     "BinaryLinear",
+    "ChannelShuffle",
+    "FPReLU",
     "FormatError",
     "Model",
     "PackError",
     "Packed",
+    "RPReLU",
+    "ReshapedPointwiseConv2d",
     "__version__",
     "binarize_",
+    "count_cost",
     "load",
     "pack",
+    "probe_linearity",
 ]
 
 

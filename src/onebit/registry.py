@@ -1,8 +1,10 @@
 """Name -> object lookup used by estimators, models, methods, data sets and recipes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Generic, TypeVar
+from inspect import signature
+from types import UnionType
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -49,3 +51,36 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+def check_options(owner: str, factory: Callable[..., object], options: Mapping[str, object]) -> None:
+    """ValueError, with the nearest name, for an option that ``factory`` does not take or whose type it does not.
+
+    Args:
+        owner: how messages call the options, e.g. "method_options".
+        factory: a class or function whose parameters are annotated.
+    """
+    function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+    hints = get_type_hints(function)
+    known = [name for name in signature(factory).parameters if name in hints]
+    for name, value in options.items():
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {known}"
+            raise ValueError(f"Unknown setting {name!r} in {owner}; {hint}")
+        kinds = get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
+        if not any(_fits(value, kind) for kind in kinds):
+            words = {Sequence: "a list", type(None): "null"}
+            allowed = " or ".join(words.get(get_origin(kind) or kind, kind.__name__) for kind in kinds)
+            raise ValueError(f"{owner}.{name} must be {allowed}, got {value!r}")
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value from a command line or a file is of an annotated type; a text is no sequence."""
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if get_origin(kind) is Sequence:
+        return isinstance(value, list | tuple) and all(_fits(entry, get_args(kind)[0]) for entry in value)
+    return isinstance(value, get_origin(kind) or kind)

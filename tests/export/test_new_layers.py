@@ -464,3 +464,19 @@ def test_every_family_packs_without_passes_of_its_own_for_steps_or_shuffles(name
     side = 63 if name == "alexnet" else 32
     model = MODELS[name](width=0.125, input_size=side, num_classes=10)
     assert not {"elementwise", "shuffle_channels"} & set(ops(agree(model, (3, side, side))))
+
+
+class Keywords(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(input=x)
+
+
+def test_calls_by_keyword_alone_are_refused():
+    with pytest.raises(
+        onebit.PackError, match="conv: Conv2d is called with keywords alone; pass the tensors by position"
+    ):
+        onebit.pack(Keywords(), (3, 8, 8))

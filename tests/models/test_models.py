@@ -190,3 +190,8 @@ def test_unknown_words(name):
 def test_reactnet_blocks_stay_or_double():
     with pytest.raises(ValueError, match="stages must stay or double from one to the next, got 32 and then 24"):
         MODELS["reactnet-a"](stages=(32, 24, *[24] * 12))
+
+
+def test_rb_net_names_its_own_option():
+    with pytest.raises(ValueError, match="shortcut must be one of"):
+        MODELS["rb-net-20"](num_classes=10, in_channels=3, shortcut="foo")

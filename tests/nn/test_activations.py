@@ -25,7 +25,16 @@ def test_fprelu_and_rprelu_by_formula():
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_keeps_the_shape(name):
     x = torch.randn(2, 5, 3, 3)
-    assert ACTIVATIONS[name](5)(x).shape == x.shape
+    activation = ACTIVATIONS[name](5)
+    assert activation(x).shape == x.shape
+    assert torch.equal(activation(x[:, :, 1, 1]), activation(x)[:, :, 1, 1])  # vectors as maps of one pixel
+
+
+@pytest.mark.parametrize("kind", [FPReLU, RPReLU])
+@pytest.mark.parametrize("shape", [(8,), (8, 2), (2, 4, 8, 8)])
+def test_another_number_of_channels_is_refused(kind, shape):
+    with pytest.raises(ValueError, match=r"the input must be \(B, 8, ...\)"):
+        kind(8)(torch.randn(shape))
 
 
 def test_channel_shuffle_is_torchs():

@@ -51,6 +51,21 @@ def test_a_rectifier_belongs_to_one_layer():
         BinaryConv2d(4, 4, 3, weight_binarizer=conv.weight_binarizer)
 
 
+@pytest.mark.parametrize("name", ["shifted-sign", "balanced-sign"])
+def test_learned_thresholds_belong_to_one_layer(name):
+    conv = BinaryConv2d(4, 4, 3, input_binarizer=name)
+    with pytest.raises(ValueError, match="give each layer its own"):
+        BinaryConv2d(4, 4, 3, input_binarizer=conv.input_binarizer)
+
+
+def test_a_rectifier_of_zero_gives_no_nan():
+    conv = BinaryConv2d(2, 2, 3, weight_binarizer="rectified")
+    with torch.no_grad():
+        conv.weight_binarizer.rectifier.zero_()
+    conv(torch.randn(1, 2, 5, 5)).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in conv.parameters())
+
+
 def test_standardized_weights_are_balanced_with_a_power_of_two():
     torch.manual_seed(0)
     conv = BinaryConv2d(16, 8, 3, weight_binarizer="standardized")

@@ -104,3 +104,13 @@ def test_tiles_mix_only_where_a_layer_is_rolled():
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         ReshapedPointwiseConv2d(4, 4, **options)
+
+
+def test_one_image_without_a_batch_and_wrong_channels():
+    layer = ReshapedPointwiseConv2d(3, 4, roll=True)
+    assert layer.roll == 1
+    assert layer.roll is not True
+    x = torch.randn(3, 7, 6)
+    torch.testing.assert_close(layer(x), layer(x[None])[0])
+    with pytest.raises(ValueError, match="the map must have 3 channels, got 5"):
+        layer(torch.randn(1, 5, 6, 6))

@@ -50,3 +50,21 @@ def test_bad_values_are_refused(tiny, change, message):
 
 def test_json_and_back(tiny):
     assert TrainSettings.from_json(json.loads(json.dumps(tiny.as_json()))) == tiny
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gann": False}, "Unknown setting 'gann' in method_options; did you mean 'gan'"),
+        ({"gan": "false"}, "method_options.gan must be bool, got 'false'"),
+        ({"bn_update": "foo"}, "method_options.bn_update must be float, got 'foo'"),
+        ({"kernel_weight": True}, "method_options.kernel_weight must be float, got True"),
+        ({"layers": "blocks.5"}, "method_options.layers must be a list or null, got 'blocks.5'"),
+        ({"layers": [1]}, "method_options.layers must be a list or null, got "),
+    ],
+)
+def test_options_of_the_method_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        TrainSettings(
+            model="resnet20", dataset="digits", epochs=1, batch_size=8, lr=1e-3, method="rbcn", method_options=options
+        )

@@ -96,7 +96,9 @@ class Capture:
         if handler is None:
             supported = ", ".join(sorted({kind.__name__ for kind in MODULES}))
             raise PackError(f"{name}: {what} has no packed form; replace it by one of {supported}")
-        source = node.args[0]
+        if not node.args and "tensors" not in node.kwargs:
+            raise PackError(f"{name}: {what} is called with keywords alone; pass the tensors by position")
+        source = node.args[0] if node.args else None
         before = self.value.get(source) if isinstance(source, fx.Node) else None
         handler(self, name, node, layer)
         if in_place(node, layer):  # whoever else holds the tensor sees the new values from now on

@@ -47,8 +47,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} is no file of tensors that can be read without running its code: {cause}") from error
+        raise ValueError(
+            f"{path} is damaged, or holds more than tensors, numbers and texts, which are not read, as that would "
+            "run code; save the state_dict alone with torch.save"
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a dictionary of tensors, got a {type(content).__name__}")
     return content

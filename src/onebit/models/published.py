@@ -24,7 +24,7 @@ class Result:
         top1, top5: percent; None where no number is at hand.
         training: what the network was trained with.
         source: where the number stands.
-        note: what differs, or is not known, of the network.
+        note: what is known, or known to be unknown, of the network's layout.
     """
 
     dataset: str
@@ -77,8 +77,8 @@ class Network:
 
 
 REACTNET = "arXiv:2003.03488, authors' README"
-XNOR = Result("ImageNet", 51.2, "XNOR-Net", REACTNET)
-BIREAL = Result("ImageNet", 56.4, "Bi-Real Net", REACTNET)
+XNOR = Result("ImageNet", 51.2, "XNOR-Net", REACTNET, top5=73.2)
+BIREAL = Result("ImageNet", 56.4, "Bi-Real Net", REACTNET, top5=79.5)
 IRNET, RBNN, RECU = (f"arXiv:{number}, authors' README" for number in ("1909.10788", "2009.13055", "2103.12369"))
 TRAINED = "arXiv:1909.11366, abstract"
 RBCN = "arXiv:1908.07748"
@@ -94,7 +94,7 @@ NETWORKS = (
     Network("resnet20", 32, {}, (
         Result("CIFAR-10", 86.5, "IR-Net", IRNET, note="a shortcut around every convolution"),
         Result("CIFAR-10", 87.8, "RBNN", RBNN, note="a shortcut around every convolution"),
-        Result("CIFAR-10", 87.5, "ReCU", RECU),
+        Result("CIFAR-10", 87.5, "ReCU", RECU, note="a shortcut around every convolution"),
     )),
     Network("resnet32", 32),
     Network("resnet44", 32),

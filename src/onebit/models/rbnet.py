@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from onebit.models.base import MODELS, check_choice, check_sizes
+from onebit.models.resnet import DOWNSAMPLES as SHORTCUTS
 from onebit.models.resnet import LARGE, Convolution, ResNet, resnet_config
 from onebit.nn import Scheme, as_scheme
 
@@ -57,7 +58,9 @@ def _family(widths: tuple[int, ...], blocks: tuple[int, ...], options: dict[str,
     """A ResNet of them; ``downsample``, ``roll`` and ``norm`` are theirs, ``shortcut`` is ResNet's ``downsample``."""
     options = {"scheme": "rb-net", "activation": "balanced", "roll": "none", "norm": "after", **settings, **options}
     downsample, roll, norm = (options.pop(name) for name in ("downsample", "roll", "norm"))
-    config = resnet_config(widths, blocks, {"downsample": options.pop("shortcut"), **options})
+    shortcut = options.pop("shortcut")
+    check_choice("shortcut", shortcut, SHORTCUTS)
+    config = resnet_config(widths, blocks, {"downsample": shortcut, **options})
     if config.groups != 1:
         raise ValueError(f"groups must be 1 here, got {config.groups}: reshaped point-wise convolutions have no groups")
     return ResNet(config, reshaped_convolution(as_scheme(config.scheme), downsample, roll, norm))

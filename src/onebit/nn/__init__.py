@@ -1,8 +1,25 @@
 """Modules that own parameters: binary layers, their binarizers, and the conversion of whole models."""
 
 from onebit.nn.activations import ACTIVATIONS, ChannelShuffle, FPReLU, RPReLU
-from onebit.nn.binarizers import INPUT_BINARIZERS, WEIGHT_BINARIZERS, InputBinarizer, WeightBinarizer
+from onebit.nn.binarizers import (
+    INPUT_BINARIZERS,
+    WEIGHT_BINARIZERS,
+    BalancedSignInput,
+    InputBinarizer,
+    MeanScaleWeight,
+    RectifiedClampWeight,
+    RectifiedWeight,
+    ShiftedSignInput,
+    SignInput,
+    SignWeight,
+    StandardizedWeight,
+    StepInput,
+    TrainedScaleWeight,
+    TrainedStepInput,
+    WeightBinarizer,
+)
 from onebit.nn.convert import BinarizeReport, binarize_
+from onebit.nn.cost import Cost, count_cost
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
 from onebit.nn.linearity import Linearity, probe_linearity
 from onebit.nn.roles import ROLES, keep_positive_, parameter_roles, set_progress, set_real_weights
@@ -15,19 +32,32 @@ __all__ = [
     "ROLES",
     "SCHEMES",
     "WEIGHT_BINARIZERS",
+    "BalancedSignInput",
     "BinarizeReport",
     "BinaryConv2d",
     "BinaryLinear",
     "ChannelShuffle",
+    "Cost",
     "FPReLU",
     "InputBinarizer",
     "Linearity",
+    "MeanScaleWeight",
     "RPReLU",
+    "RectifiedClampWeight",
+    "RectifiedWeight",
     "ReshapedPointwiseConv2d",
     "Scheme",
+    "ShiftedSignInput",
+    "SignInput",
+    "SignWeight",
+    "StandardizedWeight",
+    "StepInput",
+    "TrainedScaleWeight",
+    "TrainedStepInput",
     "WeightBinarizer",
     "as_scheme",
     "binarize_",
+    "count_cost",
     "keep_positive_",
     "parameter_roles",
     "probe_linearity",

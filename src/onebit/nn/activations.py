@@ -10,12 +10,19 @@ from torch import Tensor, nn
 from onebit.registry import Registry
 
 
+def along_channels(parameter_C: Tensor, x: Tensor) -> Tensor:
+    """``parameter_C`` in the shape that meets the channels, axis 1, of ``x``; ValueError unless x has that axis."""
+    if x.ndim < 2 or x.shape[1] != len(parameter_C):
+        raise ValueError(f"the input must be (B, {len(parameter_C)}, ...), got the shape {tuple(x.shape)}")
+    return parameter_C.reshape(-1, *[1] * (x.ndim - 2))
+
+
 class FPReLU(nn.Module):
     """``a_c max(0, x) + b_c min(0, x)``, both slopes learned: fully parametric ReLU (FTBNN, arXiv:2010.09294).
 
     That a starts at 1 and b at 0.25 is our assumption.
 
-    Shape: (B, C, H, W), unchanged.
+    Shape: (B, C, H, W) or (B, C), unchanged.
     """
 
     roles: ClassVar[dict[str, str]] = {"positive": "slope", "negative": "slope"}
@@ -25,9 +32,9 @@ class FPReLU(nn.Module):
         self.positive = nn.Parameter(torch.ones(channels))
         self.negative = nn.Parameter(torch.full((channels,), 0.25))
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        positive, negative = self.positive.reshape(-1, 1, 1), self.negative.reshape(-1, 1, 1)
-        return positive * x_BCHW.clamp_min(0) + negative * x_BCHW.clamp_max(0)
+    def forward(self, x: Tensor) -> Tensor:
+        positive, negative = along_channels(self.positive, x), along_channels(self.negative, x)
+        return positive * x.clamp_min(0) + negative * x.clamp_max(0)
 
     def extra_repr(self) -> str:
         return f"channels={len(self.positive)}"
@@ -39,7 +46,7 @@ class RPReLU(nn.Module):
     The slope starts at 0.25, the shifts at 0.  The first form that we offer for RB-Net's balanced activation,
     ``PReLU_c(z - delta_c) + zeta_c``, is the same formula; that it is the paper's is not known.
 
-    Shape: (B, C, H, W), unchanged.
+    Shape: (B, C, H, W) or (B, C), unchanged.
     """
 
     roles: ClassVar[dict[str, str]] = {"before": "slope", "negative": "slope", "after": "slope"}
@@ -50,9 +57,9 @@ class RPReLU(nn.Module):
         self.negative = nn.Parameter(torch.full((channels,), 0.25))
         self.after = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        shifted = x_BCHW + self.before.reshape(-1, 1, 1)
-        return F.prelu(shifted, self.negative) + self.after.reshape(-1, 1, 1)
+    def forward(self, x: Tensor) -> Tensor:
+        shifted = x + along_channels(self.before, x)
+        return F.prelu(shifted, self.negative) + along_channels(self.after, x)
 
     def extra_repr(self) -> str:
         return f"channels={len(self.negative)}"

@@ -43,6 +43,12 @@ class Binarizer(nn.Module):
         return f"estimator={self.estimator!r}"
 
 
+def _refuse_second(parameter: nn.Parameter | None) -> None:
+    """ValueError if a binarizer has made its parameters for another layer before."""
+    if parameter is not None:
+        raise ValueError("this binarizer already belongs to a layer; give each layer its own")
+
+
 class WeightBinarizer(Binarizer):
     """Latent weights (O, C/groups, K, K) or (O, F) to ``(signs in {-1, +1}, scale)``.
 
@@ -120,8 +126,7 @@ class TrainedScaleWeight(WeightBinarizer):
         self.alpha: nn.Parameter | None = None
 
     def attach(self, weight: Tensor) -> None:
-        if self.alpha is not None:
-            raise ValueError("this weight binarizer already belongs to a layer; give each layer its own")
+        _refuse_second(self.alpha)
         self.alpha = nn.Parameter(trained_scale_start(weight, self.granularity))
 
     def restart(self, weight: Tensor) -> None:
@@ -157,8 +162,7 @@ class RectifiedWeight(WeightBinarizer):
         self.rectifier: nn.Parameter | None = None
 
     def attach(self, weight: Tensor) -> None:
-        if self.rectifier is not None:
-            raise ValueError("this weight binarizer already belongs to a layer; give each layer its own")
+        _refuse_second(self.rectifier)
         self.rectifier = nn.Parameter(trained_scale_start(weight, "layer").expand(weight.shape[1:]).clone())
 
     def restart(self, weight: Tensor) -> None:
@@ -170,8 +174,8 @@ class RectifiedWeight(WeightBinarizer):
         if self.rectifier is None or not torch.is_grad_enabled():
             return signs
         # The layer hands back mean(C) times the gradient of C . sign(w); adding zeros leads it to C, entry by entry.
-        zeros = self.rectifier - self.rectifier.detach()
-        return signs + zeros * (signs / self.rectifier.mean()).detach()
+        zeros, mean = self.rectifier - self.rectifier.detach(), self.rectifier.mean().detach()
+        return signs + zeros * signs.detach() / torch.where(mean == 0, 1.0, mean)
 
     def scale(self, latent: Tensor) -> Tensor:
         assert self.rectifier is not None, "attach() comes first"
@@ -279,6 +283,7 @@ class ShiftedSignInput(SignInput):
         self.shift: nn.Parameter | None = None
 
     def attach(self, channels: int, spatial: int) -> None:
+        _refuse_second(self.shift)
         super().attach(channels, spatial)
         self.shift = nn.Parameter(torch.zeros(channels))
 
@@ -302,6 +307,7 @@ class BalancedSignInput(SignInput):
         self.s, self.b = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
 
     def attach(self, channels: int, spatial: int) -> None:
+        _refuse_second(self.theta)
         super().attach(channels, spatial)
         self.theta = nn.Parameter(torch.zeros(channels))
 

@@ -39,7 +39,8 @@ class ReshapedPointwiseConv2d(BinaryConv2d):
     Shape: (B, C, H, W) -> (B, O, H', W').  ``weight`` is (u u O, C r r, 1, 1).
 
     Raises:
-        ValueError: stride below 1, stride 1 without restore (that is a 1x1 convolution), roll with another stride.
+        ValueError: stride below 1, stride 1 without restore (that is a 1x1 convolution), roll with another stride; a
+            map of another number of channels.
     """
 
     def __init__(
@@ -71,15 +72,17 @@ class ReshapedPointwiseConv2d(BinaryConv2d):
         self.input_binarizer = as_input_binarizer(input_binarizer)
         if self.input_binarizer is not None:
             self.input_binarizer.attach(in_channels, spatial=2)
-        self.block, self.upscale, self.roll = block, upscale, roll
+        self.block, self.upscale, self.roll = block, upscale, int(roll)
         self.map_channels = (in_channels, out_channels)
         self.norm = nn.BatchNorm2d(self.out_channels) if norm else None
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        height, width = x_BCHW.shape[2:]
+        channels, height, width = x_BCHW.shape[-3:]
+        if channels != self.map_channels[0]:
+            raise ValueError(f"the map must have {self.map_channels[0]} channels, got {channels}")
         x_BCHW, weight_OC11, scale, bias_O = operands(self, x_BCHW)
         if self.roll:
-            x_BCHW = torch.roll(x_BCHW, (-1, -1), (2, 3))
+            x_BCHW = torch.roll(x_BCHW, (-1, -1), (-2, -1))
         below, right = -height % self.block, -width % self.block
         if below or right:
             fill = 0.0 if self.input_binarizer is None else self.input_binarizer.zero_level
@@ -94,8 +97,8 @@ class ReshapedPointwiseConv2d(BinaryConv2d):
         out_BOHW = F.pixel_shuffle(out_BOHW, self.upscale)
         if below or right:
             rows, columns = (-(-side * self.upscale // self.block) for side in (height, width))
-            out_BOHW = out_BOHW[:, :, :rows, :columns]
-        return torch.roll(out_BOHW, (1, 1), (2, 3)) if self.roll else out_BOHW
+            out_BOHW = out_BOHW[..., :rows, :columns]
+        return torch.roll(out_BOHW, (1, 1), (-2, -1)) if self.roll else out_BOHW
 
     def extra_repr(self) -> str:
         cin, cout = self.map_channels

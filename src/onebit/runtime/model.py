@@ -83,8 +83,7 @@ class Model:
 
         Args:
             images: raw pixels as uint8 (H, W, C) or (N, H, W, C), grey also without C, normalised here by the file's
-            mean
-                and std; or floats, already normalised, as (C, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C).
+                mean and std; or floats, already normalised, as (C, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C).
 
         Raises:
             ValueError: wrong size, wrong number of channels, wrong dtype, NaN or infinity.

@@ -8,6 +8,7 @@ from onebit.data import AUGMENTATIONS, DATASETS
 from onebit.methods import METHODS
 from onebit.models import MODELS
 from onebit.nn import ROLES, as_scheme
+from onebit.registry import check_options
 from onebit.train.optim import OPTIMIZERS, SCHEDULES
 
 PRECISIONS = ("32-true", "bf16-mixed")  # neither has a loss scaler whose state a checkpoint would have to hold
@@ -106,6 +107,7 @@ class TrainSettings:
         METHODS.check(self.method)
         OPTIMIZERS.check(self.optimizer)
         SCHEDULES.check(self.schedule)
+        check_options("method_options", METHODS[self.method], self.method_options)
         METHODS[self.method](**self.method_options)  # its own checks, before any data is read
         for name in ("epochs", "batch_size", "eval_every"):
             _at_least(name, getattr(self, name), 1)
