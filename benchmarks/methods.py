@@ -22,7 +22,7 @@ from onebit.nn import probe_linearity
 from onebit.nn.cost import count_cost
 from onebit.recipes import RECIPES
 from onebit.report.linearity import linearity_png
-from onebit.report.methods import methods_png, methods_table
+from onebit.report.methods import methods_png, methods_table, training_png
 from onebit.runtime.atomic import write_atomic
 from onebit.runtime.cpu import describe
 from onebit.runtime.model import Model
@@ -161,6 +161,7 @@ def main() -> None:
     write_atomic(args.out / "methods.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
     write_atomic(args.out / "methods.md", methods_table(lines).encode())
     write_atomic(args.out / "methods.png", methods_png(lines))
+    write_atomic(args.out / "methods-training.png", training_png(lines))
     blocks = {
         line["label"]: [(row["name"], row["r2"]) for row in line["linearity"] if row["kind"] == "block"]
         for line in lines

@@ -7,6 +7,11 @@ from matplotlib.ticker import MaxNLocator
 
 from onebit.report.style import PALETTE, figure
 
+_TRAINING = (
+    "How the trainings went: share of the latent weights whose sign changed within each epoch, norm of the gradient, and "
+    "what the discriminators of the guided runs answer to maps of the guide and of the 1-bit network (0.5: they cannot "
+    "tell):\n\n![flip rate, gradient norm, discriminators](methods-training.png)"
+)
 _LINEARITY = (
     "Share of the variance of a block's output that a linear map of its input explains (`probe_linearity`):\n\n"
     "![linearity of the blocks, and accuracy against it](methods-linearity.png)"
@@ -38,7 +43,9 @@ def methods_table(lines: list[dict[str, Any]]) -> str:
             f"{row['seconds_per_step']:.2f} | {row['latency_ms']:.3f} | {row['file_bytes'] / 1e3:.1f} | "
             f"{row['flops'] / 1e6:.2f} | {row['bops'] / 1e6:.1f} | {row['ops'] / 1e6:.2f} |"
         )
-    return "\n".join([*text, "", "![test accuracy over the epochs, and at the end](methods.png)", "", _LINEARITY, ""])
+    return "\n".join(
+        [*text, "", "![test accuracy over the epochs, and at the end](methods.png)", "", _TRAINING, "", _LINEARITY, ""]
+    )
 
 
 def methods_png(lines: list[dict[str, Any]]) -> bytes:
@@ -60,6 +67,33 @@ def methods_png(lines: list[dict[str, Any]]) -> bytes:
     )
     right.set_yticklabels([row["label"] for row in lines], fontsize=8)
     right.invert_yaxis()
+    image = io.BytesIO()
+    canvas.savefig(image, format="png", dpi=120)
+    return image.getvalue()
+
+
+def training_png(lines: list[dict[str, Any]]) -> bytes:
+    """Flip rate, gradient norm and discriminators' answers over the epochs, for the runs whose records have them."""
+    canvas, (flips, norms, answers) = figure(3)
+    canvas.set_size_inches(13, 4)
+    for index, row in enumerate(lines):
+        color, style = PALETTE[index % len(PALETTE)], "-" if index < len(PALETTE) else "--"
+        for axes, name in ((flips, "flip_rate"), (norms, "gradient_norm")):
+            points = [(e["epoch"], e[name]) for e in row["epochs"] if e.get(name) is not None]
+            if points:
+                axes.plot(*zip(*points, strict=True), style, color=color, marker="o", markersize=3, label=row["label"])
+        for name, mark in (("discriminator_real", "^"), ("discriminator_false", "v")):
+            points = [(e["epoch"], e[name]) for e in row["epochs"] if name in e]
+            if points:
+                label = f"{row['label']}, {'guide' if mark == '^' else '1-bit'}"
+                answers.plot(*zip(*points, strict=True), style, color=color, marker=mark, markersize=5, label=label)
+    flips.set(title="signs that change in an epoch", xlabel="epoch", ylabel="share of latent weights", yscale="log")
+    norms.set(title="norm of the gradient", xlabel="epoch")
+    answers.set(title="discriminators: probability of 'guide'", xlabel="epoch", ylim=(0, 1))
+    for axes in (flips, norms, answers):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=6)
     image = io.BytesIO()
     canvas.savefig(image, format="png", dpi=120)
     return image.getvalue()
