@@ -9,8 +9,8 @@ from onebit.report.style import PALETTE, figure
 
 _TRAINING = (
     "How the trainings went: share of the latent weights whose sign changed within each epoch, norm of the gradient, "
-    "and what the discriminators of the guided runs answer to maps of the guide and of the 1-bit network (0.5: they cannot "
-    "tell):\n\n![flip rate, gradient norm, discriminators](methods-training.png)"
+    "and what the discriminators of the guided runs answer to maps of the guide and of the 1-bit network (0.5: they "
+    "cannot tell):\n\n![flip rate, gradient norm, discriminators](methods-training.png)"
 )
 _LINEARITY = (
     "Share of the variance of a block's output that a linear map of its input explains (`probe_linearity`):\n\n"
