@@ -7,15 +7,13 @@ import torch
 
 from onebit.models import MODELS
 from onebit.nn import as_scheme
-from onebit.train import train
+from onebit.train import TrainSettings, train
 from onebit.train.artifact import load_trained
 from onebit.train.start import start_from
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    from onebit.train import TrainSettings
-
     folder = tmp_path_factory.mktemp("real")
     settings = TrainSettings(
         model="resnet20",

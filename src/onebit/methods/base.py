@@ -1,5 +1,6 @@
 """The registry of training methods and what a method is."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -12,7 +13,7 @@ from onebit.registry import Registry
 Outputs = Callable[[Tensor], Tensor]  # images (B, C, H, W) -> what the teacher's attached form returns, no gradient
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """What a network is trained to minimise: the sum of the named terms that :meth:`losses` returns.
 
     It is a module, so that whatever a method owns besides the network (discriminators) is moved to the device and kept
@@ -53,6 +54,7 @@ class Method(nn.Module):
         """
         return frozenset()
 
+    @abstractmethod
     def losses(
         self, network: nn.Module, images_BCHW: Tensor, labels_B: Tensor, teacher: Outputs | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
@@ -61,7 +63,6 @@ class Method(nn.Module):
         ``network`` and ``teacher`` are what :meth:`attach` returned, perhaps compiled; the teacher runs without
         gradients.
         """
-        raise NotImplementedError
 
 
 METHODS: Registry[Callable[..., Method]] = Registry("training method")
