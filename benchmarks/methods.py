@@ -4,7 +4,7 @@ Every row is a run of the same settings (``BASE``) with a few of them changed; r
 and those that are not finished are trained or resumed.  Then all are packed, compared with torch on all test images,
 timed in turn in one process, and written to ``reports/methods.{jsonl,md,png}``.
 
-    python benchmarks/methods.py --data_dir data --runs runs/methods [--only NAME ...] [--report]
+    python benchmarks/methods.py --data_dir data --runs runs/methods [--only NAME ...] [--precision bf16-mixed]
 """
 
 import argparse
@@ -31,6 +31,7 @@ from onebit.train import TrainSettings, train
 from onebit.train.artifact import load_trained
 from onebit.train.deploy import compare_with_torch, images_of_run, pack_trained
 from onebit.train.files import read_json
+from onebit.train.settings import PRECISIONS
 
 BASE = "resnet20-cifar10-short"
 PROBED = 256  # images for the linearity
@@ -70,21 +71,21 @@ STUDY: dict[str, Row] = {
 }
 
 
-def settings_of(name: str, runs: Path) -> TrainSettings:
+def settings_of(name: str, runs: Path, precision: str = "32-true") -> TrainSettings:
     """The settings of a row."""
     row = STUDY[name]
     roles = {"teacher": row.guided, "start_from": row.started}
-    return replace(
-        RECIPES[BASE](), **row.changes, **{role: str(runs / "float") for role, wanted in roles.items() if wanted}
-    )
+    folders = {role: str(runs / "float") for role, wanted in roles.items() if wanted}
+    return replace(RECIPES[BASE](), precision=precision, **row.changes, **folders)
 
 
-def train_missing(names: list[str], runs: Path, data_dir: Path | None) -> None:
+def train_missing(names: list[str], runs: Path, data_dir: Path | None, precision: str) -> None:
     """Train, or go on with, every run that has no trained model yet."""
     for name in names:
         out = runs / name
         if not (out / "model.json").exists():
-            train(settings_of(name, runs), out, data_dir=data_dir, recipe=BASE, resume=(out / "record.json").exists())
+            settings, resume = settings_of(name, runs, precision), (out / "record.json").exists()
+            train(settings, out, data_dir=data_dir, recipe=BASE, resume=resume)
 
 
 def measure(names: list[str], runs: Path, data_dir: Path | None, seconds: float) -> list[dict[str, Any]]:
@@ -147,12 +148,13 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/methods"))
     parser.add_argument("--out", type=Path, default=Path("reports"))
     parser.add_argument("--only", nargs="+", choices=list(STUDY), default=list(STUDY), help="train these rows only")
+    parser.add_argument("--precision", choices=PRECISIONS, default="32-true", help="bf16-mixed where the CPU has bf16")
     parser.add_argument("--report", action="store_true", help="train nothing; report the runs that are finished")
     parser.add_argument("--no_report", action="store_true", help="train only")
     parser.add_argument("--seconds", type=float, default=20.0, help="time for the latencies of all rows together")
     args = parser.parse_args()
     if not args.report:
-        train_missing(args.only, args.runs, args.data_dir)
+        train_missing(args.only, args.runs, args.data_dir, args.precision)
     if args.no_report:
         return
     torch.set_num_threads(2)

@@ -40,7 +40,7 @@ def rbcn_resnet20_cifar10() -> Recipe:
 
 @RECIPES.register("rbcn-resnet20-cifar10-short")
 def rbcn_resnet20_cifar10_short() -> Recipe:
-    """The 5 epochs of resnet20-cifar10-short with RBCN's layers and method; its teacher: that recipe in float."""
+    """The 12 epochs of resnet20-cifar10-short with RBCN's layers and method; its teacher: that recipe in float."""
     return replace(resnet20_cifar10_short(), scheme="rbcn", method="rbcn", method_options=RESNET20, lr_factors=RATES)
 
 

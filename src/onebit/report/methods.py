@@ -27,7 +27,8 @@ def methods_table(lines: list[dict[str, Any]]) -> str:
         "# Methods side by side",
         "",
         f"{settings['model']} on {settings['dataset']}, {settings['epochs']} epochs, batch {settings['batch_size']}, "
-        f"{settings['optimizer']}, peak learning rate {settings['lr']:g}, seed {settings['seed']}: far from converged, "
+        f"{settings['optimizer']}, peak learning rate {settings['lr']:g}, precision {settings['precision']}, seed "
+        f"{settings['seed']}: far from converged, "
         "one run each, so differences below half a point say little. "
         f"Accuracy on all {facts['images']:,} test images after the last epoch, in torch and packed; latency: the "
         f"packed network, one image, one thread, {facts['timed_on']}, all in turn in one process, medians of "
