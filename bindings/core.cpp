@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "onebit/engine.h"
+#include "onebit/limits.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -42,6 +43,11 @@ struct Owned {
 };
 
 nb::tuple as_tuple(onebit::Shape s) { return nb::make_tuple(s.height, s.width, s.channels); }
+
+onebit::Shape as_shape(nb::tuple sides) {
+  if (nb::len(sides) != 3) throw std::invalid_argument("shape must be (height, width, channels)");
+  return {nb::cast<size_t>(sides[0]), nb::cast<size_t>(sides[1]), nb::cast<size_t>(sides[2])};
+}
 
 onebit::Rule rule(const std::string& name) {
   if (name == "sign") return onebit::Rule::sign;
@@ -138,6 +144,24 @@ nb::list kernels() {
   return rows;
 }
 
+nb::dict limits(const std::string& isa) {
+  onebit::Limits found;
+  {
+    nb::gil_scoped_release unlocked;
+    found = onebit::measure_limits(onebit::choose_isa(isa));
+  }
+  nb::dict rates;
+  rates["binary"] = found.binary;
+  rates["float32"] = found.float32;
+  return rates;
+}
+
+double time_binary_kernel(const std::string& isa, nb::tuple shape, size_t out_channels, size_t side, size_t repeats) {
+  const onebit::Shape input = as_shape(shape);
+  nb::gil_scoped_release unlocked;
+  return onebit::time_binary_kernel(onebit::choose_isa(isa), input, out_channels, side, repeats);
+}
+
 void bind_steps(nb::module_& m) {
   nb::class_<Step>(m, "Step", "One step of an epilogue; see docs/format.md.")
       .def_static(
@@ -178,10 +202,7 @@ void bind_builder(nb::module_& m) {
           "__init__",
           [](Builder* self, Text input, nb::tuple shape, std::vector<float> mean, std::vector<float> std,
              size_t threads, Text isa, bool keep_values) {
-            if (nb::len(shape) != 3) throw std::invalid_argument("shape must be (height, width, channels)");
-            const onebit::Shape sides{nb::cast<size_t>(shape[0]), nb::cast<size_t>(shape[1]),
-                                      nb::cast<size_t>(shape[2])};
-            new (self) Builder(input, sides, std::move(mean), std::move(std), {threads, isa, keep_values});
+            new (self) Builder(input, as_shape(shape), std::move(mean), std::move(std), {threads, isa, keep_values});
           },
           "input"_a, "shape"_a, "mean"_a, "std"_a, "threads"_a = 1, "isa"_a = "", "keep_values"_a = false)
       .def(
@@ -270,5 +291,8 @@ NB_MODULE(_core, m) {
   bind_engine(m);
   m.def("isas", &isas, "(name, built, supported by this CPU, chosen) of every instruction set, worst first.");
   m.def("kernels", &kernels, "(family, name, instruction set) of every kernel of this build, best first.");
+  m.def("limits", &limits, "isa"_a, "Multiply-accumulates per second that one thread can do, by kind; 0: not known.");
+  m.def("time_binary_kernel", &time_binary_kernel, "isa"_a, "shape"_a, "out_channels"_a, "side"_a, "repeats"_a,
+        "Shortest time, in seconds, of the kernel's part of a binary convolution.");
   m.def("cpu_name", &onebit::cpu_name, "The CPU's own description of itself.");
 }

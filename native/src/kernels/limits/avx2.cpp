@@ -1,0 +1,61 @@
+// The limits of AVX2: the 9 operations for 768 binary products of the table look-up (see kernels/binary_conv/avx2.cpp);
+// one fused multiply-add for 8 real ones.
+#include <immintrin.h>
+
+#include "kernels/inline.h"
+#include "kernels/limits/limits.h"
+
+namespace onebit {
+namespace {
+
+#if defined(ONEBIT_FORGET)
+constexpr size_t kSums = 12;
+constexpr size_t kCounts = 4;  // of which each holds two sums
+
+void count(size_t rounds) {
+  __m256i low[kCounts], high[kCounts], rows = _mm256_setzero_si256(), weight = rows, mask = _mm256_set1_epi8(0x0F);
+  ONEBIT_FORGET(weight);
+  ONEBIT_FORGET(mask);
+  unroll<kCounts>([&](auto i) ONEBIT_INLINE_LAMBDA { low[i] = high[i] = _mm256_setzero_si256(); });
+  for (size_t r = 0; r < rounds; ++r) {
+    unroll<kCounts>([&](auto i) ONEBIT_INLINE_LAMBDA {
+      __m256i sum = _mm256_shuffle_epi8(rows, weight);
+      unroll<2>([&](auto) ONEBIT_INLINE_LAMBDA {
+        ONEBIT_FORGET(rows);
+        sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(rows, weight));
+      });
+      ONEBIT_FORGET(rows);
+      low[i] = _mm256_add_epi8(low[i], _mm256_and_si256(sum, mask));
+      high[i] = _mm256_add_epi16(high[i], _mm256_srli_epi16(sum, 4));
+    });
+  }
+  unroll<kCounts>([&](auto i) ONEBIT_INLINE_LAMBDA {
+    ONEBIT_FORGET(low[i]);
+    ONEBIT_FORGET(high[i]);
+  });
+}
+
+void multiply(size_t rounds) {
+  __m256 sum_f32x8[kSums], a = _mm256_set1_ps(1.0f), b = a;
+  ONEBIT_FORGET(a);
+  ONEBIT_FORGET(b);
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
+    sum_f32x8[i] = _mm256_setzero_ps();
+    ONEBIT_FORGET(sum_f32x8[i]);  // or all sums are one
+  });
+  for (size_t r = 0; r < rounds; ++r) {
+    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_f32x8[i] = _mm256_fmadd_ps(a, b, sum_f32x8[i]); });
+  }
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_f32x8[i]); });
+}
+
+constexpr LimitLoop kBinary{kCounts * 768, count}, kFloat{kSums * 8, multiply};
+#else
+constexpr LimitLoop kBinary, kFloat;
+#endif
+
+}  // namespace
+
+const LimitLoops limits_avx2 = {Isa::avx2, kBinary, kFloat};
+
+}  // namespace onebit

@@ -1,0 +1,38 @@
+// Loops of the instructions that an inner loop cannot do without, on registers alone: no loads, no addresses, and sums
+// enough that none waits for another. Their speed is the limit that kernels are held against.
+#pragma once
+
+#include "kernels/tile.h"
+#include "onebit/isa.h"
+
+// Makes the compiler forget what it knows of a vector register, at no cost: what is computed from it is then computed
+// again each time, and what it holds counts as used. Elsewhere there are no loops.
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(ONEBIT_EMULATE_AVX512)
+#define ONEBIT_FORGET(vector) __asm__ volatile("" : "+v"(vector))
+#elif defined(__GNUC__) && defined(__aarch64__)
+#define ONEBIT_FORGET(vector) __asm__ volatile("" : "+w"(vector))
+#endif
+
+namespace onebit {
+
+struct LimitLoop {
+  size_t macs = 0;                       // multiply-accumulates of one round
+  void (*run)(size_t rounds) = nullptr;  // null: there is none
+};
+
+struct LimitLoops {
+  Isa isa;
+  LimitLoop binary, float32;
+};
+
+#define ONEBIT_LIMIT_LOOPS(isa, variable) extern const LimitLoops variable;
+#include "kernels/limits/kernels.inc"
+#undef ONEBIT_LIMIT_LOOPS
+
+const LimitLoops* const kLimitLoops[] = {
+#define ONEBIT_LIMIT_LOOPS(isa, variable) &variable,
+#include "kernels/limits/kernels.inc"
+#undef ONEBIT_LIMIT_LOOPS
+};
+
+}  // namespace onebit

@@ -1,0 +1,37 @@
+"""Limits of the CPU, measured on the spot, and the speed inside the binary kernel."""
+
+import pytest
+
+from onebit.runtime.engine import usable_isas
+from onebit.runtime.limits import kernel_rate, measure_limits
+
+VECTORS = [isa for isa in usable_isas() if isa != "portable"]
+
+
+@pytest.mark.parametrize("isa", VECTORS)
+def test_limits_are_measured_once(isa):
+    limits = measure_limits(isa)
+    assert limits is measure_limits(isa)
+    assert limits.binary > limits.float32 > 1e8  # a core does far more bits than floats
+
+
+@pytest.mark.parametrize("isa", VECTORS)
+def test_the_kernel_stays_below_its_limit(isa):
+    """Whatever else runs on this machine, the best of many short times is close to the truth."""
+    share = kernel_rate(isa, (14, 14, 256), 256, repeats=100) / measure_limits(isa).binary
+    assert 0.2 < share < 1.2
+
+
+def test_portable_has_no_limit():
+    assert measure_limits("portable").binary == measure_limits("portable").float32 == 0
+
+
+def test_mistakes():
+    with pytest.raises(ValueError, match="isa=sse9 cannot run here"):
+        measure_limits("sse9")
+    with pytest.raises(ValueError, match="isa=sse9 cannot run here"):
+        kernel_rate("sse9", (7, 7, 64), 64)
+    with pytest.raises(ValueError, match="from 1 to 8192, got 0"):
+        kernel_rate("portable", (7, 7, 0), 64)
+    with pytest.raises(ValueError, match="larger than the map"):
+        kernel_rate("portable", (3, 3, 64), 64, side=5)
