@@ -152,7 +152,7 @@ class RectifiedWeight(WeightBinarizer):
     The rectified convolution is ``conv(x, C . sign(w))``, C shared by all filters of the layer.  As in the authors'
     sibling work the forward pass takes C's mean, one scale per layer, and the backward pass the gradient of the whole:
     ``d C = sum_o g_o sign(w_o)``, ``d w = g mean(C) H(w)`` with g the gradient of ``C . sign(w)``.  That C starts at
-    mean|w| is our assumption.
+    mean|w| and that its entries stay positive are our assumptions.
     """
 
     roles: ClassVar[dict[str, str]] = {"rectifier": "weight-scale"}
@@ -183,9 +183,13 @@ class RectifiedWeight(WeightBinarizer):
 
     @torch.no_grad()
     def keep_positive_(self) -> None:
-        """Bring the mean of C back to at least 1e-4."""
+        """Bring the entries of C back to at least 1e-4.
+
+        An entry below 0 would turn the kernel loss around: it pulls a weight towards C . sign(w), which then lies on
+        the other side of 0, so that the weight stays near 0 and its sign flips to the end of the training.
+        """
         if self.rectifier is not None:
-            self.rectifier.add_((SMALLEST_SCALE - self.rectifier.mean()).clamp_min(0))
+            self.rectifier.clamp_min_(SMALLEST_SCALE)
 
 
 class StandardizedWeight(WeightBinarizer):
