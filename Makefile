@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find native bindings CMakeLists.txt -type f 2>/dev/null)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test lint bench docs native-test clean help
+.PHONY: setup demo test lint bench docs native-test sanitize test-arm arm-tools clean help
 
 help:
 	@echo "make demo    train, pack, verify and time a 1-bit network on the embedded digits (under 5 minutes)"
 	@echo "make test    all tests, Python and C++"
+	@echo "make sanitize  all C++ tests under the sanitizers of addresses, undefined behaviour and threads"
+	@echo "make test-arm  all C++ tests on an emulated 64-bit ARM (needs packages; it says which)"
 	@echo "make lint    formatting, types, import rules"
 	@echo "make bench   speed of the kernels and of whole networks (JSON lines in reports/)"
 	@echo "make docs    the documentation as a site in site/"
@@ -36,16 +38,35 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.h %.inc,$(NATIVE))
 
-# The C++ tests twice: as it is shipped, and under address and undefined-behaviour sanitizers.
+# The C++ tests as they are shipped, and under the sanitizers: all for addresses and undefined behaviour, and those of
+# threads for data races. `sanitize` looks for races in all of them, which takes long.
+THREADED := thread_pool_test threads_test
+
 native-test: setup
 	$(call ctest,build/native,-DONEBIT_SANITIZE=OFF)
-	$(call ctest,build/sanitized,-DONEBIT_SANITIZE=ON)
+	$(call ctest,build/address,-DONEBIT_SANITIZE=address)
+	$(call ctest,build/thread,-DONEBIT_SANITIZE=thread,$(THREADED))
 
+sanitize: setup
+	$(call ctest,build/address,-DONEBIT_SANITIZE=address)
+	$(call ctest,build/thread,-DONEBIT_SANITIZE=thread)
+
+test-arm: arm-tools setup
+	$(call ctest,build/arm,-DCMAKE_TOOLCHAIN_FILE=native/cmake/aarch64.cmake)
+
+arm-tools:
+	@{ command -v aarch64-linux-gnu-g++ && { command -v qemu-aarch64-static || command -v qemu-aarch64; }; } >/dev/null || \
+	{ echo "the ARM build needs a cross compiler and an emulator: apt-get install g++-aarch64-linux-gnu qemu-user-static" >&2; \
+	exit 1; }
+
+# Builds in the folder $(1) with the settings $(2), and runs the tests: those named in $(3), or all.
 define ctest
 $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) $(2)
-$(BIN)/cmake --build $(1)
-$(BIN)/ctest --test-dir $(1) --output-on-failure
+$(BIN)/cmake --build $(1) $(if $(3),--target $(3))
+$(BIN)/ctest --test-dir $(1) --output-on-failure $(if $(3),-R '^($(subst $(space),|,$(3)))$$')
 endef
+empty :=
+space := $(empty) $(empty)
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py
