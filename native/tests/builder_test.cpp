@@ -172,6 +172,25 @@ TEST(values_need_memory_of_their_own) {
   CHECK_THROWS(engine->value(0), Error, "keep_values");
 }
 
+TEST(memory_is_limited) {
+  CHECK_THROWS(start().max_pool2d("p", "x", {{65536, 65536}, {1, 1}, {32768, 32768}}, kStore), Error, "taps of a pool");
+  Builder tall("x", {65536, 1, 1}, {0}, {1});
+  CHECK_THROWS(tall.max_pool2d("p", "x", {{1, 65536}, {1, 65536}, {0, 32768}}, kStore), Error, "padded input exceed");
+  Convolution g = conv(513);
+  g.padding = {512, 512};
+  CHECK_THROWS(with_bits().binary_conv2d("c", "bits", g, 0, Words(2 * 513 * 513), kStore), Error, "512 at most");
+  Builder many("x", {16384, 16384, 1}, {0}, {1});  // 1 GiB a value
+  std::vector<Step> sum;
+  for (int i = 0; i < 8; ++i) {
+    const std::string name = "v" + std::to_string(i);
+    many.elementwise(name, "x", {Step::store(name)});
+    sum.push_back(Step::add(name));
+  }
+  sum.push_back(kStore[0]);
+  many.elementwise("sum", "x", sum);
+  CHECK_THROWS(many.finish("y"), Error, "values and scratch take");
+}
+
 TEST(a_builder_is_empty_after_finish) {
   Builder b = start();
   b.elementwise("e", "x", kStore);

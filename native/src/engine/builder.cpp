@@ -13,6 +13,8 @@ namespace {
 constexpr size_t kMaxSide = 65536;
 constexpr size_t kMaxElements = size_t{1} << 28;
 constexpr size_t kMaxTerms = size_t{1} << 30;  // of one sum: twice as many still fit an int32
+constexpr size_t kMaxTaps = size_t{1} << 24;   // of a pool
+constexpr size_t kMaxZeroPaddedKernel = 512;
 constexpr size_t kMaxThreads = 1024;
 constexpr size_t kMaxReshapedBlock = 16;
 constexpr size_t kMaxConcat = 16;
@@ -95,12 +97,16 @@ void check_rpc(const std::string& where, const ReshapedConvolution& g, Shape inp
                   {round_up(input.height, g.block), round_up(input.width, g.block), depth}, kMaxTerms);
 }
 
-void check_pooling(const std::string& where, const Pooling& g) {
+void check_pooling(const std::string& where, const Pooling& g, Shape input) {
   check_pair(where, "kernel", g.kernel, 1);
   check_pair(where, "stride", g.stride, 1);
   check_pair(where, "padding", g.padding, 0);
   require(2 * g.padding.vertical <= g.kernel.vertical && 2 * g.padding.horizontal <= g.kernel.horizontal, where,
           "padding of a pool may be half of its kernel at most");
+  bounded_product(where, "taps of a pool", {g.kernel.vertical, g.kernel.horizontal}, kMaxTaps);
+  bounded_product(where, "elements of the padded input",
+                  {input.height + 2 * g.padding.vertical, input.width + 2 * g.padding.horizontal, input.channels},
+                  kMaxTerms);
 }
 
 Shape rpc_result(const ReshapedConvolution& g, Shape input) {
@@ -293,6 +299,9 @@ void Builder::binary_conv2d(const std::string& name, const std::string& input, c
   const Shape shape = state_->shape(value);
   check_convolution(name, geometry, shape);
   require(pad_value >= -1 && pad_value <= 1, name, "pad_value " + std::to_string(pad_value) + " is not -1, 0 or 1");
+  // Padding with 0 is put right by a table of all the ways in which the kernel can stick out of the map.
+  require(pad_value != 0 || std::max(geometry.kernel.vertical, geometry.kernel.horizontal) <= kMaxZeroPaddedKernel,
+          name, "with pad_value 0 the sides of a kernel may be 512 at most");
   require(
       shuffle >= 1 && geometry.out_channels % shuffle == 0, name,
       "shuffle = " + std::to_string(shuffle) + " must divide " + std::to_string(geometry.out_channels) + " outputs");
@@ -373,7 +382,7 @@ void Builder::max_pool2d(const std::string& name, const std::string& input, cons
                          const std::vector<Step>& epilogue) {
   const size_t value = state_->read(name, input, ValueType::float32);
   const Shape shape = state_->shape(value);
-  check_pooling(name, geometry);
+  check_pooling(name, geometry, shape);
   const Pair size = pooling_output(geometry, shape);
   const Shape result{size.vertical, size.horizontal, shape.channels};
   Epilogue steps = state_->epilogue(name, epilogue, result, false);
@@ -384,7 +393,7 @@ void Builder::avg_pool2d(const std::string& name, const std::string& input, cons
                          bool count_include_pad, const std::vector<Step>& epilogue) {
   const size_t value = state_->read(name, input, ValueType::float32);
   const Shape shape = state_->shape(value);
-  check_pooling(name, geometry);
+  check_pooling(name, geometry, shape);
   const Pair size = pooling_output(geometry, shape);
   const Shape result{size.vertical, size.horizontal, shape.channels};
   Epilogue steps = state_->epilogue(name, epilogue, result, false);
@@ -396,7 +405,7 @@ void Builder::bit_max_pool2d(const std::string& name, const std::string& input, 
                              const std::vector<uint32_t>& flip, const std::vector<Step>& epilogue) {
   const size_t value = state_->read(name, input, ValueType::bits);
   const Shape shape = state_->shape(value);
-  check_pooling(name, geometry);
+  check_pooling(name, geometry, shape);
   check_length(name, "flip", flip, words_for(shape.channels));
   check_unused_bits(name, "flip", flip, shape.channels);
   const Pair size = pooling_output(geometry, shape);

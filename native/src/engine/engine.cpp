@@ -10,6 +10,7 @@ namespace onebit {
 namespace {
 
 constexpr size_t kLine = AlignedBytes::kAlignment;
+constexpr size_t kMaxMemory = size_t{1} << 33;
 
 size_t elements(Shape shape) { return shape.height * shape.width * shape.channels; }
 
@@ -38,7 +39,12 @@ Engine::State::State(Network described)
   }
   shared = round_up(shared, kLine);
   own = round_up(own, kLine);
-  memory = AlignedBytes(plan.bytes + shared + own * pool.threads());
+  const size_t bytes = plan.bytes + shared + own * pool.threads();
+  if (bytes > kMaxMemory) {
+    throw std::invalid_argument("the network's values and scratch take " + std::to_string(bytes) +
+                                " bytes, more than " + std::to_string(kMaxMemory));
+  }
+  memory = AlignedBytes(bytes);
   for (const size_t offset : plan.offsets) values.push_back(memory.data() + offset);
   pixels_as_floats = values[0];
   scratch = memory.data() + plan.bytes;

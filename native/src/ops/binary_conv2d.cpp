@@ -15,26 +15,25 @@ int population(uint32_t x) {
   return n;
 }
 
-// Positions of one axis that have the same kernel taps inside the map share a class.
+// Positions of one axis that have the same kernel taps inside the map share a class. They are neighbours: from one
+// position to the next, the taps inside only move towards the kernel's start.
 struct BorderClasses {
+  struct Taps {
+    size_t begin, end;
+
+    bool has(size_t tap) const { return begin <= tap && tap < end; }
+  };
   std::vector<uint32_t> of_position;
-  std::vector<std::vector<bool>> inside;  // [class][tap]
+  std::vector<Taps> inside;  // of every class
 
   BorderClasses(size_t positions, size_t length, size_t kernel, size_t stride, size_t padding, size_t dilation) {
     for (size_t i = 0; i < positions; ++i) {
-      std::vector<bool> taps(kernel);
-      for (size_t k = 0; k < kernel; ++k) {
-        const size_t at = i * stride + k * dilation;
-        taps[k] = at >= padding && at < padding + length;
-      }
-      // Equal positions are neighbours, but the classes of a small map may come back: search from the end.
-      size_t found = inside.size();
-      while (found > 0 && inside[found - 1] != taps) --found;
-      if (found == 0) {
-        inside.push_back(taps);
-        found = inside.size();
-      }
-      of_position.push_back(static_cast<uint32_t>(found - 1));
+      const auto first_from = [&](size_t edge) {
+        return i * stride >= edge ? 0 : std::min(kernel, (edge - i * stride + dilation - 1) / dilation);
+      };
+      const Taps taps{first_from(padding), first_from(padding + length)};
+      if (inside.empty() || inside.back().begin != taps.begin || inside.back().end != taps.end) inside.push_back(taps);
+      of_position.push_back(static_cast<uint32_t>(inside.size() - 1));
     }
   }
 };
@@ -142,8 +141,8 @@ class BinaryConv2d final : public Op {
     depth_classes_ = rows.inside.size() * columns.inside.size();
     depth_ = AlignedBytes(depth_classes_ * length * sizeof(int32_t));
     int32_t* out = depth_.as<int32_t>();
-    for (const auto& row : rows.inside) {
-      for (const auto& column : columns.inside) {
+    for (const BorderClasses::Taps& row : rows.inside) {
+      for (const BorderClasses::Taps& column : columns.inside) {
         for (size_t o = 0; o < g.out_channels; ++o) {
           out[plan_.result_channel(o)] = depth - outside_sum(weight, o, row, column);
         }
@@ -153,13 +152,13 @@ class BinaryConv2d final : public Op {
   }
 
   // Sum of the weights of output channel `o` over the taps outside the map.
-  int32_t outside_sum(const std::vector<uint32_t>& weight, size_t o, const std::vector<bool>& row_inside,
-                      const std::vector<bool>& column_inside) const {
+  int32_t outside_sum(const std::vector<uint32_t>& weight, size_t o, BorderClasses::Taps rows_inside,
+                      BorderClasses::Taps columns_inside) const {
     int32_t sum = 0;
     const uint32_t* tap = weight.data() + o * plan_.taps() * group_words_;
-    for (const bool row : row_inside) {
-      for (const bool column : column_inside) {
-        if (!row || !column) {
+    for (size_t row = 0; row < plan_.geometry.kernel.vertical; ++row) {
+      for (size_t column = 0; column < plan_.geometry.kernel.horizontal; ++column) {
+        if (!rows_inside.has(row) || !columns_inside.has(column)) {
           sum += static_cast<int32_t>(group_channels_);
           for (size_t w = 0; w < group_words_; ++w) sum -= 2 * population(tap[w]);
         }

@@ -19,6 +19,9 @@ from onebit.runtime.errors import FormatError
 
 MAX_SIDE = 65_536
 MAX_ELEMENTS = 1 << 28
+MAX_TERMS = 1 << 30  # products of one sum; elements of a padded map, its channels in whole words
+MAX_TAPS = 1 << 24  # of a pool
+MAX_ZERO_PADDED_KERNEL = 512  # side of a kernel of binary_conv2d with pad_value 0
 MAX_INPUTS = 16  # of concat
 MAX_BLOCK = 16  # side of the blocks of an rpc op
 FLOAT, BITS = "float32", "bits"
@@ -239,6 +242,12 @@ class _Validator:
             raise _fail(where, shape, f"sides from 1 to {MAX_SIDE} and at most {MAX_ELEMENTS} elements")
         return shape
 
+    def _check_size(self, where: str, terms: int, padded: int) -> None:
+        """The products of a sum and the elements of a padded map are limited like the values themselves."""
+        for what, size in (("products in a sum", terms), ("elements of the padded map", padded)):
+            if size > MAX_TERMS:
+                raise _fail(where, f"{size} {what}", f"{MAX_TERMS} at most")
+
     def _check_node(self, where: str, node: Node) -> None:
         op = OPS.get(node.op) if isinstance(node.op, str) else None
         if op is None:
@@ -310,6 +319,10 @@ class _Validator:
         if "kernel" in attrs:
             if any(2 * p > k for p, k in zip(attrs["padding"], attrs["kernel"], strict=True)):
                 raise _fail(f"{where}.attrs.padding", attrs["padding"], "at most half of the kernel")
+            if math.prod(attrs["kernel"]) > MAX_TAPS:
+                raise _fail(f"{where}.attrs.kernel", attrs["kernel"], f"{MAX_TAPS} taps at most")
+            padded = [n + 2 * p for n, p in zip((height, width), attrs["padding"], strict=True)]
+            self._check_size(where, 0, math.prod(padded) * channels)
             out = [
                 (size + 2 * p - k) // s + 1
                 for size, p, k, s in zip(
@@ -360,6 +373,14 @@ class _Validator:
             self._tensor(f"{where}.tensors.{role}", name, np.float32, (out, kernel_h, kernel_w, depth))
         else:
             self._words(f"{where}.tensors.{role}", name, (out, kernel_h, kernel_w), depth)
+        if attrs.get("pad_value") == 0 and max(kernel_h, kernel_w) > MAX_ZERO_PADDED_KERNEL:
+            found = [out, kernel_h, kernel_w, words]
+            raise _fail(
+                f"{where}.tensors.{role}", found, f"kernels up to {MAX_ZERO_PADDED_KERNEL} with attrs.pad_value = 0"
+            )
+        whole = words_for(depth) * WORD
+        padded = [n + 2 * p for n, p in zip((height, width), attrs["padding"], strict=True)]
+        self._check_size(where, kernel_h * kernel_w * whole, math.prod(padded) * groups * whole)
         sides = [
             (size + 2 * p - d * (k - 1) - 1) // s + 1
             for size, p, d, k, s in zip(
@@ -386,6 +407,8 @@ class _Validator:
             self._tensor(f"{where}.tensors.weight", node.tensors["weight"], np.float32, (out, block, block, channels))
         else:
             self._words(f"{where}.tensors.weight", node.tensors["weight"], (out, block, block), channels)
+        padded = [n + -n % block for n in (height, width)]
+        self._check_size(where, 0, math.prod(padded) * words_for(channels) * WORD)
         return -(-height * upscale // block), -(-width * upscale // block), out // upscale**2
 
     def _check_epilogue(self, where: str, node: Node, result: Value) -> None:
