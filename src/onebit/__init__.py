@@ -4,7 +4,6 @@ Running a packed network needs NumPy and safetensors alone; the training side is
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from onebit.runtime import FormatError
@@ -24,10 +23,7 @@ if TYPE_CHECKING:
         probe_linearity,
     )
 
-try:
-    __version__ = version("onebit")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+    __version__: str
 
 _FROM_TORCH_SIDE = {
     "BinaryConv2d": "onebit.nn",
@@ -65,6 +61,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # the library that reads it takes longer to import than a network to load
+        return _version()
     if name not in _FROM_TORCH_SIDE:
         raise AttributeError(f"module 'onebit' has no attribute {name!r}")
     try:
@@ -73,3 +71,12 @@ def __getattr__(name: str) -> Any:
         if error.name != "torch":
             raise
         raise ModuleNotFoundError(f'onebit.{name} needs torch: pip install "onebit[train]"', name="torch") from None
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("onebit")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"

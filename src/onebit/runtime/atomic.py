@@ -1,8 +1,6 @@
 """Files that are either the old one or the new one, never half."""
 
 import os
-import tempfile
-from pathlib import Path
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
@@ -10,10 +8,12 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
 
     Raises OSError, naming the file and the reason (no permission, disk full, ...), and then leaves nothing behind.
     """
-    path = Path(path)
+    import tempfile  # only who writes waits for it
+
+    folder, name = os.path.split(os.path.abspath(path))
     temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -21,7 +21,7 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files; this is to be an ordinary one
         os.replace(temporary, path)
     except OSError as error:
-        raise OSError(error.errno, f"cannot write {str(path)!r}: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot write {os.fspath(path)!r}: {error.strerror}") from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)

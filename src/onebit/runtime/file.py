@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,10 +47,10 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
     Raises FileNotFoundError or another OSError where the file cannot be read, and FormatError, naming the field, what
     was found and what is allowed, where its content is not a packed network of this version.
     """
-    path = Path(path)
-    with path.open("rb") as file:  # an ordinary OSError for a missing file, a folder, or no permission
+    path = os.fspath(path)
+    with open(path, "rb") as file:  # an ordinary OSError for a missing file, a folder, or no permission
         head = file.read(8)
-    if path.stat().st_size < 10:
+    if os.path.getsize(path) < 10:
         raise FormatError(
             f"{path}: found {len(head)} bytes; a .onebit file is a safetensors file: pack the model again"
         )
@@ -66,7 +65,7 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
         ) from None
     if "onebit" not in metadata:
         raise FormatError(f"{path}: metadata: found {sorted(metadata)}; allowed: a key 'onebit'; pack the model again")
-    return parse(metadata["onebit"], tensors, str(path))
+    return parse(metadata["onebit"], tensors, path)
 
 
 def parse(text: str, tensors: Mapping[str, NDArray], where: str = "file") -> Graph:
@@ -101,7 +100,7 @@ def content_hash(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) ->
         if dtype is None:
             raise FormatError(f"tensor {name}: found {tensor.dtype.name}; allowed: {', '.join(_DTYPES)}")
         digest.update(f"{name}\0{dtype}\0{'x'.join(map(str, tensor.shape))}\0".encode())
-        digest.update(np.ascontiguousarray(tensor).tobytes())
+        digest.update(np.ascontiguousarray(tensor).reshape(-1))
     return "sha256:" + digest.hexdigest()
 
 
