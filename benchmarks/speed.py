@@ -27,6 +27,7 @@ from onebit.runtime.cpu import describe
 from onebit.runtime.engine import Engine, usable_isas
 from onebit.runtime.file import to_bytes
 from onebit.runtime.graph import Graph, InputSpec, Node
+from onebit.runtime.limits import kernel_rate, measure_limits
 from onebit.runtime.model import Model
 from onebit.runtime.reference import ReferenceEngine
 from onebit.runtime.timing import time_in_turn
@@ -58,7 +59,11 @@ def layer_graph(channels: int, side: int) -> Graph:
 
 
 def bench_layer(channels: int, side: int, isa: str, seconds: float) -> dict[str, Any]:
-    """The convolution node alone (bits in, affine, floats out) against torch's fp32 convolution of the same shape."""
+    """The convolution node alone (bits in, affine, floats out) against torch's fp32 convolution of the same shape.
+
+    And against what the CPU can do at most: the whole node's median, and inside its kernel, whose shortest time is
+    taken between those of the node.
+    """
     graph = layer_graph(channels, side)
     image = np.random.default_rng(0).standard_normal((1, side, side, channels)).astype(np.float32)
     engine = Engine(graph, threads=1, isa=isa)
@@ -69,6 +74,7 @@ def bench_layer(channels: int, side: int, isa: str, seconds: float) -> dict[str,
     weight = torch.randn(channels, channels, 3, 3).to(memory_format=torch.channels_last)
     node: list[float] = []
     fp32: list[float] = []
+    inside = 0.0
     deadline = time.perf_counter() + seconds
     with torch.inference_mode():
         for _ in range(5):
@@ -78,6 +84,8 @@ def bench_layer(channels: int, side: int, isa: str, seconds: float) -> dict[str,
             start = time.perf_counter()
             F.conv2d(x, weight, padding=1)
             fp32.append((time.perf_counter() - start) * 1e3)
+            inside = max(inside, kernel_rate(isa, (side, side, channels), channels, repeats=3))
+    limit = measure_limits(isa).binary
     products = 9 * channels * channels * side * side
     ours, theirs = float(np.median(node)), float(np.median(fp32))
     return {
@@ -89,6 +97,10 @@ def bench_layer(channels: int, side: int, isa: str, seconds: float) -> dict[str,
         "p90_ms": float(np.quantile(node, 0.9)),
         "count": len(node),
         "tera_bit_macs": products / ours / 1e9,
+        "kernel_tera_bit_macs": inside / 1e12,
+        "limit_tera_bit_macs": limit / 1e12 or None,
+        "limit_share": products / ours * 1e3 / limit if limit else None,
+        "kernel_limit_share": inside / limit if limit else None,
         "torch_median_ms": theirs,
         "torch_p90_ms": float(np.quantile(fp32, 0.9)),
         "torch_gmacs": products / theirs / 1e6,

@@ -67,7 +67,7 @@ def test_inspect_tells_the_size_on_disk(packed, capsys):
         "classifier": "last layer",
     }
     assert main(["inspect", packed]) == 0
-    assert "xor + popcount" in capsys.readouterr().out
+    assert "1-bit" in capsys.readouterr().out
 
 
 def test_run_prints_probabilities(packed, picture, capsys):
@@ -108,8 +108,21 @@ def test_bench_times_both_sides(packed, capsys):
     result = answer(capsys, "bench", packed, "--seconds", "0.1", "--profile")
     assert result["ratio"] == pytest.approx(result["torch_float"]["median_ms"] / result["packed"]["median_ms"])
     assert len(result["profile"]) == len(load_graph(packed).nodes)
+    assert result["profile_sums"][-1]["macs"] == sum(row["macs"] for row in result["profile"])
     assert main(["bench", packed, "--seconds", "0.1"]) == 0
     assert "ratio" in capsys.readouterr().out
+
+
+def test_bench_shows_profile_plot_and_cold_start(packed, tmp_path, capsys):
+    picture = tmp_path / "profile.png"
+    assert main(["bench", packed, "--seconds", "0.1", "--profile", "--plot", str(picture), "--cold"]) == 0
+    printed = capsys.readouterr().out
+    assert "from a fresh process to the first answer" in printed
+    for text in ("% of limit", "features.0", "1-bit", "total"):
+        assert text in printed
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 300
 
 
 def test_doctor(capsys, monkeypatch):
@@ -207,6 +220,7 @@ class TestMistakes:
             (["run", "net.onebit"], "images"),
             (["run", "net.onebit", "a.png", "--top", "0"], "--top must be at least 1"),
             (["bench", "net.onebit", "--threads", "0"], "--threads must be at least 1"),
+            (["bench", "net.onebit", "--plot", "profile.jpg"], "--plot must name a file that ends with .png"),
             (["verify", "net.onebit", "--limit", "0"], "--limit must be at least 1"),
             (["inspect", "net.onebit", "--colour"], "--colour"),
             (["insepct", "net.onebit"], "did you mean 'inspect'"),

@@ -188,7 +188,7 @@ def test_linear_layers_and_real_weights_with_thresholds(inputs):
         BinaryLinear(33, 4, input_binarizer=inputs),
     )
     packed = agree(model, (1, 5, 5))
-    assert [row.runs_as for row in packed.report.rows if row.weights] == ["float"] * 2 + ["xor + popcount"] * 2
+    assert [row.runs_as for row in packed.report.rows if row.weights] == ["float"] * 2 + ["1-bit"] * 2
 
 
 @pytest.mark.parametrize("weights", ["rectified", "standardized", "recu"])

@@ -168,7 +168,7 @@ def test_binary_linear_layers():
         nn.Conv2d(1, 5, 3), nn.Flatten(), BinaryLinear(5 * 36, 33), nn.BatchNorm1d(33), BinaryLinear(33, 4, bias=True)
     )
     packed = agree(randomized(model), (1, 8, 8))
-    assert [row.runs_as for row in packed.report.rows if row.weights] == ["float", "xor + popcount", "xor + popcount"]
+    assert [row.runs_as for row in packed.report.rows if row.weights] == ["float", "1-bit", "1-bit"]
 
 
 def test_functional_style():

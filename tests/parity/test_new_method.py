@@ -52,7 +52,7 @@ def test_a_made_up_method_trains_and_packs_with_parity(isa, monkeypatch):
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     packed = pack(model, (3, 9, 9), strict=True)
-    assert [row.runs_as for row in packed.report.rows].count("xor + popcount") == 3
+    assert [row.runs_as for row in packed.report.rows].count("1-bit") == 3
     pixels = np.random.default_rng(0).standard_normal((4, 9, 9, 3)).astype(np.float32)
     reference, engine = ReferenceEngine(packed.graph), Engine(packed.graph, threads=1, isa=isa, keep_values=True)
     with torch.no_grad():

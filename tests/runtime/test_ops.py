@@ -167,7 +167,7 @@ def test_costs_count_whole_blocks():
     graph, _ = rpc(2, 2, 0, 12)
     real, _ = rpc(4, 1, 0, 8, binary=False)
     row, real_row = summarize(graph, 10_000).rows[1], summarize(real, 10_000).rows[0]
-    assert (row.weights, row.weight_bits, row.macs, row.bops, row.runs_as) == (288, 1, 0, 12 * 288, "xor + popcount")
+    assert (row.weights, row.weight_bits, row.macs, row.bops, row.runs_as) == (288, 1, 0, 12 * 288, "1-bit")
     assert (real_row.weights, real_row.weight_bits, real_row.macs, real_row.bops) == (768, 32, 4 * 768, 0)
     assert real_row.runs_as == "float"
     assert row.shape == (5, 7, 3)

@@ -1,8 +1,9 @@
 """``onebit bench``: a packed network against torch's float network of the same shape, timed in one run."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import verb_parser
+from onebit.cli.base import Failure, verb_parser
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -22,7 +23,9 @@ def parse(argv: list[str]) -> "Namespace":
     parser.add_argument("--threads", type=int, default=1, help="threads of both sides")
     parser.add_argument("--batch", type=int, default=1, help="images per call")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long to measure")
-    parser.add_argument("--profile", action="store_true", help="also print the time of every layer")
+    parser.add_argument("--profile", action="store_true", help="also print the time of every layer and its limit")
+    parser.add_argument("--plot", type=str, help="draw the profile into this PNG")
+    parser.add_argument("--cold", action="store_true", help="also time fresh processes up to their first answer")
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
     if not args.seconds > 0:
@@ -30,13 +33,21 @@ def parse(argv: list[str]) -> "Namespace":
     for name in ("threads", "batch"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    if args.plot is not None and not args.plot.endswith(".png"):
+        raise ValueError(f"--plot must name a file that ends with .png, got {args.plot!r}")
     return args
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, machine, threads, batch, packed, torch_float, ratio, why_no_float, profile}; times in milliseconds."""
+    """{file, machine, threads, batch, packed, torch_float, ratio, why_no_float}; times in milliseconds.
+
+    With ``--profile`` or ``--plot`` also profile and profile_sums, with ``--cold`` cold, in seconds and bytes.
+    """
+    from dataclasses import asdict
+
     import numpy as np
 
+    from onebit.runtime.cold import cold_start
     from onebit.runtime.cpu import describe
     from onebit.runtime.model import load
     from onebit.runtime.timing import time_in_turn
@@ -57,9 +68,28 @@ def run(args: "Namespace") -> dict[str, Any]:
         result["ratio"] = timings["torch_float"].median / timings["packed"].median
     else:
         result["why_no_float"] = why
-    if args.profile:
-        result["profile"] = model.profile(images)
+    if args.profile or args.plot:
+        profile = model.profile(images)
+        result |= {"isa": model.engine.isa, "profile": list(profile), "profile_sums": profile.sums()}  # type: ignore[attr-defined]
+    if args.plot:
+        draw(result, args.plot)
+    if args.cold:
+        result["cold"] = asdict(cold_start(args.file, threads=args.threads))
     return result
+
+
+def draw(result: dict[str, Any], path: str) -> None:
+    """Write the picture of a result's profile to ``path``."""
+    from onebit.runtime.atomic import write_atomic
+
+    try:
+        from onebit.report.profile import profile_png
+    except ModuleNotFoundError as error:
+        raise Failure(f'--plot needs {error.name}, which is not installed: pip install "onebit[train]"') from None
+    total = result["profile_sums"][-1]["ms"]
+    name, isa, threads, batch = Path(result["file"]).name, result["isa"], result["threads"], result["batch"]
+    title = f"{name}: {total:.3f} ms on {isa}, {threads} thread(s), batch {batch}"
+    write_atomic(path, profile_png(result["profile"], title))
 
 
 def float_twin(provenance: dict[str, Any], images: Any, threads: int) -> tuple[Any, str]:
@@ -90,18 +120,43 @@ def float_twin(provenance: dict[str, Any], images: Any, threads: int) -> tuple[A
 
 
 def show(result: dict[str, Any]) -> None:
-    """Two lines of times, their ratio, and the profile if there is one."""
+    """Two lines of times and their ratio; the cold start and the profile if they were asked for."""
     print(f"{result['machine']}, {result['threads']} thread(s), batch {result['batch']}")
     for name in ("packed", "torch_float"):
         if name in result:
             row = result[name]
             print(f"{name:<12} {row['median_ms']:9.3f} ms  (90%: {row['p90_ms']:.3f} ms, {row['count']} calls)")
     print(f"ratio        {result['ratio']:9.1f} x" if "ratio" in result else f"no float side: {result['why_no_float']}")
-    if "profile" in result:
-        print(f"\n{'node':<24} {'op':<16} {'shape':<14} {'kernel':<24} {'ms':>8} {'share':>6} {'Gop/s':>7}")
-    for row in result.get("profile", []):
-        shape = "x".join(map(str, row["shape"]))
+    if "cold" in result:
+        row = result["cold"]
+        steps = ", ".join(f"{step} {row[f'{step}_seconds']:.3f}" for step in ("import", "load", "answer"))
+        peak = "" if row["peak_bytes"] is None else f"; {row['peak_bytes'] / 1e6:.1f} MB at most"
         print(
-            f"{row['name']:<24} {row['op']:<16} {shape:<14} {row['kernel']:<24} {row['ms']:8.4f} {row['share']:6.1%} "
-            f"{row['gops']:7.1f}"
+            f"cold start   {row['seconds']:9.3f} s   from a fresh process to the first answer "
+            f"({steps}; CPU {row['cpu_seconds']:.3f} s{peak}; {row['count']} times)"
         )
+    if "profile" in result:
+        show_profile(result["profile"])
+
+
+def show_profile(rows: list[dict[str, Any]]) -> None:
+    """The table of a profile, as wide as it is where nobody looks at it in a terminal."""
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from onebit.runtime.profile import Profile
+
+    header, body, sums = Profile(rows).cells()
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index < 5 else "right", overflow="fold")
+    for line in body:
+        table.add_row(*map(Text, line))
+    table.add_row()
+    for line in sums:
+        table.add_row(*map(Text, line), style="bold")
+    print()
+    Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -20,15 +20,19 @@ def speed_table(lines: list[dict[str, Any]]) -> str:
         "batch 1. "
         "Medians; both sides in turn in one run; made by `make bench`.",
         "",
-        "3x3 binary convolution, stride 1, padding 1: bits in, affine, floats out; torch: fp32, channels_last.",
+        "3x3 binary convolution, stride 1, padding 1: bits in, affine, floats out; torch: fp32, channels_last. The "
+        "limit is that of the inner loop's instructions on registers alone, measured in the same run; its shares: of "
+        "the whole convolution, and of the shortest time inside its kernel.",
         "",
-        "| layer | ISA | ms | Tera bit-MAC/s | torch fp32 ms | torch GMAC/s | times faster | calls |",
-        "|---|---|---|---|---|---|---|---|",
+        "| layer | ISA | ms | Tera bit-MAC/s | limit | share | inside the kernel | torch fp32 ms | torch GMAC/s | "
+        "times faster | calls |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in lines:
         if row["what"] == "layer":
             text.append(
                 f"| {row['name']} | {row['isa']} | {row['median_ms']:.3f} | {row['tera_bit_macs']:.2f} | "
+                f"{_limit(row)} | "
                 f"{row['torch_median_ms']:.2f} | {row['torch_gmacs']:.0f} | {row['ratio']:.1f} | {row['count']} |"
             )
     text += [
@@ -47,6 +51,13 @@ def speed_table(lines: list[dict[str, Any]]) -> str:
                 f"{row['float_bytes']:,} B | {row['float_bytes'] / row['file_bytes']:.1f} |"
             )
     return "\n".join([*text, "", "![times faster than torch, and where the time of VGG-Small goes](speed.png)", ""])
+
+
+def _limit(row: dict[str, Any]) -> str:
+    """The limit, the share of the node and that inside the kernel; nothing where no limit is known."""
+    if row["limit_share"] is None:
+        return "| |"
+    return f"{row['limit_tera_bit_macs']:.2f} | {row['limit_share']:.0%} | {row['kernel_limit_share']:.0%}"
 
 
 def speed_png(lines: list[dict[str, Any]]) -> bytes:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import onebit._core as _core
 from onebit.runtime.graph import Graph, Node, validate
+
+if TYPE_CHECKING:
+    from onebit.runtime.profile import Profile
 
 
 def isa_table() -> list[dict[str, Any]]:
@@ -89,28 +92,22 @@ class Engine:
             raise ValueError("values share their memory; build the engine with keep_values=True to read them")
         return self._values
 
-    def profile(self, images_NHWC: NDArray, repeats: int = 20) -> list[dict[str, Any]]:
-        """Time every node: rows of name, op, shape, kernel, macs, ms (median of ``repeats``), share and gops.
+    def profile(self, images_NHWC: NDArray, repeats: int = 20) -> Profile:
+        """Time every node in ``repeats`` runs, after one that does not count: the median of each, against the limit of
+        this instruction set and these threads, which is measured on the spot the first time.
 
-        ``macs`` counts the multiply-accumulates of one image; ``gops`` are 2 * macs per nanosecond.
+        Raises ValueError as :meth:`run` does, and for ``repeats`` below 1.
         """
+        from onebit.runtime.limits import measure_limits  # only who profiles waits for them
+        from onebit.runtime.profile import make_profile
+
+        if repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {repeats}")
         images_NHWC = _contiguous(images_NHWC)
+        limits = measure_limits(self.isa)
         self._core.run(images_NHWC)
         ns = np.median([self._core.run(images_NHWC)[1] for _ in range(repeats)], axis=0)
-        total = max(float(ns.sum()), 1.0)
-        return [
-            {
-                "name": name,
-                "op": op,
-                "shape": shape,
-                "kernel": kernel,
-                "macs": macs,
-                "ms": float(time) / 1e6,
-                "share": float(time) / total,
-                "gops": 2 * macs * len(images_NHWC) / max(float(time), 1.0),
-            }
-            for (name, op, shape, kernel, macs), time in zip(self._core.nodes(), ns, strict=True)
-        ]
+        return make_profile(self._core.nodes(), (ns / 1e6).tolist(), len(images_NHWC), self._core.threads, limits)
 
 
 def _contiguous(images_NHWC: NDArray) -> NDArray:

@@ -100,7 +100,7 @@ def content_hash(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) ->
         if dtype is None:
             raise FormatError(f"tensor {name}: found {tensor.dtype.name}; allowed: {', '.join(_DTYPES)}")
         digest.update(f"{name}\0{dtype}\0{'x'.join(map(str, tensor.shape))}\0".encode())
-        digest.update(np.ascontiguousarray(tensor).reshape(-1))
+        digest.update(np.ascontiguousarray(tensor).reshape(-1).data)
     return "sha256:" + digest.hexdigest()
 
 

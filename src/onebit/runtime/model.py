@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from onebit.runtime.file import load_graph
 from onebit.runtime.graph import Graph, InputSpec, validate
 from onebit.runtime.reference import ReferenceEngine
+
+if TYPE_CHECKING:
+    from onebit.runtime.profile import Profile
 
 BACKENDS = ("native", "reference")
 
@@ -93,8 +96,11 @@ class Model:
         output = output.transpose(0, 3, 1, 2).reshape(len(output), -1)
         return output[0] if single else output
 
-    def profile(self, images: ArrayLike, repeats: int = 20) -> list[dict[str, Any]]:
-        """Time every node: rows of name, op, shape, kernel, macs, ms (median of ``repeats``), share and gops."""
+    def profile(self, images: ArrayLike, repeats: int = 20) -> Profile:
+        """Where the time goes: a row a node, with the median of ``repeats`` times and how near it is to the limit.
+
+        Raises ValueError as :meth:`logits` does, and for the reference, which is not made to be fast.
+        """
         if self.backend != "native":
             raise ValueError("profile needs backend='native'")
         batch_NHWC, _ = prepare(images, self.input)

@@ -13,6 +13,17 @@ import numpy as np
 
 from onebit.runtime.bits import words_for
 from onebit.runtime.graph import INTEGER_OPS, Graph, Node, Value, validate
+from onebit.runtime.table import text_table
+
+_RUNS_AS = {
+    **dict.fromkeys((*INTEGER_OPS, "bit_max_pool2d"), "1-bit"),
+    **dict.fromkeys(("flatten", "pad_channels", "concat", "shuffle_channels"), "moves data"),
+}
+
+
+def runs_as(op: str) -> str:
+    """What an op computes with: "1-bit", "float", or "moves data" where it only rearranges numbers."""
+    return _RUNS_AS.get(op, "float")
 
 
 @dataclass(frozen=True)
@@ -89,17 +100,12 @@ class Summary:
             )
             for row in self.rows
         ]
-        body.append(("header", "", "", "", "", str(self.header_bytes), "", "", "", "", "names, wiring, provenance"))
+        header_row = ("header", "", "", "", "", str(self.header_bytes), "", "", "", "", "names, wiring, provenance")
         weights = sum(row.weights for row in self.rows)
         totals = (short(self.macs), short(self.bops), short(self.ops))
         ratio = f"{self.float_bytes / self.file_bytes:.1f}x smaller than its weights as floats"
-        body.append(("total", "", "", str(weights), "", str(self.file_bytes), *totals, "", ratio))
-        widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
-        lines = [
-            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-            for line in [header, *body]
-        ]
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:-1], "-" * len(lines[0]), lines[-1]])
+        total_row = ("total", "", "", str(weights), "", str(self.file_bytes), *totals, "", ratio)
+        return text_table(header, [*body, header_row], [total_row])
 
 
 def short(count: float) -> str:
@@ -140,5 +146,4 @@ def _row(graph: Graph, node: Node, values: dict[str, Value], counted: set[str]) 
             places = -(-height // rows) * -(-width // columns)
         macs, bops = (0, places * weights) if node.op in INTEGER_OPS else (places * weights, 0)
         assert bits == 32 or words_for(depth) == graph.tensors[name].shape[3]
-    runs_as = "xor + popcount" if node.op in INTEGER_OPS else "bits" if node.op == "bit_max_pool2d" else "float"
-    return Row(node.name, node.source or node.op, shape, weights, bits, size, macs, bops, runs_as, node.note)
+    return Row(node.name, node.source or node.op, shape, weights, bits, size, macs, bops, runs_as(node.op), node.note)

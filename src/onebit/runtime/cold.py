@@ -1,0 +1,85 @@
+"""The cold start: what a fresh process needs until its first answer, in time and in memory."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+# VmHWM rather than getrusage's maximum where there is one: the latter starts with what the parent had before exec.
+_CHILD = """
+import sys, time
+times = [time.perf_counter()]
+import onebit
+times.append(time.perf_counter())
+model = onebit.load(sys.argv[1], threads=int(sys.argv[2]))
+times.append(time.perf_counter())
+import numpy
+model.logits(numpy.zeros((model.input.height, model.input.width, model.input.channels), numpy.uint8))
+times.append(time.perf_counter())
+cpu = time.process_time()
+def peak():
+    try:
+        with open("/proc/self/status") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    except OSError:
+        pass
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+import json
+print(json.dumps({"steps": [b - a for a, b in zip(times, times[1:])], "cpu": cpu, "peak": peak()}))
+"""
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """Of ``count`` fresh processes, one after the other; ``peak_bytes`` is None where the system does not tell it.
+
+    The median of ``seconds``, from the start of the process to its first answer, and of the parts of it: the import of
+    onebit, the loading of the file, the first answer; the rest is Python itself.  ``cpu_seconds``, the least of all,
+    does not depend on what else the machine does.  ``peak_bytes`` is the most memory that any of them had.
+    """
+
+    seconds: float
+    import_seconds: float
+    load_seconds: float
+    answer_seconds: float
+    cpu_seconds: float
+    peak_bytes: int | None
+    count: int
+
+
+def cold_start(path: str, *, threads: int = 1, count: int = 5) -> ColdStart:
+    """Start ``count`` Python processes that import onebit, load the packed file at ``path`` and run one image.
+
+    Raises ValueError for a count below 1, and RuntimeError, with the last line that it wrote, where a process fails.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    seconds, answers = [], []
+    for _ in range(count):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", _CHILD, path, str(threads)], capture_output=True, text=True, check=False
+        )
+        seconds.append(time.perf_counter() - start)
+        if done.returncode != 0:
+            raise RuntimeError(f"the fresh process failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+        answers.append(json.loads(done.stdout))
+    imports, loads, runs = (
+        statistics.median(times) for times in zip(*(answer["steps"] for answer in answers), strict=True)
+    )
+    peaks = [answer["peak"] for answer in answers if answer["peak"] is not None]
+    return ColdStart(
+        seconds=statistics.median(seconds),
+        import_seconds=imports,
+        load_seconds=loads,
+        answer_seconds=runs,
+        cpu_seconds=min(answer["cpu"] for answer in answers),
+        peak_bytes=max(peaks) if peaks else None,
+        count=count,
+    )
