@@ -2,7 +2,8 @@
 //
 // Every op computes its result in tiles of a few pixels x one block of output channels. Pixels are consecutive
 // in row-major order, so a tile may wrap from one row to the next and small maps fill tiles as well as large ones.
-// A tile lives in the first-level cache as [pixels][kBlock]; the epilogue turns it into the values that are stored.
+// A tile lives in the first-level cache as [pixels][kBlock]; kernels fill it a few pixels at a time, the epilogue turns
+// it into the values that are stored.
 #pragma once
 
 #include <cstddef>
@@ -10,9 +11,9 @@
 
 namespace onebit {
 
-constexpr size_t kBlock = 64;     // channels of a tile; two words of bits, a whole number of vectors everywhere
-constexpr size_t kMaxPixels = 8;  // pixels of a tile, at most
-constexpr size_t kWordBits = 32;  // channels in one word of bits
+constexpr size_t kBlock = 64;      // channels of a tile; two words of bits, a whole number of vectors everywhere
+constexpr size_t kMaxPixels = 24;  // pixels of a tile, at most
+constexpr size_t kWordBits = 32;   // channels in one word of bits
 
 constexpr size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 

@@ -84,7 +84,7 @@ class BinaryConv2d final : public Op {
   bool regroups() const { return plan_.geometry.groups > 1 && group_channels_ % kWordBits != 0; }
   size_t pixel_words() const { return plan_.geometry.groups * group_words_; }  // of the prepared map
   size_t collected_bytes() const {
-    return plan_.collect_groups ? kernel_.pixels * plan_.collected_stride() * sizeof(int32_t) : 0;
+    return plan_.collect_groups ? plan_.tile_pixels(kernel_.pixels) * plan_.collected_stride() * sizeof(int32_t) : 0;
   }
   size_t plain_row_bytes() const {
     const size_t pixels = plan_.padded_width + plan_.geometry.stride.horizontal;

@@ -18,7 +18,7 @@ class Conv2d final : public Op {
 
   size_t scratch_bytes() const override { return plan_.is_prepared() ? plan_.prepared_bytes() : 0; }
   size_t worker_scratch_bytes() const override {
-    return plan_.collect_groups ? kernel_.pixels * plan_.collected_stride() * sizeof(float) : 0;
+    return plan_.collect_groups ? plan_.tile_pixels(kernel_.pixels) * plan_.collected_stride() * sizeof(float) : 0;
   }
   const char* kernel() const override { return kernel_.name; }
   size_t macs() const override { return plan_.pixels() * plan_.taps() * group_channels_ * plan_.geometry.out_channels; }

@@ -78,13 +78,17 @@ struct ConvPlan {
   Segment find_segment(Pixels pixels, size_t position) const;
   bool scatters() const { return upscale > 1 || roll > 0; }
 
+  // Pixels of a tile for a kernel that computes `kernel_pixels` at a time.
+  static size_t tile_pixels(size_t kernel_pixels) { return kMaxPixels / kernel_pixels * kernel_pixels; }
+
   // Splits all tiles among the threads. For every tile: compute(block index, addresses, spans, sums), where sums is
-  // [spans * span][kBlock], then finish(tile, sums, stride) once the sums of all channels of `tile` are there. T is the
-  // type of a sum; a kernel computes `tile_pixels` at a time, `span` from each address.
+  // [spans * span][kBlock], until it is full, then finish(tile, sums, stride) once the sums of all channels of `tile`
+  // are there. T is the type of a sum; a kernel computes `kernel_pixels` at a time, `span` from each address.
   template <class T, class Compute, class Finish>
-  void for_each_tile(const RunContext& context, const Epilogue& epilogue, const uint8_t* prepared, size_t tile_pixels,
+  void for_each_tile(const RunContext& context, const Epilogue& epilogue, const uint8_t* prepared, size_t kernel_pixels,
                      size_t span, Compute compute, Finish finish) const {
-    const size_t spans = output.vertical * spans_per_row(span), tile_spans = tile_pixels / span;
+    const size_t spans = output.vertical * spans_per_row(span);
+    const size_t tile_spans = tile_pixels(kernel_pixels) / span, kernel_spans = kernel_pixels / span;
     const size_t tiles = (spans + tile_spans - 1) / tile_spans;
     const auto one = [&](size_t tile, size_t first_block, size_t last_block, T* sums, T* collected) {
       const uint8_t *first[kMaxPixels], *group_first[kMaxPixels];
@@ -96,7 +100,9 @@ struct ConvPlan {
       for (size_t b = first_block; b < last_block; ++b) {
         const Block& block = blocks[b];
         for (size_t s = 0; s < count; ++s) group_first[s] = first[s] + block.group * group_bytes;
-        compute(b, group_first, count, sums);
+        for (size_t s = 0; s < count; s += kernel_spans) {
+          compute(b, group_first + s, std::min(kernel_spans, count - s), sums + s * span * kBlock);
+        }
         if (part.pixel_count < count * span) close_gaps(span, from, count, sums);
         if (collected) {
           collect(block, part.pixel_count, sums, collected);

@@ -59,23 +59,25 @@ const T* Epilogue::keep(const std::vector<T>& table, size_t count, size_t stride
   return copy;
 }
 
-void Epilogue::finish(const RunContext& context, const float* y, size_t stride, size_t pixel, size_t count) const {
+void Epilogue::finish(const RunContext& context, const float* y, size_t stride, size_t pixel, size_t count,
+                      size_t channel, size_t channels) const {
   EpilogueTile part = tile(context);
+  part.pixel = pixel;
+  part.pixel_count = count;
+  for (size_t done = 0; done < channels; done += kBlock) {
+    part.channel = part.table = channel + done;
+    part.channels = std::min(kBlock, channels - done);
+    kernel_->floats(part, y + done, stride);
+  }
+}
+
+void Epilogue::finish(const RunContext& context, const PoolWindows& windows, size_t pixel, size_t count) const {
+  EpilogueTile part = tile(context);
+  part.pixel = pixel;
+  part.pixel_count = count;
   for (; part.channel < channels_; part.channel = part.table += kBlock) {
     part.channels = std::min(kBlock, channels_ - part.channel);
-    if (part.channels == kBlock) {
-      part.pixel = pixel;
-      part.pixel_count = count;
-      kernel_->floats(part, y + part.channel, stride);
-      continue;
-    }
-    part.pixel_count = 1;
-    alignas(64) float whole[kBlock] = {};  // kernels read whole blocks
-    for (size_t p = 0; p < count; ++p) {
-      part.pixel = pixel + p;
-      std::copy_n(y + p * stride + part.channel, part.channels, whole);
-      kernel_->floats(part, whole, kBlock);
-    }
+    kernel_->windows(part, windows);
   }
 }
 

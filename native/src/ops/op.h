@@ -44,7 +44,14 @@ class Epilogue {
   const EpilogueKernel& kernel() const { return *kernel_; }
 
   // Finishes `count` pixels from `pixel` on, all channels, from floats [count][stride].
-  void finish(const RunContext& context, const float* y, size_t stride, size_t pixel, size_t count) const;
+  void finish(const RunContext& context, const float* y, size_t stride, size_t pixel, size_t count) const {
+    finish(context, y, stride, pixel, count, 0, channels_);
+  }
+  // The same for `channels` channels from `channel` on, a multiple of kWordBits, whose floats y begins with.
+  void finish(const RunContext& context, const float* y, size_t stride, size_t pixel, size_t count, size_t channel,
+              size_t channels) const;
+  // Finishes as many pixels from `pixel` on, all channels, from what is pooled.
+  void finish(const RunContext& context, const PoolWindows& windows, size_t pixel, size_t count) const;
 
  private:
   // A padded copy of a table, in which the `count` entries of each position start at a multiple of `stride`.

@@ -1,7 +1,5 @@
 // Pooling over floats and over bits.
 #include <algorithm>
-#include <cstring>
-#include <limits>
 
 #include "ops/op.h"
 
@@ -34,28 +32,6 @@ Window window_at(const Pooling& g, Shape input, size_t y, size_t x) {
   return {rows.vertical, rows.horizontal, columns.vertical, columns.horizontal};
 }
 
-struct Maximum {
-  static float start() { return -std::numeric_limits<float>::infinity(); }
-  static float join(float a, float b) { return a > b ? a : b; }
-};
-
-struct Sum {
-  static float start() { return 0.0f; }
-  static float join(float a, float b) { return a + b; }
-};
-
-// result[c] = join of map[y][x][c] over the window.
-template <class Rule>
-void reduce(const float* map, Shape shape, const Window& window, float* result) {
-  std::fill_n(result, shape.channels, Rule::start());
-  for (size_t y = window.top; y < window.bottom; ++y) {
-    for (size_t x = window.left; x < window.right; ++x) {
-      const float* pixel = map + (y * shape.width + x) * shape.channels;
-      for (size_t c = 0; c < shape.channels; ++c) result[c] = Rule::join(result[c], pixel[c]);
-    }
-  }
-}
-
 class FloatPool final : public Op {
  public:
   enum class Kind { maximum, average_of_all_taps, average_of_inside_taps };
@@ -66,29 +42,43 @@ class FloatPool final : public Op {
         input_(input),
         geometry_(geometry),
         output_(pooling_output(geometry, shape)),
-        epilogue_(std::move(epilogue)) {}
+        epilogue_(std::move(epilogue)),
+        zeros_(shape.channels * sizeof(float)) {}
 
-  size_t worker_scratch_bytes() const override { return shape_.channels * sizeof(float); }
+  size_t worker_scratch_bytes() const override { return tile_pixels() * taps() * sizeof(const float*); }
   const char* kernel() const override { return epilogue_.kernel().name; }
 
   void run(const RunContext& context) const override {
     const auto* map = reinterpret_cast<const float*>(context.values[input_]);
     context.pool.for_ranges(output_.vertical * output_.horizontal, [&](size_t begin, size_t end, size_t worker) {
-      auto* result = reinterpret_cast<float*>(context.worker_scratch[worker]);
-      for (size_t pixel = begin; pixel < end; ++pixel) {
-        pool(map, window_at(geometry_, shape_, pixel / output_.horizontal, pixel % output_.horizontal), result);
-        epilogue_.finish(context, result, shape_.channels, pixel, 1);
+      auto* addresses = reinterpret_cast<const float**>(context.worker_scratch[worker]);
+      float divisors[kMaxPixels];
+      for (size_t pixel = begin; pixel < end; pixel += tile_pixels()) {
+        const size_t count = std::min(tile_pixels(), end - pixel);
+        for (size_t p = 0; p < count; ++p) {
+          const Window window =
+              window_at(geometry_, shape_, (pixel + p) / output_.horizontal, (pixel + p) % output_.horizontal);
+          find_taps(map, window, addresses + p * taps());
+          divisors[p] = static_cast<float>(kind_ == Kind::average_of_all_taps ? taps() : window.taps());
+        }
+        epilogue_.finish(context, {addresses, taps(), kind_ == Kind::maximum ? nullptr : divisors}, pixel, count);
       }
     });
   }
 
  private:
-  void pool(const float* map, const Window& window, float* result) const {
-    if (kind_ == Kind::maximum) return reduce<Maximum>(map, shape_, window, result);
-    reduce<Sum>(map, shape_, window, result);
-    const size_t all = geometry_.kernel.vertical * geometry_.kernel.horizontal;
-    const auto taps = static_cast<float>(kind_ == Kind::average_of_all_taps ? all : window.taps());
-    for (size_t c = 0; c < shape_.channels; ++c) result[c] /= taps;
+  size_t taps() const { return geometry_.kernel.vertical * geometry_.kernel.horizontal; }
+  // Large windows are a tile of their own: few of them, and long lists of addresses.
+  size_t tile_pixels() const { return taps() <= kMaxPixels ? kMaxPixels : 1; }
+
+  // The addresses of the window's taps. Taps outside the map come last, as ones that change nothing.
+  void find_taps(const float* map, const Window& window, const float** tap) const {
+    const float* first = map + (window.top * shape_.width + window.left) * shape_.channels;
+    const float** end = tap + taps();
+    for (size_t y = window.top; y < window.bottom; ++y) {
+      for (size_t x = window.left; x < window.right; ++x) *tap++ = map + (y * shape_.width + x) * shape_.channels;
+    }
+    std::fill(tap, end, kind_ == Kind::maximum ? first : zeros_.as<float>());
   }
 
   Kind kind_;
@@ -97,6 +87,7 @@ class FloatPool final : public Op {
   Pooling geometry_;
   Pair output_;
   Epilogue epilogue_;
+  AlignedBytes zeros_;
 };
 
 // The maximum of a channel is -1 (bit 1) only if all its bits are 1: an "and". The minimum is the same with all bits

@@ -15,7 +15,7 @@ ONEBIT_INLINE __m256i signed_sum(const int32_t* depth, const int32_t* diff) {
 }
 
 struct Vec {
-  static constexpr size_t kLanes = 8;
+  static constexpr size_t kLanes = 8, kRegisters = 8;
   using Mask = __m256;
   __m256 x;
 
@@ -27,6 +27,7 @@ struct Vec {
   }
   ONEBIT_INLINE static Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.x, b.x)}; }
   ONEBIT_INLINE static Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.x, b.x)}; }
+  ONEBIT_INLINE static Vec div(Vec a, Vec b) { return {_mm256_div_ps(a.x, b.x)}; }
   ONEBIT_INLINE static Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.x, b.x)}; }
   ONEBIT_INLINE static Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.x, b.x)}; }
   ONEBIT_INLINE static Mask less(Vec a, Vec b) { return _mm256_cmp_ps(a.x, b.x, _CMP_LT_OQ); }
@@ -46,5 +47,5 @@ ONEBIT_INLINE uint32_t counts_below(const int32_t* depth, const int32_t* diff, c
 #include "kernels/epilogue/body.h"
 
 namespace onebit {
-const EpilogueKernel epilogue_avx2 = {Isa::avx2, "epilogue_avx2", finish_floats, finish_counts};
+const EpilogueKernel epilogue_avx2 = {Isa::avx2, "epilogue_avx2", finish_floats, finish_counts, finish_windows};
 }  // namespace onebit

@@ -13,7 +13,7 @@ ONEBIT_INLINE __m512i signed_sum(const int32_t* depth, const int32_t* diff) {
 }
 
 struct Vec {
-  static constexpr size_t kLanes = 16;
+  static constexpr size_t kLanes = 16, kRegisters = 12;
   using Mask = __mmask16;
   __m512 x;
 
@@ -25,6 +25,7 @@ struct Vec {
   }
   ONEBIT_INLINE static Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.x, b.x)}; }
   ONEBIT_INLINE static Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.x, b.x)}; }
+  ONEBIT_INLINE static Vec div(Vec a, Vec b) { return {_mm512_div_ps(a.x, b.x)}; }
   ONEBIT_INLINE static Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.x, b.x)}; }
   ONEBIT_INLINE static Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.x, b.x)}; }
   ONEBIT_INLINE static Mask less(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_LT_OQ); }
@@ -43,5 +44,5 @@ ONEBIT_INLINE uint32_t counts_below(const int32_t* depth, const int32_t* diff, c
 #include "kernels/epilogue/body.h"
 
 namespace onebit {
-const EpilogueKernel epilogue_avx512 = {Isa::avx512, "epilogue_avx512", finish_floats, finish_counts};
+const EpilogueKernel epilogue_avx512 = {Isa::avx512, "epilogue_avx512", finish_floats, finish_counts, finish_windows};
 }  // namespace onebit

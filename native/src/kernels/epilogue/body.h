@@ -1,157 +1,276 @@
 // The epilogue itself, included once per instruction set by a file that first defines, in its own unnamed namespace:
-//   Vec           kLanes floats: load, store, broadcast, sum(depth, diff), add, mul, max, min, select, and masks
-//                 less(a, b), less_equal(a, b) with one bit per lane
+//   Vec           kLanes floats: load, store, broadcast, sum(depth, diff), add, mul, div, max, min, select, and masks
+//                 less(a, b), less_equal(a, b) with one bit per lane; kRegisters of them are worked on at once
 //   counts_below  one bit per lane where depth - 2 * diff < below
 // No include guard: every including file compiles its own copy for its own instruction set.
 
 namespace onebit {
 namespace {
 
-constexpr size_t kVectors = kBlock / Vec::kLanes;
+// Channels come in quarters of a block, so that narrow maps do not pay for the width of a block.
+constexpr size_t kQuarter = kBlock / 4;
 
-// One pixel's block of channels. Every index below is a constant after unrolling, so this lives in registers.
-struct Row {
-  Vec v[kVectors];
+// Some pixels' channels. Every index below is a constant after unrolling, so this lives in registers.
+template <size_t pixels, size_t vectors>
+struct Rows {
+  static constexpr size_t kPixels = pixels, kVectors = vectors;
+  Vec v[pixels * vectors];
+
+  // f(vector, pixel, first channel), all but the vector constants.
+  template <class Function>
+  ONEBIT_INLINE void each(Function f) {
+    unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
+      unroll<vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
+        f(v[p * vectors + i], p, std::integral_constant<size_t, i * Vec::kLanes>{});
+      });
+    });
+  }
+
+  // v = f(v, first, second) with what two tables hold for each channel.
+  template <class Function>
+  ONEBIT_INLINE void apply(const float* first, const float* second, Function f) {
+    unroll<vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
+      const Vec a = Vec::load(first + i * Vec::kLanes), b = Vec::load(second + i * Vec::kLanes);
+      unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA { v[p * vectors + i] = f(v[p * vectors + i], a, b); });
+    });
+  }
 };
 
-// f(vector, its first channel), both constants.
-template <class Function>
-ONEBIT_INLINE void for_each_vector(Function f) {
-  unroll<kVectors>([&](auto i) ONEBIT_INLINE_LAMBDA { f(i, std::integral_constant<size_t, i * Vec::kLanes>{}); });
+// The last vector of a pixel may reach past its channels, and so past the end of the map.
+template <size_t vectors>
+ONEBIT_INLINE bool is_whole(const EpilogueTile& t) {
+  return t.channels == vectors * Vec::kLanes;
 }
 
-// Words of bits are filled lane by lane; kLanes divides 32.
-template <class Mask>
-ONEBIT_INLINE void collect(uint32_t (&word)[2], Mask mask) {
-  word[0] = word[1] = 0;
-  for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA { word[c / kWordBits] |= mask(i, c) << (c % kWordBits); });
+ONEBIT_INLINE size_t lanes_at(size_t c, size_t channels) {
+  const size_t left = c < channels ? channels - c : 0;
+  return left < Vec::kLanes ? left : Vec::kLanes;
 }
 
-// Bits beyond the last channel are 0 by contract.
-ONEBIT_INLINE void store_bits(uint32_t* out, uint32_t (&word)[2], size_t channels) {
-  if (channels <= kWordBits) {
-    out[0] = word[0] & (0xFFFFFFFFu >> (kWordBits - channels));
+ONEBIT_INLINE Vec load_part(const float* from, size_t c, size_t channels) {
+  float lanes[Vec::kLanes] = {};
+  __builtin_memcpy(lanes, from + c, lanes_at(c, channels) * sizeof(float));
+  return Vec::load(lanes);
+}
+
+ONEBIT_INLINE void store_part(const Vec& v, float* to, size_t c, size_t channels) {
+  float lanes[Vec::kLanes];
+  v.store(lanes);
+  __builtin_memcpy(to + c, lanes, lanes_at(c, channels) * sizeof(float));
+}
+
+// v = join(v, channels from at(pixel) on).
+template <class RowsOf, class Address, class Join>
+ONEBIT_INLINE void join_values(const EpilogueTile& t, RowsOf& rows, Address at, Join join) {
+  if (is_whole<RowsOf::kVectors>(t)) {
+    rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { v = join(v, Vec::load(at(p) + c)); });
   } else {
-    out[0] = word[0];
-    out[1] = word[1] & (0xFFFFFFFFu >> (kBlock - channels));
+    rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { v = join(v, load_part(at(p), c, t.channels)); });
   }
 }
 
-ONEBIT_INLINE void load_row(Row& row, const float* from) {
-  for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA { row.v[i] = Vec::load(from + c); });
+// Words of bits are filled lane by lane; kLanes divides 32. Bits beyond the last channel are 0 by contract.
+// bits(pixel, vector, first channel) gives one bit per lane.
+template <size_t pixels, size_t vectors, class Bits>
+ONEBIT_INLINE void store_bits(const EpilogueTile& t, size_t pixel, const StepPlan& step, const uint32_t* flip,
+                              Bits bits) {
+  const size_t words = words_for(t.total_channels);
+  uint32_t* out = reinterpret_cast<uint32_t*>(t.values[step.value]) + pixel * words + t.channel / kWordBits;
+  const uint32_t last = 0xFFFFFFFFu >> ((kBlock - t.channels) % kWordBits);
+  unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
+    uint32_t word[2] = {};
+    unroll<vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
+      constexpr size_t c = i * Vec::kLanes;
+      word[c / kWordBits] |= bits(p, i, std::integral_constant<size_t, c>{}) << (c % kWordBits);
+    });
+    if (flip) {
+      word[0] ^= flip[0];
+      word[1] ^= flip[1];
+    }
+    uint32_t* to = out + p * words * t.pixel_step;
+    if (t.channels <= kWordBits) {
+      to[0] = word[0] & last;
+    } else {
+      to[0] = word[0];
+      to[1] = word[1] & last;
+    }
+  });
 }
 
-ONEBIT_INLINE void add_value(Row& row, const float* from, size_t channels) {
-  float whole[kBlock];
-  if (channels < kBlock) {  // the last tile of a map must not read past the map's end
-    __builtin_memset(whole, 0, sizeof whole);
-    __builtin_memcpy(whole, from, channels * sizeof(float));
-    from = whole;
-  }
-  for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA { row.v[i] = Vec::add(row.v[i], Vec::load(from + c)); });
-}
-
-ONEBIT_INLINE void store_value(const Row& row, float* to, size_t channels) {
-  if (channels == kBlock) {
-    for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA { row.v[i].store(to + c); });
-  } else {
-    float whole[kBlock];
-    for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA { row.v[i].store(whole + c); });
-    __builtin_memcpy(to, whole, channels * sizeof(float));
-  }
-}
-
-ONEBIT_INLINE void finish_pixel(const EpilogueTile& t, size_t pixel, Row& row) {
-  const size_t element = pixel * t.total_channels + t.channel;
-  const size_t word = pixel * words_for(t.total_channels) + t.channel / kWordBits;
-  const Vec zero = Vec::broadcast(0.0f);
+template <size_t pixels, size_t vectors>
+ONEBIT_INLINE void finish_rows(const EpilogueTile& t, size_t pixel, Rows<pixels, vectors>& rows) {
+  const size_t element = pixel * t.total_channels + t.channel, to_next = t.pixel_step * t.total_channels;
+  const auto value = [&](const StepPlan& step)
+                         ONEBIT_INLINE_LAMBDA { return reinterpret_cast<float*>(t.values[step.value]) + element; };
   for (size_t s = 0; s < t.step_count; ++s) {
     const StepPlan& step = t.steps[s];
     const float *first = step.first + t.table, *second = step.second + t.table;
     switch (step.kind) {
       case StepKind::affine:
-        for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA {
-          row.v[i] = Vec::add(Vec::mul(row.v[i], Vec::load(first + c)), Vec::load(second + c));
+        rows.apply(first, second,
+                   [](Vec v, Vec scale, Vec bias) ONEBIT_INLINE_LAMBDA { return Vec::add(Vec::mul(v, scale), bias); });
+        break;
+      case StepKind::slopes: {
+        const Vec zero = Vec::broadcast(0.0f);
+        rows.apply(first, second, [&](Vec v, Vec positive, Vec negative) ONEBIT_INLINE_LAMBDA {
+          return Vec::mul(v, Vec::select(Vec::less(v, zero), negative, positive));
         });
         break;
-      case StepKind::slopes:
-        for_each_vector([&](auto i, auto c) ONEBIT_INLINE_LAMBDA {
-          row.v[i] = Vec::add(Vec::mul(Vec::max(row.v[i], zero), Vec::load(first + c)),
-                              Vec::mul(Vec::min(row.v[i], zero), Vec::load(second + c)));
-        });
-        break;
+      }
       case StepKind::clamp: {
         const Vec low = Vec::broadcast(step.low), high = Vec::broadcast(step.high);
-        for_each_vector([&](auto i, auto) ONEBIT_INLINE_LAMBDA { row.v[i] = Vec::min(Vec::max(row.v[i], low), high); });
+        rows.each([&](Vec& v, auto, auto) ONEBIT_INLINE_LAMBDA { v = Vec::min(Vec::max(v, low), high); });
         break;
       }
-      case StepKind::add:
-        add_value(row, reinterpret_cast<const float*>(t.values[step.value]) + element, t.channels);
+      case StepKind::add: {
+        const float* from = value(step);
+        join_values(
+            t, rows, [&](auto p) ONEBIT_INLINE_LAMBDA { return from + p * to_next; },
+            [](Vec a, Vec b) ONEBIT_INLINE_LAMBDA { return Vec::add(a, b); });
         break;
+      }
       case StepKind::levels: {
-        const Vec low = Vec::broadcast(step.low), high = Vec::broadcast(step.high);
-        for_each_vector([&](auto i, auto) ONEBIT_INLINE_LAMBDA {
-          row.v[i] =
-              Vec::select(step.inclusive ? Vec::less_equal(row.v[i], zero) : Vec::less(row.v[i], zero), low, high);
+        const Vec low = Vec::broadcast(step.low), high = Vec::broadcast(step.high), zero = Vec::broadcast(0.0f);
+        rows.each([&](Vec& v, auto, auto) ONEBIT_INLINE_LAMBDA {
+          v = Vec::select(step.inclusive ? Vec::less_equal(v, zero) : Vec::less(v, zero), low, high);
         });
         break;
       }
-      case StepKind::binarize: {
-        uint32_t words[2];
+      case StepKind::binarize:
         if (step.inclusive) {
-          collect(words, [&](auto i, auto c) ONEBIT_INLINE_LAMBDA {
-            return Vec::bits(Vec::less_equal(row.v[i], Vec::load(first + c)));
+          store_bits<pixels, vectors>(t, pixel, step, nullptr, [&](auto p, auto i, auto c) ONEBIT_INLINE_LAMBDA {
+            return Vec::bits(Vec::less_equal(rows.v[p * vectors + i], Vec::load(first + c)));
           });
         } else {
-          collect(words, [&](auto i, auto c)
-                             ONEBIT_INLINE_LAMBDA { return Vec::bits(Vec::less(row.v[i], Vec::load(first + c))); });
+          store_bits<pixels, vectors>(t, pixel, step, nullptr, [&](auto p, auto i, auto c) ONEBIT_INLINE_LAMBDA {
+            return Vec::bits(Vec::less(rows.v[p * vectors + i], Vec::load(first + c)));
+          });
         }
-        store_bits(reinterpret_cast<uint32_t*>(t.values[step.value]) + word, words, t.channels);
+        break;
+      case StepKind::store: {
+        float* to = value(step);
+        if (is_whole<vectors>(t)) {
+          rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { v.store(to + p * to_next + c); });
+        } else {
+          rows.each([&](Vec& v, auto p, auto c)
+                        ONEBIT_INLINE_LAMBDA { store_part(v, to + p * to_next, c, t.channels); });
+        }
         break;
       }
-      case StepKind::store:
-        store_value(row, reinterpret_cast<float*>(t.values[step.value]) + element, t.channels);
-        break;
       case StepKind::threshold:  // handled on the integers, below
         break;
     }
   }
 }
 
-void finish_threshold(const EpilogueTile& t, const int32_t* diff, size_t stride, const int32_t* const* depth) {
+// Where the rows of a tile come from: fill(t, p, rows) makes those of its pixels from p on.
+struct FromFloats {
+  const float* y;
+  size_t stride;
+
+  template <size_t pixels, size_t vectors>
+  ONEBIT_INLINE void fill(const EpilogueTile& t, size_t p, Rows<pixels, vectors>& rows) const {
+    join_values(
+        t, rows, [&](auto i) ONEBIT_INLINE_LAMBDA { return y + (p + i) * stride; },
+        [](Vec, Vec loaded) ONEBIT_INLINE_LAMBDA { return loaded; });
+  }
+};
+
+struct FromCounts {
+  const int32_t* diff;
+  size_t stride;
+  const int32_t* const* depth;
+
+  template <size_t pixels, size_t vectors>
+  ONEBIT_INLINE void fill(const EpilogueTile&, size_t p, Rows<pixels, vectors>& rows) const {
+    rows.each([&](Vec& v, auto i, auto c)
+                  ONEBIT_INLINE_LAMBDA { v = Vec::sum(depth[p + i] + c, diff + (p + i) * stride + c); });
+  }
+};
+
+struct FromWindows {
+  const PoolWindows& windows;
+
+  template <size_t pixels, size_t vectors>
+  ONEBIT_INLINE void fill(const EpilogueTile& t, size_t p, Rows<pixels, vectors>& rows) const {
+    const float* const* taps = windows.taps + p * windows.tap_count;
+    const auto join = [&](size_t k, auto f) ONEBIT_INLINE_LAMBDA {
+      join_values(t, rows, [&](auto i) ONEBIT_INLINE_LAMBDA { return taps[i * windows.tap_count + k] + t.channel; }, f);
+    };
+    join(0, [](Vec, Vec loaded) ONEBIT_INLINE_LAMBDA { return loaded; });
+    for (size_t k = 1; k < windows.tap_count; ++k) {
+      if (windows.divisors) {
+        join(k, [](Vec a, Vec b) ONEBIT_INLINE_LAMBDA { return Vec::add(a, b); });
+      } else {
+        join(k, [](Vec a, Vec b) ONEBIT_INLINE_LAMBDA { return Vec::max(a, b); });
+      }
+    }
+    if (!windows.divisors) return;
+    rows.each([&](Vec& v, auto i, auto)
+                  ONEBIT_INLINE_LAMBDA { v = Vec::div(v, Vec::broadcast(windows.divisors[p + i])); });
+  }
+};
+
+// f(pixels at once, first pixel) until all pixels of the tile are done.
+template <size_t vectors, class Function>
+ONEBIT_INLINE void for_pixels(const EpilogueTile& t, Function f) {
+  constexpr size_t kFit = Vec::kRegisters / vectors, kAtOnce = kFit < 1 ? 1 : kFit < 6 ? kFit : 6;
+  size_t p = 0;
+  for (; p + kAtOnce <= t.pixel_count; p += kAtOnce) f(std::integral_constant<size_t, kAtOnce>{}, p);
+  if constexpr (kAtOnce > 1) {
+    for (; p < t.pixel_count; ++p) f(std::integral_constant<size_t, 1>{}, p);
+  }
+}
+
+// f(vectors of the tile).
+template <class Function>
+ONEBIT_INLINE void for_width(const EpilogueTile& t, Function f) {
+  constexpr size_t kVectors = kQuarter / Vec::kLanes;
+  switch ((t.channels + kQuarter - 1) / kQuarter) {
+    case 1:
+      return f(std::integral_constant<size_t, kVectors>{});
+    case 2:
+      return f(std::integral_constant<size_t, 2 * kVectors>{});
+    case 3:
+      return f(std::integral_constant<size_t, 3 * kVectors>{});
+    default:
+      return f(std::integral_constant<size_t, 4 * kVectors>{});
+  }
+}
+
+template <class Source>
+ONEBIT_INLINE void finish(const EpilogueTile& t, Source source) {
+  for_width(t, [&](auto vectors) {
+    for_pixels<vectors>(t, [&](auto pixels, size_t p) ONEBIT_INLINE_LAMBDA {
+      Rows<pixels, vectors> rows;
+      source.fill(t, p, rows);
+      finish_rows(t, t.pixel + p * t.pixel_step, rows);
+    });
+  });
+}
+
+void finish_threshold(const EpilogueTile& t, FromCounts counts) {
   const StepPlan& step = t.steps[0];
   const int32_t* below = step.below + t.table;
   const uint32_t* flip = step.flip + t.table / kWordBits;
-  const size_t words = words_for(t.total_channels);
-  uint32_t* out = reinterpret_cast<uint32_t*>(t.values[step.value]) + t.pixel * words + t.channel / kWordBits;
-  for (size_t p = 0; p < t.pixel_count; ++p, diff += stride, out += words * t.pixel_step) {
-    uint32_t word[2];
-    collect(word, [&](auto, auto c) ONEBIT_INLINE_LAMBDA { return counts_below(depth[p] + c, diff + c, below + c); });
-    word[0] ^= flip[0];
-    word[1] ^= flip[1];
-    store_bits(out, word, t.channels);
-  }
+  for_width(t, [&](auto vectors) {
+    for_pixels<vectors>(t, [&](auto pixels, size_t p) ONEBIT_INLINE_LAMBDA {
+      store_bits<pixels, vectors>(
+          t, t.pixel + p * t.pixel_step, step, flip, [&](auto i, auto, auto c) ONEBIT_INLINE_LAMBDA {
+            return counts_below(counts.depth[p + i] + c, counts.diff + (p + i) * counts.stride + c, below + c);
+          });
+    });
+  });
 }
 
 void finish_counts(const EpilogueTile& t, const int32_t* diff, size_t stride, const int32_t* const* depth) {
-  if (t.steps[0].kind == StepKind::threshold) return finish_threshold(t, diff, stride, depth);
-  size_t pixel = t.pixel;
-  for (size_t p = 0; p < t.pixel_count; ++p, pixel += t.pixel_step) {
-    Row row;
-    for_each_vector([&](auto i, auto c)
-                        ONEBIT_INLINE_LAMBDA { row.v[i] = Vec::sum(depth[p] + c, diff + p * stride + c); });
-    finish_pixel(t, pixel, row);
-  }
+  if (t.steps[0].kind == StepKind::threshold) return finish_threshold(t, {diff, stride, depth});
+  finish(t, FromCounts{diff, stride, depth});
 }
 
-void finish_floats(const EpilogueTile& t, const float* y, size_t stride) {
-  size_t pixel = t.pixel;
-  for (size_t p = 0; p < t.pixel_count; ++p, pixel += t.pixel_step) {
-    Row row;
-    load_row(row, y + p * stride);
-    finish_pixel(t, pixel, row);
-  }
-}
+void finish_floats(const EpilogueTile& t, const float* y, size_t stride) { finish(t, FromFloats{y, stride}); }
+
+void finish_windows(const EpilogueTile& t, const PoolWindows& windows) { finish(t, FromWindows{windows}); }
 
 }  // namespace
 }  // namespace onebit

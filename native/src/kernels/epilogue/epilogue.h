@@ -38,14 +38,23 @@ struct EpilogueTile {
   size_t total_channels;  // channels of the op's result
 };
 
+// What is pooled into each pixel of a tile: the pixels of the input that its window covers, `tap_count` for each, in
+// whose place others may stand that do not change the result.
+struct PoolWindows {
+  const float* const* taps;  // [pixel_count][tap_count], channel 0 of each
+  size_t tap_count;
+  const float* divisors;  // one for each pixel of the tile: a mean; null: a maximum
+};
+
 struct EpilogueKernel {
   Isa isa;
   const char* name;
-  // y is [pixel_count][stride]; where a tile has fewer than kBlock channels, y still is readable up to kBlock.
+  // y is [pixel_count][stride].
   void (*floats)(const EpilogueTile&, const float* y, size_t stride);
   // The same for binary convolutions: y = depth[p] - 2 * diff, where depth[p] points at the tile's first channel of a
   // padded table for each pixel.
   void (*counts)(const EpilogueTile&, const int32_t* diff, size_t stride, const int32_t* const* depth);
+  void (*windows)(const EpilogueTile&, const PoolWindows&);
 };
 
 #define ONEBIT_EPILOGUE_KERNEL(isa, variable) extern const EpilogueKernel variable;

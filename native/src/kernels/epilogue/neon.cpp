@@ -18,7 +18,7 @@ ONEBIT_INLINE uint32_t lane_bits(uint32x4_t mask) {
 }
 
 struct Vec {
-  static constexpr size_t kLanes = 4;
+  static constexpr size_t kLanes = 4, kRegisters = 16;
   using Mask = uint32x4_t;
   float32x4_t x;
 
@@ -30,6 +30,7 @@ struct Vec {
   }
   ONEBIT_INLINE static Vec add(Vec a, Vec b) { return {vaddq_f32(a.x, b.x)}; }
   ONEBIT_INLINE static Vec mul(Vec a, Vec b) { return {vmulq_f32(a.x, b.x)}; }
+  ONEBIT_INLINE static Vec div(Vec a, Vec b) { return {vdivq_f32(a.x, b.x)}; }
   ONEBIT_INLINE static Vec max(Vec a, Vec b) { return {vmaxq_f32(a.x, b.x)}; }
   ONEBIT_INLINE static Vec min(Vec a, Vec b) { return {vminq_f32(a.x, b.x)}; }
   ONEBIT_INLINE static Mask less(Vec a, Vec b) { return vcltq_f32(a.x, b.x); }
@@ -48,5 +49,5 @@ ONEBIT_INLINE uint32_t counts_below(const int32_t* depth, const int32_t* diff, c
 #include "kernels/epilogue/body.h"
 
 namespace onebit {
-const EpilogueKernel epilogue_neon = {Isa::neon, "epilogue_neon", finish_floats, finish_counts};
+const EpilogueKernel epilogue_neon = {Isa::neon, "epilogue_neon", finish_floats, finish_counts, finish_windows};
 }  // namespace onebit

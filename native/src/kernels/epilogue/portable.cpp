@@ -11,7 +11,7 @@ ONEBIT_INLINE int32_t signed_sum(int32_t depth, int32_t diff) {
 }
 
 struct Vec {
-  static constexpr size_t kLanes = 4;
+  static constexpr size_t kLanes = 4, kRegisters = 8;
   using Mask = uint32_t;
   float x[kLanes];
 
@@ -45,6 +45,9 @@ struct Vec {
   ONEBIT_INLINE static Vec mul(Vec a, Vec b) {
     return each([&](size_t i) { return a.x[i] * b.x[i]; });
   }
+  ONEBIT_INLINE static Vec div(Vec a, Vec b) {
+    return each([&](size_t i) { return a.x[i] / b.x[i]; });
+  }
   ONEBIT_INLINE static Vec max(Vec a, Vec b) {
     return each([&](size_t i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });
   }
@@ -73,5 +76,6 @@ ONEBIT_INLINE uint32_t counts_below(const int32_t* depth, const int32_t* diff, c
 #include "kernels/epilogue/body.h"
 
 namespace onebit {
-const EpilogueKernel epilogue_portable = {Isa::portable, "epilogue_portable", finish_floats, finish_counts};
+const EpilogueKernel epilogue_portable = {Isa::portable, "epilogue_portable", finish_floats, finish_counts,
+                                          finish_windows};
 }  // namespace onebit
