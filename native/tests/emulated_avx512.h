@@ -2,12 +2,18 @@
 // operation given in Intel's guide, lane by lane.
 #pragma once
 
+#include <emmintrin.h>
+
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 struct alignas(64) __m512i {
   int32_t lane[16];
+};
+struct alignas(32) __m256i {
+  int32_t lane[8];
 };
 struct alignas(64) __m512 {
   float lane[16];
@@ -36,6 +42,24 @@ Vector load(const void* from) {
   Vector out;
   std::memcpy(&out, from, sizeof out);
   return out;
+}
+
+// The same for lanes of 8 and 16 bits.
+template <class Lane, class Function>
+__m512i each_of(Function f) {
+  __m512i out;
+  for (size_t i = 0; i < sizeof out / sizeof(Lane); ++i) {
+    const auto lane = static_cast<Lane>(f(i));
+    std::memcpy(reinterpret_cast<uint8_t*>(&out) + i * sizeof lane, &lane, sizeof lane);
+  }
+  return out;
+}
+
+template <class Lane, class Vector>
+Lane lane_of(const Vector& vector, size_t i) {
+  Lane lane;
+  std::memcpy(&lane, reinterpret_cast<const uint8_t*>(&vector) + i * sizeof lane, sizeof lane);
+  return lane;
 }
 
 inline int32_t wrap(int64_t x) { return static_cast<int32_t>(static_cast<uint32_t>(x)); }
@@ -78,6 +102,44 @@ EMULATED __m512i _mm512_popcnt_epi32(__m512i a) {
     return count;
   });
 }
+EMULATED __m512i _mm512_and_si512(__m512i a, __m512i b) {
+  return emulated::each<__m512i>([&](int i) { return a.lane[i] & b.lane[i]; });
+}
+EMULATED __m512i _mm512_set1_epi8(int8_t x) {
+  return emulated::each_of<uint8_t>([&](size_t) { return x; });
+}
+EMULATED __m512i _mm512_set1_epi16(int16_t x) {
+  return emulated::each_of<uint16_t>([&](size_t) { return x; });
+}
+EMULATED __m512i _mm512_broadcast_i32x4(__m128i a) {
+  return emulated::each_of<uint8_t>([&](size_t i) { return emulated::lane_of<uint8_t>(a, i % 16); });
+}
+EMULATED __m512i _mm512_shuffle_epi8(__m512i a, __m512i index) {
+  return emulated::each_of<uint8_t>([&](size_t i) {
+    const auto at = emulated::lane_of<uint8_t>(index, i);
+    return at & 0x80 ? 0 : emulated::lane_of<uint8_t>(a, i / 16 * 16 + at % 16);
+  });
+}
+EMULATED __m512i _mm512_add_epi8(__m512i a, __m512i b) {
+  return emulated::each_of<uint8_t>(
+      [&](size_t i) { return emulated::lane_of<uint8_t>(a, i) + emulated::lane_of<uint8_t>(b, i); });
+}
+EMULATED __m512i _mm512_add_epi16(__m512i a, __m512i b) {
+  return emulated::each_of<uint16_t>(
+      [&](size_t i) { return emulated::lane_of<uint16_t>(a, i) + emulated::lane_of<uint16_t>(b, i); });
+}
+EMULATED __m512i _mm512_sub_epi16(__m512i a, __m512i b) {
+  return emulated::each_of<uint16_t>(
+      [&](size_t i) { return emulated::lane_of<uint16_t>(a, i) - emulated::lane_of<uint16_t>(b, i); });
+}
+EMULATED __m512i _mm512_srli_epi16(__m512i a, unsigned count) {
+  return emulated::each_of<uint16_t>([&](size_t i) { return emulated::lane_of<uint16_t>(a, i) >> count; });
+}
+EMULATED __m256i _mm512_castsi512_si256(__m512i a) { return emulated::load<__m256i>(&a); }
+EMULATED __m256i _mm512_extracti64x4_epi64(__m512i a, int half) { return emulated::load<__m256i>(a.lane + 8 * half); }
+EMULATED __m512i _mm512_cvtepu16_epi32(__m256i a) {
+  return emulated::each<__m512i>([&](int i) { return emulated::lane_of<uint16_t>(a, static_cast<size_t>(i)); });
+}
 EMULATED __m512 _mm512_cvtepi32_ps(__m512i a) {
   return emulated::each<__m512>([&](int i) { return static_cast<float>(a.lane[i]); });
 }
@@ -86,6 +148,9 @@ EMULATED __m512 _mm512_add_ps(__m512 a, __m512 b) {
 }
 EMULATED __m512 _mm512_mul_ps(__m512 a, __m512 b) {
   return emulated::each<__m512>([&](int i) { return a.lane[i] * b.lane[i]; });
+}
+EMULATED __m512 _mm512_div_ps(__m512 a, __m512 b) {
+  return emulated::each<__m512>([&](int i) { return a.lane[i] / b.lane[i]; });
 }
 EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {
   return emulated::each<__m512>([&](int i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });

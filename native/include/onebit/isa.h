@@ -11,10 +11,11 @@ enum class Isa {
   portable,  // plain C++17, any CPU
   neon,      // every 64-bit ARM
   avx2,      // AVX2 and FMA: Intel from Haswell (2013), AMD from Excavator (2015)
-  avx512,    // AVX-512 F, BW, VL, DQ and VPOPCNTDQ: Intel from Ice Lake (2019), AMD from Zen 4 (2022)
+  avx512bw,  // AVX-512 F, BW, VL and DQ: Intel servers from Skylake (2017)
+  avx512,    // and VPOPCNTDQ: Intel from Ice Lake (2019), AMD from Zen 4 (2022)
 };
 
-inline constexpr Isa kIsas[] = {Isa::portable, Isa::neon, Isa::avx2, Isa::avx512};
+inline constexpr Isa kIsas[] = {Isa::portable, Isa::neon, Isa::avx2, Isa::avx512bw, Isa::avx512};
 
 const char* name(Isa isa);
 

@@ -56,7 +56,7 @@ uint64_t saved_state() {
 bool bit(uint32_t word, int position) { return (word >> position) & 1; }
 
 struct X86Features {
-  bool avx2 = false, avx512 = false;
+  bool avx2 = false, avx512bw = false, avx512 = false;
 
   X86Features() {
     const Registers basic = cpuid(1);
@@ -69,7 +69,8 @@ struct X86Features {
     avx2 = ymm_saved && avx && fma && bit(extended.ebx, 5);
     const bool f = bit(extended.ebx, 16), dq = bit(extended.ebx, 17), bw = bit(extended.ebx, 30);
     const bool vl = bit(extended.ebx, 31), vpopcntdq = bit(extended.ecx, 14);
-    avx512 = avx2 && zmm_saved && f && dq && bw && vl && vpopcntdq;
+    avx512bw = avx2 && zmm_saved && f && dq && bw && vl;
+    avx512 = avx512bw && vpopcntdq;
   }
 };
 
@@ -99,6 +100,8 @@ const char* name(Isa isa) {
       return "neon";
     case Isa::avx2:
       return "avx2";
+    case Isa::avx512bw:
+      return "avx512bw";
     case Isa::avx512:
       return "avx512";
   }
@@ -122,10 +125,14 @@ bool cpu_has(Isa isa) {
 #if defined(ONEBIT_X86)
     case Isa::avx2:
       return x86().avx2;
+#if defined(ONEBIT_EMULATE_AVX512)  // a test build: see tests/emulated_avx512.h
+    case Isa::avx512bw:
     case Isa::avx512:
-#if defined(ONEBIT_EMULATE_AVX512)
-      return true;  // a test build: see tests/emulated_avx512.h
+      return true;
 #else
+    case Isa::avx512bw:
+      return x86().avx512bw;
+    case Isa::avx512:
       return x86().avx512;
 #endif
 #elif defined(__aarch64__) || defined(_M_ARM64)
@@ -138,7 +145,8 @@ bool cpu_has(Isa isa) {
 }
 
 bool includes(Isa whole, Isa part) {
-  return part == Isa::portable || part == whole || (whole == Isa::avx512 && part == Isa::avx2);
+  const bool extends = part == Isa::avx2 || part == Isa::avx512bw;  // those that later ones of x86 contain
+  return part == Isa::portable || part == whole || (extends && part < whole);
 }
 
 Isa choose_isa(const std::string& asked) {

@@ -15,7 +15,11 @@
 #endif
 
 // Ends an expression here: GCC otherwise reorders a chain of vector additions into a tree, whose leaves then spill.
-#if defined(__GNUC__) && defined(__x86_64__)
+#if defined(ONEBIT_EMULATE_AVX512)
+#define ONEBIT_KEEP_IN_REGISTER(vector) static_cast<void>(vector)
+#elif defined(__AVX512F__) && defined(__GNUC__)
+#define ONEBIT_KEEP_IN_REGISTER(vector) __asm__("" : "+v"(vector))
+#elif defined(__GNUC__) && defined(__x86_64__)
 #define ONEBIT_KEEP_IN_REGISTER(vector) __asm__("" : "+x"(vector))
 #else
 #define ONEBIT_KEEP_IN_REGISTER(vector) static_cast<void>(vector)

@@ -5,7 +5,7 @@ from typing import Any
 
 from onebit.report.style import BLUE, ORANGE, figure
 
-COLORS = {"avx512": "#2a7f62", "avx2": BLUE, "portable": ORANGE}
+COLORS = {"avx512": "#2a7f62", "avx512bw": "#7fb8a2", "avx2": BLUE, "portable": ORANGE}
 
 
 def speed_table(lines: list[dict[str, Any]]) -> str:

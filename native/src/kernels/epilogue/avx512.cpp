@@ -44,5 +44,5 @@ ONEBIT_INLINE uint32_t counts_below(const int32_t* depth, const int32_t* diff, c
 #include "kernels/epilogue/body.h"
 
 namespace onebit {
-const EpilogueKernel epilogue_avx512 = {Isa::avx512, "epilogue_avx512", finish_floats, finish_counts, finish_windows};
+const EpilogueKernel epilogue_avx512 = {Isa::avx512bw, "epilogue_avx512", finish_floats, finish_counts, finish_windows};
 }  // namespace onebit

@@ -188,29 +188,6 @@ struct FromCounts {
   }
 };
 
-struct FromWindows {
-  const PoolWindows& windows;
-
-  template <size_t pixels, size_t vectors>
-  ONEBIT_INLINE void fill(const EpilogueTile& t, size_t p, Rows<pixels, vectors>& rows) const {
-    const float* const* taps = windows.taps + p * windows.tap_count;
-    const auto join = [&](size_t k, auto f) ONEBIT_INLINE_LAMBDA {
-      join_values(t, rows, [&](auto i) ONEBIT_INLINE_LAMBDA { return taps[i * windows.tap_count + k] + t.channel; }, f);
-    };
-    join(0, [](Vec, Vec loaded) ONEBIT_INLINE_LAMBDA { return loaded; });
-    for (size_t k = 1; k < windows.tap_count; ++k) {
-      if (windows.divisors) {
-        join(k, [](Vec a, Vec b) ONEBIT_INLINE_LAMBDA { return Vec::add(a, b); });
-      } else {
-        join(k, [](Vec a, Vec b) ONEBIT_INLINE_LAMBDA { return Vec::max(a, b); });
-      }
-    }
-    if (!windows.divisors) return;
-    rows.each([&](Vec& v, auto i, auto)
-                  ONEBIT_INLINE_LAMBDA { v = Vec::div(v, Vec::broadcast(windows.divisors[p + i])); });
-  }
-};
-
 // f(pixels at once, first pixel) until all pixels of the tile are done.
 template <size_t vectors, class Function>
 ONEBIT_INLINE void for_pixels(const EpilogueTile& t, Function f) {
@@ -270,7 +247,38 @@ void finish_counts(const EpilogueTile& t, const int32_t* diff, size_t stride, co
 
 void finish_floats(const EpilogueTile& t, const float* y, size_t stride) { finish(t, FromFloats{y, stride}); }
 
-void finish_windows(const EpilogueTile& t, const PoolWindows& windows) { finish(t, FromWindows{windows}); }
+// y[pixel][kBlock] of what the windows pool. Through memory, not registers: this code for every kind of epilogue would
+// be more than it is worth.
+void pool_windows(const EpilogueTile& t, const PoolWindows& windows, float* y) {
+  for_width(t, [&](auto vectors) {
+    for_pixels<vectors>(t, [&](auto pixels, size_t p) ONEBIT_INLINE_LAMBDA {
+      Rows<pixels, vectors> rows;
+      const float* const* taps = windows.taps + p * windows.tap_count;
+      const auto join = [&](size_t k, auto f) ONEBIT_INLINE_LAMBDA {
+        const auto tap = [&](auto i) ONEBIT_INLINE_LAMBDA { return taps[i * windows.tap_count + k] + t.channel; };
+        join_values(t, rows, tap, f);
+      };
+      join(0, [](Vec, Vec loaded) ONEBIT_INLINE_LAMBDA { return loaded; });
+      for (size_t k = 1; k < windows.tap_count; ++k) {
+        if (windows.divisors) {
+          join(k, [](Vec a, Vec b) ONEBIT_INLINE_LAMBDA { return Vec::add(a, b); });
+        } else {
+          join(k, [](Vec a, Vec b) ONEBIT_INLINE_LAMBDA { return Vec::max(a, b); });
+        }
+      }
+      rows.each([&](Vec& v, auto i, auto c) ONEBIT_INLINE_LAMBDA {
+        if (windows.divisors) v = Vec::div(v, Vec::broadcast(windows.divisors[p + i]));
+        v.store(y + (p + i) * kBlock + c);
+      });
+    });
+  });
+}
+
+void finish_windows(const EpilogueTile& t, const PoolWindows& windows) {
+  float y[kMaxPixels * kBlock];
+  pool_windows(t, windows, y);
+  finish_floats(t, y, kBlock);
+}
 
 }  // namespace
 }  // namespace onebit
