@@ -1,4 +1,4 @@
-// The limits of AVX2: the 9 operations for 768 binary products of the table look-up (see kernels/binary_conv/avx2.cpp);
+// The limits of AVX2: the 9 operations for 768 binary products of the table look-up (see kernels/binary_conv/lookup.h);
 // one fused multiply-add for 8 real ones.
 #include <immintrin.h>
 

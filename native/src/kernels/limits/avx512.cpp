@@ -1,4 +1,5 @@
-// The limits of AVX-512: xor, count, add for 512 binary products; one fused multiply-add for 16 real ones.
+// The limits of AVX-512: xor, count, add for 512 binary products or, without VPOPCNTDQ, the 9 operations for 1536 of
+// the table look-up (see kernels/binary_conv/lookup.h); one fused multiply-add for 16 real ones.
 #include "kernels/avx512.h"
 
 #include "kernels/inline.h"
@@ -9,6 +10,7 @@ namespace {
 
 #if defined(ONEBIT_FORGET)
 constexpr size_t kSums = 24;
+constexpr size_t kCounts = 8;  // of which each holds two sums
 
 void count(size_t rounds) {
   __m512i sum_u32x16[kSums], activation = _mm512_setzero_si512(), weight = _mm512_setzero_si512();
@@ -21,6 +23,29 @@ void count(size_t rounds) {
     });
   }
   unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_u32x16[i]); });
+}
+
+void look_up(size_t rounds) {
+  __m512i low[kCounts], high[kCounts], rows = _mm512_setzero_si512(), weight = rows, mask = _mm512_set1_epi8(0x0F);
+  ONEBIT_FORGET(weight);
+  ONEBIT_FORGET(mask);
+  unroll<kCounts>([&](auto i) ONEBIT_INLINE_LAMBDA { low[i] = high[i] = _mm512_setzero_si512(); });
+  for (size_t r = 0; r < rounds; ++r) {
+    unroll<kCounts>([&](auto i) ONEBIT_INLINE_LAMBDA {
+      __m512i sum = _mm512_shuffle_epi8(rows, weight);
+      unroll<2>([&](auto) ONEBIT_INLINE_LAMBDA {
+        ONEBIT_FORGET(rows);
+        sum = _mm512_add_epi8(sum, _mm512_shuffle_epi8(rows, weight));
+      });
+      ONEBIT_FORGET(rows);
+      low[i] = _mm512_add_epi8(low[i], _mm512_and_si512(sum, mask));
+      high[i] = _mm512_add_epi16(high[i], _mm512_srli_epi16(sum, 4));
+    });
+  }
+  unroll<kCounts>([&](auto i) ONEBIT_INLINE_LAMBDA {
+    ONEBIT_FORGET(low[i]);
+    ONEBIT_FORGET(high[i]);
+  });
 }
 
 void multiply(size_t rounds) {
@@ -37,13 +62,14 @@ void multiply(size_t rounds) {
   unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_f32x16[i]); });
 }
 
-constexpr LimitLoop kBinary{kSums * 512, count}, kFloat{kSums * 16, multiply};
+constexpr LimitLoop kBinary{kSums * 512, count}, kLookUp{kCounts * 1536, look_up}, kFloat{kSums * 16, multiply};
 #else
-constexpr LimitLoop kBinary, kFloat;
+constexpr LimitLoop kBinary, kLookUp, kFloat;
 #endif
 
 }  // namespace
 
 const LimitLoops limits_avx512 = {Isa::avx512, kBinary, kFloat};
+const LimitLoops limits_avx512bw = {Isa::avx512bw, kLookUp, kFloat};
 
 }  // namespace onebit
