@@ -13,7 +13,7 @@ help:
 	@echo "make sanitize  all C++ tests under the sanitizers of addresses, undefined behaviour and threads"
 	@echo "make test-arm  all C++ tests on an emulated 64-bit ARM (needs packages; it says which)"
 	@echo "make lint    formatting, types, import rules"
-	@echo "make bench   speed of the kernels and of whole networks (JSON lines in reports/)"
+	@echo "make bench   speed of the kernels, and of whole networks beside other engines (tables and JSON lines in reports/)"
 	@echo "make docs    the documentation as a site in site/"
 
 setup: $(VENV)/.installed
@@ -68,8 +68,13 @@ endef
 empty :=
 space := $(empty) $(empty)
 
-bench: setup
+$(VENV)/.opponents: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[bench]"
+	touch $@
+
+bench: setup $(VENV)/.opponents
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/networks.py
 
 docs: setup
 	$(BIN)/mkdocs build --strict

@@ -1,0 +1,65 @@
+"""OpenVINO: fp32, bf16, int8 by NNCF, and binary convolutions, each held to what the compiled model says it runs."""
+
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+from torch import nn
+
+from engines import Prepared, Refused, calibration
+from engines.onnx_graph import to_onnx
+from onebit.nn.layers import BinaryConv2d
+
+CORE = openvino.Core()
+PRECISIONS = {"1-bit": "f32", "fp32": "f32", "bf16": "bf16", "int8": "I8"}  # numbers -> of the convolutions on floats
+
+
+@cache
+def converted(network: nn.Module, shape_BCHW: tuple[int, int, int, int], int8: bool) -> openvino.Model:
+    """The network in OpenVINO's own form, quantised by NNCF if asked."""
+    if not int8:
+        return CORE.read_model(to_onnx(network, shape_BCHW).SerializeToString())
+    import nncf
+
+    images = calibration(shape_BCHW[1:])
+    one = converted(network, (1, *shape_BCHW[1:]), False)
+    quantised = nncf.quantize(one, nncf.Dataset(images), subset_size=len(images))
+    quantised.reshape(list(shape_BCHW))
+    return quantised
+
+
+def convolutions(compiled: openvino.CompiledModel) -> Counter[tuple[str, str]]:
+    """How often the plan runs each (type of layer, implementation) that is a convolution."""
+    nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    layers = [(node["layerType"].astype(str), node["primitiveType"].astype(str)) for node in nodes]
+    return Counter(layer for layer in layers if "Convolution" in layer[0])
+
+
+def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: str) -> Prepared:
+    """See the package; one request, the hint for latency, images as the plan takes them: floats (B, C, H, W)."""
+    if numbers == "bf16" and "BF16" not in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise Refused("this CPU has no bf16")
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "bf16" if numbers == "bf16" else "f32",  # its default turns fp32 into bf16
+    }
+    model = converted(network, image_BCHW.shape, numbers == "int8")
+    compiled = CORE.compile_model(model, "CPU", settings)
+    plan = convolutions(compiled)
+    runs_as = ", ".join(f"{count} {layer} {code}" for (layer, code), count in plan.most_common())
+    binary = sum(count for (layer, _), count in plan.items() if layer == "BinaryConvolution")
+    others = {code.rpartition("_")[2] for layer, code in plan if layer != "BinaryConvolution"}
+    wanted = sum(isinstance(layer, BinaryConv2d) for layer in network.modules())
+    if binary != wanted or others - {PRECISIONS[numbers]}:
+        raise Refused(f"OpenVINO runs something else than asked: {runs_as}")
+    request = compiled.create_infer_request()
+    request.set_input_tensor(openvino.Tensor(image_BCHW, shared_memory=True))
+
+    def run() -> NDArray[np.float32]:
+        request.infer()
+        return request.get_output_tensor().data.reshape(len(image_BCHW), -1)
+
+    return Prepared(run, runs_as, {})

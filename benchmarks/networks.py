@@ -1,0 +1,223 @@
+"""Whole networks: ours, packed, beside OpenVINO, ONNX Runtime and torch, all in turn in one process.
+
+Checks every answer against torch before it times it.  Appends one JSON line per measurement to reports/networks.jsonl
+and writes the table and the picture of this run.  An engine that is not installed, or runs something else than asked,
+is a row that says so.
+
+    make bench        or        python benchmarks/networks.py [--only openvino bi-real] [--threads 1] [--batch 1 16]
+"""
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from engines import Prepared, Refused
+from engines.float_networks import mobilenet_v2, resnet18
+from onebit.models.noise import fill_with_noise_
+from onebit.models.published import Network
+from onebit.nn import SCHEMES
+from onebit.report.networks import networks_png, networks_table
+from onebit.runtime.atomic import write_atomic
+from onebit.runtime.cpu import describe
+from onebit.runtime.timing import time_in_turn
+from onebit.train.record import source_commit
+
+
+def chain() -> nn.Sequential:
+    """(B, 256, 14, 14) -> the same: four times sign, binary 3x3 convolution, affine."""
+    scheme = SCHEMES["bireal"]
+    return nn.Sequential(
+        *(layer for _ in range(4) for layer in (scheme.conv2d(256, 256, 3, 1, 1), nn.BatchNorm2d(256)))
+    )
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A network outside of the zoo."""
+
+    build: Callable[[], nn.Module]
+    input_shape: tuple[int, int, int]
+
+
+NETWORKS: dict[str, Network | Plain] = {
+    "Bi-Real-18": Network("resnet18", 224, {"scheme": "bireal", "stem": "imagenet", "downsample": "conv1x1"}),
+    "ReActNet-A": Network("reactnet-a", 224),
+    "RB-Net-18, RPC stem": Network("rb-net-18-rpc-stem", 224),
+    "RB-Net-18, wide": Network("rb-net-18-wide", 224),
+    "FTBNN-18, baseline": Network("ftbnn-18-baseline", 224),
+    "FTBNN-18, purified": Network("ftbnn-18", 224),
+    "FTBNN-18, 1.5 times, 2 groups": Network("ftbnn-18-k1.5-g2", 224),
+    "VGG-Small": Network("vgg-small", 32),
+    "VGG-Small, real": Network("vgg-small", 32, {"scheme": "float"}),
+    "ResNet-18": Plain(resnet18, (3, 224, 224)),
+    "MobileNetV2": Plain(mobilenet_v2, (3, 224, 224)),
+    "four convolutions": Plain(chain, (256, 14, 14)),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: who computes which network in which numbers; the options go to ``prepare``."""
+
+    engine: str
+    network: str
+    numbers: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Engine and options: "torch, compile", "onebit, isa avx2"."""
+        options = (key if value is True else f"{key} {value}" for key, value in self.options.items())
+        return ", ".join([self.engine, *options])
+
+
+ROWS = (
+    Row("onebit", "Bi-Real-18", "1-bit"),
+    Row("onebit", "Bi-Real-18", "1-bit", {"isa": "avx2"}),
+    Row("onebit", "ReActNet-A", "1-bit"),
+    Row("onebit", "RB-Net-18, RPC stem", "1-bit"),
+    Row("onebit", "RB-Net-18, wide", "1-bit"),
+    Row("onebit", "FTBNN-18, baseline", "1-bit"),
+    Row("onebit", "FTBNN-18, purified", "1-bit"),
+    Row("onebit", "FTBNN-18, 1.5 times, 2 groups", "1-bit"),
+    Row("OpenVINO", "Bi-Real-18", "1-bit"),
+    Row("OpenVINO", "ResNet-18", "int8"),
+    Row("OpenVINO", "ResNet-18", "bf16"),
+    Row("OpenVINO", "ResNet-18", "fp32"),
+    Row("ONNX Runtime", "ResNet-18", "int8"),
+    Row("ONNX Runtime", "ResNet-18", "fp32"),
+    Row("ONNX Runtime", "MobileNetV2", "fp32"),
+    Row("torch", "ResNet-18", "fp32"),
+    Row("torch", "ResNet-18", "fp32", {"compile": True}),
+    Row("onebit", "VGG-Small", "1-bit"),
+    Row("OpenVINO", "VGG-Small, real", "int8"),
+    Row("torch", "VGG-Small, real", "fp32"),
+    Row("onebit", "four convolutions", "1-bit"),
+    Row("OpenVINO", "four convolutions", "1-bit"),
+)
+
+LIMITS = {"1-bit": 1e-2, "fp32": 1e-3, "bf16": 5e-2, "int8": 0.1}  # numbers -> largest |got - want| / |want|, norms
+PACKAGES = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "numpy")
+
+
+@cache
+def network_of(name: str) -> nn.Module:
+    """The untrained network, with random norms, slopes and shifts."""
+    torch.manual_seed(0)
+    network = NETWORKS[name].build()
+    fill_with_noise_(network, NETWORKS[name].input_shape)
+    return network
+
+
+@cache
+def answer(name: str, batch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Images of noise (B, C, H, W), and what the network makes of them in torch, (B, classes)."""
+    image = np.random.default_rng(0).standard_normal((batch, *NETWORKS[name].input_shape), np.float32)
+    with torch.no_grad():
+        return image, network_of(name)(torch.from_numpy(image)).flatten(1).numpy()
+
+
+def prepare(row: Row, threads: int, batch: int) -> tuple[Prepared, float]:
+    """What ``row`` measures, and how far its answer is from torch's; Refused where it is not to be timed."""
+    try:
+        engine = importlib.import_module(f"engines.{row.engine.lower().replace(' ', '')}")
+        image, want = answer(row.network, batch)
+        prepared = engine.prepare(network_of(row.network), image, threads=threads, numbers=row.numbers, **row.options)
+    except ModuleNotFoundError as error:
+        raise Refused(f"not installed: pip install {(error.name or '').partition('.')[0]}") from error
+    difference = float(np.linalg.norm(prepared.run() - want) / np.linalg.norm(want))
+    if not difference <= LIMITS[row.numbers]:
+        raise Refused(f"wrong: its answer differs from torch's by {difference:.2g} of it")
+    return prepared, difference
+
+
+def measure(rows: list[Row], threads: int, batch: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """The lines of ``rows``, all timed in turn."""
+    lines, work = [], {}
+    for row in rows:
+        line: dict[str, Any] = {
+            "engine": row.label,
+            "network": row.network,
+            "numbers": row.numbers,
+            "input": "x".join(map(str, NETWORKS[row.network].input_shape)),
+            "threads": threads,
+            "batch": batch,
+        }
+        print(f"preparing {row.label}: {row.network}, {row.numbers}", file=sys.stderr, flush=True)
+        try:
+            prepared, line["difference"] = prepare(row, threads, batch)
+            line |= {"runs_as": prepared.runs_as, **prepared.facts}
+            work[str(len(lines))] = prepared.run
+        except Refused as why:
+            line["skipped"] = str(why)
+        lines.append(line)
+    timings = time_in_turn(work, seconds=seconds * len(work), stay=0.1) if work else {}
+    for index, line in enumerate(lines):
+        if timing := timings.get(str(index)):
+            line["median_ms"], line["p90_ms"] = timing.median * 1e3, timing.p90 * 1e3
+            line["fastest_ms"], line["count"] = timing.fastest * 1e3, timing.count
+        yield line
+
+
+def versions() -> dict[str, str]:
+    """Version of every package here that is installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def chosen(words: list[str]) -> list[Row]:
+    """The rows whose engine, network or numbers hold one of ``words``, all for none; SystemExit if that leaves none."""
+    texts = {index: f"{row.label} {row.network} {row.numbers}".lower() for index, row in enumerate(ROWS)}
+    rows = [ROWS[index] for index, text in texts.items() if not words or any(word.lower() in text for word in words)]
+    if not rows:
+        raise SystemExit(f"--only {' '.join(words)} matches no row; the rows are:\n" + "\n".join(texts.values()))
+    return rows
+
+
+def main() -> None:
+    """Measure, append, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[], help="parts of engines, networks or numbers")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--seconds", type=float, default=3.0, help="per row and setting; 11 calls are made in any case")
+    parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the reports")
+    arguments = parser.parse_args()
+    rows = chosen(arguments.only)
+    facts = {"machine": describe(), "commit": source_commit(), "versions": versions()}
+    facts["date"] = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+    lines = []
+    for threads in arguments.threads:
+        for batch in arguments.batch:
+            for line in measure(rows, threads, batch, arguments.seconds):
+                lines.append({**facts, **line})
+                print(json.dumps(line), flush=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    log = arguments.out / "networks.jsonl"
+    before = log.read_bytes() if log.exists() else b""
+    write_atomic(log, before + "".join(json.dumps(line) + "\n" for line in lines).encode())
+    write_atomic(arguments.out / "networks.md", networks_table(lines).encode())
+    write_atomic(arguments.out / "networks.png", networks_png(lines))
+    print(f"\nwrote {log}, networks.md and networks.png beside it\n\n{networks_table(lines)}")
+
+
+if __name__ == "__main__":
+    main()

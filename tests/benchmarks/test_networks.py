@@ -1,0 +1,93 @@
+"""The benchmark of whole networks: what it does around its engines; and the graphs that it gives them."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+OTHERS = ("openvino", "nncf", "onnx", "onnxruntime")
+
+
+@pytest.fixture
+def networks(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import networks
+
+    small = networks.Plain(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten()), (3, 5, 5))
+    monkeypatch.setitem(networks.NETWORKS, "small", small)
+    return networks
+
+
+def test_engines_are_imported_only_when_needed():
+    code = (
+        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import networks; print(set(sys.modules) & {{*{OTHERS}}})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_a_missing_package_is_a_row(networks, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)  # what Python takes for "cannot be imported"
+    monkeypatch.delitem(sys.modules, "engines.openvino", raising=False)
+    (line,) = networks.measure([networks.Row("OpenVINO", "small", "fp32")], 1, 1, 0.0)
+    assert line["skipped"] == "not installed: pip install openvino"
+
+
+def test_answers_are_checked_before_the_timing(networks, monkeypatch):
+    def prepare(network, image_BCHW, *, threads, numbers, error):
+        with torch.no_grad():
+            answer = network(torch.from_numpy(image_BCHW)).numpy()
+        return SimpleNamespace(run=lambda: answer * (1 + error), runs_as="torch", facts={"threads seen": threads})
+
+    monkeypatch.setitem(sys.modules, "engines.fake", SimpleNamespace(prepare=prepare))
+    rows = [networks.Row("fake", "small", "fp32", {"error": error}) for error in (1e-5, 1e-2, float("nan"))]
+    right, wrong, nothing = networks.measure(rows, 2, 4, 0.01)
+    assert right["engine"] == "fake, error 1e-05"
+    assert (right["threads"], right["threads seen"], right["batch"]) == (2, 2, 4)
+    assert 0 < right["fastest_ms"] <= right["median_ms"] <= right["p90_ms"]
+    assert right["count"] >= 11
+    assert right["difference"] == pytest.approx(1e-5, rel=0.1)
+    assert wrong["skipped"].startswith("wrong: its answer differs from torch's by 0.01")
+    assert "median_ms" not in wrong
+    assert "skipped" in nothing
+
+
+def test_rows_are_chosen_by_words(networks):
+    assert {row.engine for row in networks.chosen(["torch"])} == {"torch"}
+    assert len(networks.chosen([])) == len(networks.ROWS)
+    with pytest.raises(SystemExit, match="matches no row"):
+        networks.chosen(["abacus"])
+
+
+def test_rows_name_networks_that_exist(networks):
+    assert {row.network for row in networks.ROWS} <= set(networks.NETWORKS)
+    assert {row.numbers for row in networks.ROWS} <= set(networks.LIMITS)
+
+
+def test_onebit_computes_what_torch_computes(networks):
+    _, difference = networks.prepare(networks.Row("onebit", "four convolutions", "1-bit"), 2, 2)
+    assert difference < 1e-5
+
+
+def test_onnx_graph_computes_what_torch_computes(networks):
+    pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    from engines.float_networks import Residual, mobilenet_v2
+    from engines.onnx_graph import to_onnx
+
+    torch.manual_seed(0)
+    body = [nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False), nn.BatchNorm2d(4), nn.PReLU(4)]
+    layers = [nn.Conv2d(3, 4, 3, 2, 1), nn.MaxPool2d(3, 2, 1), Residual(body, [nn.ReLU6()], nn.ReLU())]
+    small = nn.Sequential(*layers, nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)).eval()
+    image = torch.randn(2, 3, 16, 16)
+    got = ReferenceEvaluator(to_onnx(small, image.shape)).run(None, {"image": image.numpy()})[0]
+    with torch.no_grad():
+        np.testing.assert_allclose(got, small(image).numpy(), rtol=1e-4, atol=1e-5)
+    assert sum(p.numel() for p in mobilenet_v2().parameters()) == 3_504_872  # as published: 3.5 million
