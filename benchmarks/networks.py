@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engines import Prepared, Refused
+from engines import Prepared, Refused, noise
 from engines.float_networks import mobilenet_v2, resnet18
 from onebit.models.noise import fill_with_noise_
 from onebit.models.published import Network
@@ -109,7 +109,7 @@ ROWS = (
     Row("OpenVINO", "four convolutions", "1-bit"),
 )
 
-LIMITS = {"1-bit": 1e-2, "fp32": 1e-3, "bf16": 5e-2, "int8": 0.1}  # numbers -> largest |got - want| / |want|, norms
+LIMITS = {"1-bit": 1e-2, "fp32": 1e-3, "bf16": 5e-2, "int8": 0.2}  # numbers -> largest |got - want| / |want|, norms
 PACKAGES = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "numpy")
 
 
@@ -125,7 +125,7 @@ def network_of(name: str) -> nn.Module:
 @cache
 def answer(name: str, batch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Images of noise (B, C, H, W), and what the network makes of them in torch, (B, classes)."""
-    image = np.random.default_rng(0).standard_normal((batch, *NETWORKS[name].input_shape), np.float32)
+    image = noise((batch, *NETWORKS[name].input_shape), seed=0)
     with torch.no_grad():
         return image, network_of(name)(torch.from_numpy(image)).flatten(1).numpy()
 

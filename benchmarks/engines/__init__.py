@@ -36,7 +36,15 @@ class Prepared:
     facts: dict[str, Any]
 
 
+MEAN, STD = 0.5, 0.25  # of every channel, for pixels of 0...1
+
+
+def noise(shape_BCHW: tuple[int, ...], seed: int) -> NDArray[np.float32]:
+    """Pixels of noise, normalised: ``(pixel/255 - MEAN)/STD``."""
+    pixels = np.random.default_rng(seed).integers(0, 256, shape_BCHW)
+    return ((pixels / 255 - MEAN) / STD).astype(np.float32)
+
+
 def calibration(shape_CHW: tuple[int, ...], count: int = 8) -> list[NDArray[np.float32]]:
-    """Images of noise (1, C, H, W), for engines that choose the ranges of int8 activations."""
-    rng = np.random.default_rng(1)
-    return [rng.standard_normal((1, *shape_CHW), np.float32) for _ in range(count)]
+    """Images (1, C, H, W), for engines that choose the ranges of int8 activations."""
+    return [noise((1, *shape_CHW), seed) for seed in range(1, count + 1)]

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engines import Prepared, Refused
+from engines import MEAN, STD, Prepared, Refused
 from onebit.export.capture import capture
 from onebit.export.fuse import fuse
 from onebit.runtime.engine import usable_isas
@@ -22,7 +22,7 @@ def packed(network: nn.Module, shape_CHW: tuple[int, int, int]) -> Graph:
     """The packed network, without the comparison that ``onebit.pack`` ends with; the answers are checked here too."""
     channels, height, width = shape_CHW
     color = "RGB" if channels == 3 else "other"
-    spec = InputSpec(height, width, channels, (0.0,) * channels, (1.0,) * channels, color)
+    spec = InputSpec(height, width, channels, (MEAN,) * channels, (STD,) * channels, color)
     with torch.no_grad():
         return fuse(capture(network, shape_CHW)).finish(spec, None, {})
 
