@@ -109,7 +109,7 @@ ROWS = (
     Row("OpenVINO", "four convolutions", "1-bit"),
 )
 
-# numbers -> largest |got - want| / |want| of the median image; rounding may flip signs, and each flip is felt at the end
+# numbers -> largest |got - want| / |want| of the median image; rounding flips a sign now and then, and that is felt
 LIMITS = {"1-bit": 0.1, "fp32": 1e-3, "bf16": 5e-2, "int8": 0.2}
 PACKAGES = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "numpy")
 

@@ -53,7 +53,7 @@ def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: s
     binary = sum(count for (layer, _), count in plan.items() if layer == "BinaryConvolution")
     others = {code.rpartition("_")[2] for layer, code in plan if layer != "BinaryConvolution"}
     wanted = sum(isinstance(layer, BinaryConv2d) for layer in network.modules())
-    if binary != wanted or others - {PRECISIONS[numbers]}:
+    if binary != wanted or (numbers == "1-bit") != bool(binary) or others - {PRECISIONS[numbers]}:
         raise Refused(f"OpenVINO runs something else than asked: {runs_as}")
     request = compiled.create_infer_request()
     request.set_input_tensor(openvino.Tensor(image_BCHW, shared_memory=True))

@@ -75,6 +75,15 @@ def test_onebit_computes_what_torch_computes(networks):
     assert difference < 1e-5
 
 
+def test_openvino_runs_the_binary_convolutions_or_refuses(networks):
+    pytest.importorskip("openvino")
+    prepared, difference = networks.prepare(networks.Row("OpenVINO", "four convolutions", "1-bit"), 1, 1)
+    assert prepared.runs_as.startswith("4 BinaryConvolution")
+    assert difference < 1e-5
+    with pytest.raises(networks.Refused, match="runs something else than asked: 1 Convolution"):
+        networks.prepare(networks.Row("OpenVINO", "small", "1-bit"), 1, 1)
+
+
 def test_onnx_graph_computes_what_torch_computes(networks):
     pytest.importorskip("onnx")
     from onnx.reference import ReferenceEvaluator

@@ -1,33 +1,40 @@
-"""Timing in turn."""
+"""Timing in turn, by a clock that only the work moves."""
 
-import time
+from types import SimpleNamespace
 
-from onebit.runtime.timing import time_in_turn
+import pytest
+
+from onebit.runtime import timing
 
 
-def called(stay):
-    calls = []
+@pytest.fixture
+def called(monkeypatch):
+    clock, calls = [0.0], []
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
-    def work(name):
+    def work(name, seconds):
         def call():
             calls.append(name)
-            time.sleep(1e-3)
+            clock[0] += seconds
 
         return call
 
-    timing = time_in_turn({"a": work("a"), "b": work("b")}, seconds=0, warmup=0, least=3, stay=stay)
-    return "".join(calls), timing
+    def run(**settings):
+        timings = timing.time_in_turn({"a": work("a", 1), "b": work("b", 4)}, seconds=0, warmup=0, **settings)
+        return "".join(calls), timings
+
+    return run
 
 
-def test_one_call_each():
-    calls, timing = called(0)
+def test_one_call_each(called):
+    calls, timings = called(least=3)
     assert calls == "ababab"
-    assert timing["a"].count == timing["b"].count == 3
-    assert 1e-3 <= timing["a"].fastest <= timing["a"].median <= timing["a"].p90
+    assert timings == {"a": timing.Timing(1, 1, 1, 3), "b": timing.Timing(4, 4, 4, 3)}
 
 
-def test_staying_leaves_out_the_first_calls():
-    calls, timing = called(20e-3)
-    assert calls.startswith("aa")
-    assert calls.count("ab") < timing["a"].count, "more than one call in a stay"
-    assert timing["a"].count < calls.count("a"), "the first calls of a stay are not counted"
+def test_staying_leaves_out_the_first_calls(called):
+    calls, timings = called(least=1, stay=20)
+    assert calls == 20 * "a" + 5 * "b"
+    assert (timings["a"].count, timings["b"].count) == (18, 4), (
+        "a tenth of the stay, but one call at least, is left out"
+    )
