@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find native bindings CMakeLists.txt -type f 2>/dev/null)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test lint bench docs native-test sanitize test-arm arm-tools clean help
+.PHONY: setup demo test lint bench docs native-test sanitize fuzz fuzz-tools test-arm arm-tools clean help
 
 help:
 	@echo "make demo    train, pack, verify and time a 1-bit network on the embedded digits (under 5 minutes)"
 	@echo "make test    all tests, Python and C++"
 	@echo "make sanitize  all C++ tests under the sanitizers of addresses, undefined behaviour and threads"
+	@echo "make fuzz SECONDS=1200  the core and the reader of files under fuzzers, so long each (needs clang)"
 	@echo "make test-arm  all C++ tests on an emulated 64-bit ARM (needs packages; it says which)"
 	@echo "make lint    formatting, types, import rules"
 	@echo "make bench   speed of the kernels, and of whole networks beside other engines (tables and JSON lines in reports/)"
@@ -50,6 +51,23 @@ native-test: setup
 sanitize: setup
 	$(call ctest,build/address,-DONEBIT_SANITIZE=address)
 	$(call ctest,build/thread,-DONEBIT_SANITIZE=thread)
+
+# Arbitrary networks through the core's builder and engine, then altered files through the reader and the engine.
+SECONDS := 60
+FUZZ := build/fuzz
+fuzz: fuzz-tools setup
+	$(BIN)/cmake -S . -B $(FUZZ) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DONEBIT_SANITIZE=fuzz \
+	  -DCMAKE_CXX_COMPILER=clang++
+	$(BIN)/cmake --build $(FUZZ)
+	mkdir -p $(FUZZ)/engine
+	$(FUZZ)/native/fuzz/fuzz_engine -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=4096 \
+	  -artifact_prefix=$(FUZZ)/ $(FUZZ)/engine
+	-$(BIN)/python -m pip install --quiet atheris
+	$(BIN)/python tests/fuzz/loader.py --seconds $(SECONDS) --out $(FUZZ)/loader
+
+fuzz-tools:
+	@command -v clang++ >/dev/null || \
+	{ echo "the fuzzer of the core needs Clang: apt-get install clang libclang-rt-dev" >&2; exit 1; }
 
 test-arm: arm-tools setup
 	$(call ctest,build/arm,-DCMAKE_TOOLCHAIN_FILE=native/cmake/aarch64.cmake)
