@@ -16,6 +16,7 @@ from onebit.runtime import FormatError
 from onebit.runtime.engine import Engine
 from onebit.runtime.file import load_graph
 from onebit.runtime.graph import Graph, InputSpec, Node
+from onebit.runtime.selftest import small_network
 
 HUGE = 2**40
 MARGIN = 1 << 28  # bytes that a lie may take; the least of them asks for much more
@@ -112,6 +113,7 @@ def answers() -> dict[str, str]:
     for name, graph in GRAPHS.items():
         attempt(name, lambda graph=graph: Engine(graph))
     attempt("memory of values", lambda: Engine(many_values(12)))
+    attempt("stacks of threads", lambda: Engine(small_network(), threads=1024))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "lie.onebit")
         for name, data in CONTAINERS.items():
@@ -126,6 +128,8 @@ def test_lies_are_refused_before_their_memory_is_taken():
     found = json.loads(done.stdout)
     memory = found.pop("memory of values")
     assert memory.startswith("ValueError: the network's values and scratch take "), memory
+    threads = found.pop("stacks of threads")
+    assert threads.startswith("ValueError: threads: 1024 are more than the "), threads
     assert set(found) == {*GRAPHS, *CONTAINERS}
     assert {name: answer for name, answer in found.items() if not answer.startswith(FormatError.__name__)} == {}
 

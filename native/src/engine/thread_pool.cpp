@@ -2,6 +2,9 @@
 #include "engine/thread_pool.h"
 
 #include <chrono>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 
 namespace onebit {
 namespace {
@@ -26,10 +29,19 @@ bool spin_until(Condition holds) {
 }  // namespace
 
 ThreadPool::ThreadPool(size_t threads) {
-  for (size_t worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
+  try {
+    for (size_t worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
+  } catch (const std::system_error&) {
+    const std::string started = std::to_string(this->threads());
+    stop();  // or the workers would outlive what they wait for
+    throw std::invalid_argument("threads: " + std::to_string(threads) + " are more than the " + started +
+                                " that this process may have");
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;

@@ -21,7 +21,8 @@ class ThreadPool {
  public:
   static constexpr size_t kMaxJobs = 0xFFFF;
 
-  explicit ThreadPool(size_t threads);  // the caller's own thread is one of them
+  // The caller's own thread is one of them. Throws std::invalid_argument if the process may not have so many.
+  explicit ThreadPool(size_t threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -52,6 +53,7 @@ class ThreadPool {
   using Call = void (*)(void*, size_t job, size_t worker);
   void share(Call call, void* work, size_t jobs);
   void serve(size_t worker);
+  void stop();
   void take_jobs(size_t worker);
   bool has_jobs() const;
 
