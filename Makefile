@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find native bindings CMakeLists.txt -type f 2>/dev/null)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test lint bench docs native-test sanitize fuzz fuzz-tools test-arm arm-tools clean help
+.PHONY: setup demo test lint bench docs native-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
 
 help:
 	@echo "make demo    train, pack, verify and time a 1-bit network on the embedded digits (under 5 minutes)"
 	@echo "make test    all tests, Python and C++"
 	@echo "make sanitize  all C++ tests under the sanitizers of addresses, undefined behaviour and threads"
 	@echo "make fuzz SECONDS=1200  the core and the reader of files under fuzzers, so long each (needs clang)"
+	@echo "make wheel-arm  the wheel for 64-bit ARM, in build/wheels, tried on an emulated one"
 	@echo "make test-arm  all C++ tests on an emulated 64-bit ARM (needs packages; it says which)"
 	@echo "make lint    formatting, types, import rules"
 	@echo "make bench   speed of the kernels, and of whole networks beside other engines (tables and JSON lines in reports/)"
@@ -71,6 +72,27 @@ fuzz-tools:
 
 test-arm: arm-tools setup
 	$(call ctest,build/arm,-DCMAKE_TOOLCHAIN_FILE=native/cmake/aarch64.cmake)
+
+# The wheel for ARM and the same version of Python, built with Debian's headers for it and tried with its interpreter
+# under QEMU: the golden files, every kernel against the reference, and `onebit doctor`.
+VERSION = $(shell $(BIN)/python -c "import sys; print('%d.%d' % sys.version_info[:2])")
+ARM := $(abspath build/arm-python)
+ARM_SITE := build/arm-site
+ARM_PYTHON = PYTHONHOME=$(ARM)/usr PYTHONPATH=$(ARM_SITE) $(shell command -v qemu-aarch64-static || command -v qemu-aarch64) \
+  -L $(ARM) $(ARM)/usr/bin/python$(VERSION)
+ARM_PIP = $(BIN)/python -m pip install --quiet --upgrade --target $(ARM_SITE) --only-binary=:all: --platform linux_aarch64 \
+  $(foreach glibc,2014 _2_17 _2_27 _2_28,--platform manylinux$(glibc)_aarch64)
+
+wheel-arm: arm-tools setup
+	test -x $(ARM)/usr/bin/python$(VERSION) || native/cmake/arm_python.sh $(ARM) $(VERSION)
+	_PYTHON_HOST_PLATFORM=linux-aarch64 SETUPTOOLS_EXT_SUFFIX=.cpython-$(subst .,,$(VERSION))-aarch64-linux-gnu.so \
+	  PATH=$(abspath $(BIN)):$$PATH CMAKE_ARGS="-DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/native/cmake/aarch64.cmake \
+	  -DPython_INCLUDE_DIR=$(ARM)/usr/include/python$(VERSION) -DCMAKE_CXX_FLAGS=-isystem$(ARM)/usr/include" \
+	  $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheels .
+	$(ARM_PIP) numpy safetensors "jsonargparse[signatures]" rich pillow pytest
+	$(ARM_PIP) --no-deps build/wheels/onebit-*-linux_aarch64.whl
+	$(ARM_PYTHON) -m pytest --noconftest -q -p no:cacheprovider tests/golden tests/parity/test_kernels.py
+	$(ARM_PYTHON) -m onebit.cli.main doctor
 
 arm-tools:
 	@{ command -v aarch64-linux-gnu-g++ && { command -v qemu-aarch64-static || command -v qemu-aarch64; }; } >/dev/null || \
