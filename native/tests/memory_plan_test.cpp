@@ -12,6 +12,15 @@ TEST(chain_needs_two_places) {
   CHECK(plan.bytes == 128);
 }
 
+TEST(a_value_takes_the_place_of_the_one_it_is_made_of) {
+  // A residual stream 0 -> 1 -> 2, with a value beside it; 3 may not take the place of 0, which is read later.
+  const MemoryPlan plan = plan_memory({{64, 0, 1}, {64, 1, 2, 0}, {64, 2, 5, 1}, {64, 2, 3}});
+  CHECK(plan.bytes == 128);
+  CHECK(plan.offsets[0] == plan.offsets[1] && plan.offsets[1] == plan.offsets[2] && plan.offsets[3] != plan.offsets[2]);
+  const MemoryPlan apart = plan_memory({{64, 0, 2}, {64, 1, 3, 0}, {32, 3, 4, 1}});
+  CHECK(apart.offsets[0] != apart.offsets[1] && apart.offsets[2] != apart.offsets[1]);
+}
+
 TEST(living_values_do_not_overlap) {
   std::mt19937 random(1);
   for (int round = 0; round < 200; ++round) {

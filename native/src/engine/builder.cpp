@@ -190,6 +190,7 @@ struct Builder::State {
   Network network;
   Kernels kernels;
   std::unordered_map<std::string, size_t> index;
+  std::vector<size_t> read_values;  // by the node that is being added
 
   size_t node() const { return network.nodes.size(); }  // of the node that is being added
 
@@ -207,6 +208,7 @@ struct Builder::State {
     const ValueInfo& value = network.values[found->second];
     require(value.type == type, where, "value '" + name + "' holds " + text(value.type) + ", needs " + text(type));
     network.lifetimes[found->second].last = node();
+    read_values.push_back(found->second);
     return found->second;
   }
 
@@ -241,6 +243,8 @@ struct Builder::State {
                     size_t positions = 1) {
     check_shape(where, result);
     std::vector<size_t> values;
+    const std::vector<size_t> inputs = read_values;
+    size_t added = Lifetime::kNothing, stored = Lifetime::kNothing;  // the last to be so, in that order
     bool writes = false;
     for (const Step& step : steps) {
       check_tables(where, step, integers, result.channels, positions);
@@ -249,8 +253,10 @@ struct Builder::State {
         value = read(where, step.value, ValueType::float32);
         require(text(shape(value)) == text(result), where,
                 "add: value '" + step.value + "' is " + text(shape(value)) + ", needs " + text(result));
+        added = value;
+        stored = Lifetime::kNothing;
       } else if (step.kind == Step::Kind::store) {
-        value = add_value(where, step.value, ValueType::float32, result);
+        stored = value = add_value(where, step.value, ValueType::float32, result);
       } else if (step.kind == Step::Kind::binarize || step.kind == Step::Kind::threshold) {
         value = add_value(where, step.value, ValueType::bits, result);
       }
@@ -259,10 +265,14 @@ struct Builder::State {
       values.push_back(value);
     }
     require(writes, where, "the epilogue writes no value");
+    // The op itself may read any element of its inputs at any time.
+    const bool is_input = std::find(inputs.begin(), inputs.end(), added) != inputs.end();
+    if (stored != Lifetime::kNothing && !is_input) network.lifetimes[stored].over = added;
     return Epilogue(*kernels.epilogue, steps, values, result.channels, positions);
   }
 
   void add_node(const std::string& name, const char* op, Shape result, std::unique_ptr<Op> made) {
+    read_values.clear();
     network.nodes.push_back({name, op, made->kernel(), result, made->macs()});
     network.ops.push_back(std::move(made));
   }

@@ -1,4 +1,5 @@
-// Where each value of a network lies: largest first, each at the lowest place free during its life.
+// Where each value of a network lies: largest first, each at the lowest place free during its life. Values that take
+// the place of others are planned as one that lives as long as all of them.
 #include "engine/memory_plan.h"
 
 #include <algorithm>
@@ -9,10 +10,22 @@
 
 namespace onebit {
 
-MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes) {
+MemoryPlan plan_memory(std::vector<Lifetime> lifetimes) {
+  std::vector<size_t> place(lifetimes.size());  // the value in whose place each lies: itself, or an earlier one
+  std::iota(place.begin(), place.end(), size_t{0});
+  for (size_t i = 0; i < lifetimes.size(); ++i) {
+    const size_t over = lifetimes[i].over;
+    if (over == Lifetime::kNothing || lifetimes[over].bytes != lifetimes[i].bytes) continue;
+    Lifetime& whole = lifetimes[place[over]];
+    if (whole.last != lifetimes[i].first) continue;
+    whole.last = lifetimes[i].last;
+    place[i] = place[over];
+  }
   const auto size = [&](size_t i) { return round_up(lifetimes[i].bytes, AlignedBytes::kAlignment); };
-  std::vector<size_t> order(lifetimes.size());
-  std::iota(order.begin(), order.end(), size_t{0});
+  std::vector<size_t> order;
+  for (size_t i = 0; i < lifetimes.size(); ++i) {
+    if (place[i] == i) order.push_back(i);
+  }
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return size(a) > size(b); });
 
   MemoryPlan plan;
@@ -31,6 +44,7 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes) {
     const auto after = [&](size_t value, size_t other) { return value < plan.offsets[other]; };
     placed.insert(std::upper_bound(placed.begin(), placed.end(), offset, after), i);
   }
+  for (size_t i = 0; i < lifetimes.size(); ++i) plan.offsets[i] = plan.offsets[place[i]];
   return plan;
 }
 
