@@ -1,6 +1,7 @@
 // Python module onebit._core: checks arguments, releases the GIL, calls the library.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
@@ -201,10 +202,12 @@ void bind_builder(nb::module_& m) {
       .def(
           "__init__",
           [](Builder* self, Text input, nb::tuple shape, std::vector<float> mean, std::vector<float> std,
-             size_t threads, Text isa, bool keep_values) {
-            new (self) Builder(input, as_shape(shape), std::move(mean), std::move(std), {threads, isa, keep_values});
+             size_t threads, Text isa, bool keep_values, bool tune) {
+            new (self)
+                Builder(input, as_shape(shape), std::move(mean), std::move(std), {threads, isa, keep_values, tune});
           },
-          "input"_a, "shape"_a, "mean"_a, "std"_a, "threads"_a = 1, "isa"_a = "", "keep_values"_a = false)
+          "input"_a, "shape"_a, "mean"_a, "std"_a, "threads"_a = 1, "isa"_a = "", "keep_values"_a = false,
+          "tune"_a = false)
       .def(
           "binary_conv2d",
           [](Builder& b, Text name, Text input, Array<uint32_t> weight, nb::tuple stride, nb::tuple padding,
@@ -294,5 +297,7 @@ NB_MODULE(_core, m) {
   m.def("limits", &limits, "isa"_a, "Multiply-accumulates per second that one thread can do, by kind; 0: not known.");
   m.def("time_binary_kernel", &time_binary_kernel, "isa"_a, "shape"_a, "out_channels"_a, "side"_a, "repeats"_a,
         "Shortest time, in seconds, of the kernel's part of a binary convolution.");
+  m.def("tuned_kernels", &onebit::tuned_kernels, "Layer -> kernel: what tuning has found in this process.");
+  m.def("set_tuned_kernels", &onebit::set_tuned_kernels, "kernels"_a, "Layers that need not be timed again.");
   m.def("cpu_name", &onebit::cpu_name, "The CPU's own description of itself.");
 }

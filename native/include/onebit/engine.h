@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -67,6 +68,7 @@ struct Options {
   size_t threads = 1;        // results do not depend on it
   std::string isa;           // empty: ONEBIT_ISA, else the best this CPU has
   bool keep_values = false;  // no value shares its memory with another, so each can be read after a run
+  bool tune = false;         // time every kernel of the instruction set for each convolution and take the fastest
 };
 
 // What an engine says about one of its nodes.
@@ -168,5 +170,9 @@ struct KernelInfo {
   Isa isa;
 };
 std::vector<KernelInfo> all_kernels();
+
+// What Options::tune has found in this process: layer -> kernel. Layers set here are not timed again.
+std::map<std::string, std::string> tuned_kernels();
+void set_tuned_kernels(const std::map<std::string, std::string>& kernels);
 
 }  // namespace onebit

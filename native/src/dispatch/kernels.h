@@ -1,6 +1,9 @@
 // The kernels of one instruction set: the first row of each table that it includes.
 #pragma once
 
+#include <type_traits>
+#include <vector>
+
 #include "kernels/binary_conv/binary_conv.h"
 #include "kernels/epilogue/epilogue.h"
 #include "kernels/float_conv/float_conv.h"
@@ -14,5 +17,15 @@ struct Kernels {
 };
 
 Kernels kernels_for(Isa isa);
+
+// All rows of a table that `isa` includes, best first.
+template <class Table>
+auto candidates_for(Isa isa, const Table& table) {
+  std::vector<std::decay_t<decltype(table[0])>> found;
+  for (const auto* kernel : table) {
+    if (includes(isa, kernel->isa)) found.push_back(kernel);
+  }
+  return found;
+}
 
 }  // namespace onebit

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "engine/state.h"
+#include "engine/tuning.h"
 
 namespace onebit {
 namespace {
@@ -29,6 +30,18 @@ void require(bool holds, const std::string& where, const std::string& what) {
 
 std::string text(Shape s) {
   return std::to_string(s.height) + "x" + std::to_string(s.width) + "x" + std::to_string(s.channels);
+}
+
+std::string text(Pair p) { return std::to_string(p.vertical) + "x" + std::to_string(p.horizontal); }
+
+std::string text(const Convolution& g) {
+  return "to " + std::to_string(g.out_channels) + " kernel " + text(g.kernel) + " stride " + text(g.stride) +
+         " padding " + text(g.padding) + " dilation " + text(g.dilation) + " groups " + std::to_string(g.groups);
+}
+
+std::string text(const ReshapedConvolution& g) {
+  return "to " + std::to_string(g.out_channels) + " block " + std::to_string(g.block) + " upscale " +
+         std::to_string(g.upscale) + " roll " + std::to_string(g.roll);
 }
 
 const char* text(ValueType type) { return type == ValueType::bits ? "bits" : "float32"; }
@@ -276,6 +289,30 @@ struct Builder::State {
     network.nodes.push_back({name, op, made->kernel(), result, made->macs()});
     network.ops.push_back(std::move(made));
   }
+
+  // The same for a layer that several kernels can compute, of which make(input, kernels, epilogue) makes an op: with
+  // the first of the table or, with Options::tune, with the fastest. `family`: the member of Kernels that the table is
+  // for; `layer`: all that tells it from others of its shapes.
+  template <class Kernel, class Table, class Make>
+  void add_node(const std::string& name, const char* op, Shape result, const Kernel* Kernels::* family,
+                const Table& table, const std::string& layer, size_t input, Epilogue steps, size_t positions,
+                Make make) {
+    Kernels chosen = kernels;
+    if (network.options.tune) {
+      const auto candidates = candidates_for(network.isa, table);
+      std::vector<std::string> names;
+      for (const Kernel* kernel : candidates) names.push_back(kernel->name);
+      const auto make_alone = [&](size_t candidate) {
+        chosen.*family = candidates[candidate];
+        return make(0, chosen, Epilogue(*kernels.epilogue, {Step::store("result")}, {1}, result.channels, positions));
+      };
+      const std::string key =
+          std::string(onebit::name(network.isa)) + " " + op + " " + text(shape(input)) + " " + layer;
+      const size_t result_bytes = bytes_of({"", ValueType::float32, result});
+      chosen.*family = candidates[fastest({key, bytes_of(network.values[input]), result_bytes}, names, make_alone)];
+    }
+    add_node(name, op, result, make(input, chosen, std::move(steps)));
+  }
 };
 
 Builder::Builder(const std::string& input, Shape shape, std::vector<float> mean, std::vector<float> std,
@@ -322,9 +359,12 @@ void Builder::binary_conv2d(const std::string& name, const std::string& input, c
   const Pair size = convolution_output(geometry, shape);
   const Shape result{size.vertical, size.horizontal, geometry.out_channels};
   Epilogue steps = state_->epilogue(name, epilogue, result, true);
-  state_->add_node(
-      name, "binary_conv2d", result,
-      make_binary_conv2d(state_->kernels, shape, value, geometry, pad_value, weight, shuffle, std::move(steps)));
+  state_->add_node(name, "binary_conv2d", result, &Kernels::binary_conv, kBinaryConvKernels,
+                   text(geometry) + " pad " + std::to_string(pad_value), value, std::move(steps), 1,
+                   [&](size_t from, const Kernels& kernels, Epilogue behind) {
+                     return make_binary_conv2d(kernels, shape, from, geometry, pad_value, weight, shuffle,
+                                               std::move(behind));
+                   });
 }
 
 void Builder::binary_rpc2d(const std::string& name, const std::string& input, const ReshapedConvolution& geometry,
@@ -338,8 +378,11 @@ void Builder::binary_rpc2d(const std::string& name, const std::string& input, co
   check_unused_bits(name, "weight", weight, shape.channels);
   const Shape result = rpc_result(geometry, shape);
   Epilogue steps = state_->epilogue(name, epilogue, result, true, geometry.upscale * geometry.upscale);
-  state_->add_node(name, "binary_rpc2d", result,
-                   make_binary_rpc2d(state_->kernels, shape, value, geometry, pad_value, weight, std::move(steps)));
+  state_->add_node(name, "binary_rpc2d", result, &Kernels::binary_conv, kBinaryConvKernels, text(geometry), value,
+                   std::move(steps), geometry.upscale * geometry.upscale,
+                   [&](size_t from, const Kernels& kernels, Epilogue behind) {
+                     return make_binary_rpc2d(kernels, shape, from, geometry, pad_value, weight, std::move(behind));
+                   });
 }
 
 void Builder::rpc2d(const std::string& name, const std::string& input, const ReshapedConvolution& geometry,
@@ -350,8 +393,11 @@ void Builder::rpc2d(const std::string& name, const std::string& input, const Res
   check_length(name, "weight", weight, geometry.out_channels * geometry.block * geometry.block * shape.channels);
   const Shape result = rpc_result(geometry, shape);
   Epilogue steps = state_->epilogue(name, epilogue, result, false, geometry.upscale * geometry.upscale);
-  state_->add_node(name, "rpc2d", result,
-                   make_rpc2d(state_->kernels, shape, value, geometry, weight, std::move(steps)));
+  state_->add_node(name, "rpc2d", result, &Kernels::float_conv, kFloatConvKernels, text(geometry), value,
+                   std::move(steps), geometry.upscale * geometry.upscale,
+                   [&](size_t from, const Kernels& kernels, Epilogue behind) {
+                     return make_rpc2d(kernels, shape, from, geometry, weight, std::move(behind));
+                   });
 }
 
 void Builder::conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
@@ -365,8 +411,10 @@ void Builder::conv2d(const std::string& name, const std::string& input, const Co
   const Pair size = convolution_output(geometry, shape);
   const Shape result{size.vertical, size.horizontal, geometry.out_channels};
   Epilogue steps = state_->epilogue(name, epilogue, result, false);
-  state_->add_node(name, "conv2d", result,
-                   make_conv2d(state_->kernels, shape, value, geometry, weight, std::move(steps)));
+  state_->add_node(name, "conv2d", result, &Kernels::float_conv, kFloatConvKernels, text(geometry), value,
+                   std::move(steps), 1, [&](size_t from, const Kernels& kernels, Epilogue behind) {
+                     return make_conv2d(kernels, shape, from, geometry, weight, std::move(behind));
+                   });
 }
 
 void Builder::conv2d_bits(const std::string& name, const std::string& input, const Convolution& geometry,

@@ -39,19 +39,22 @@ class Engine:
         threads: worker threads; the results do not depend on it.
         isa: instruction set, ``None`` for what ``ONEBIT_ISA`` names or else the best this CPU has.
         keep_values: give every value memory of its own, so that :meth:`values` can read it.
+        tune: time every kernel of the instruction set for each convolution (a few milliseconds each) and take the
+            fastest; layers of one shape are timed once in a process.
 
     Raises:
         FormatError: the graph is not valid.
         ValueError: ``threads`` is outside 1...1024, or ``isa`` cannot run here.
     """
 
-    def __init__(self, graph: Graph, threads: int = 1, isa: str | None = None, keep_values: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, threads: int = 1, isa: str | None = None, keep_values: bool = False, tune: bool = False
+    ) -> None:
         validate(graph)
         spec = graph.input
         shape = (spec.height, spec.width, spec.channels)
-        builder = _core.Builder(
-            spec.name, shape, list(spec.mean), list(spec.std), threads=threads, isa=isa or "", keep_values=keep_values
-        )
+        options = {"threads": threads, "isa": isa or "", "keep_values": keep_values, "tune": tune}
+        builder = _core.Builder(spec.name, shape, list(spec.mean), list(spec.std), **options)
         for node in graph.nodes:
             _add(builder, node, graph.tensors)
         self._core = builder.finish(graph.output)

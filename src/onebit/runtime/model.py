@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -22,7 +23,14 @@ class _Engine(Protocol):
     def run(self, images_NHWC: NDArray) -> NDArray[np.float32]: ...
 
 
-def load(path: str | os.PathLike[str], *, threads: int = 1, isa: str | None = None, backend: str = "native") -> Model:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    threads: int = 1,
+    isa: str | None = None,
+    backend: str = "native",
+    tune: bool | str | os.PathLike[str] = False,
+) -> Model:
     """Read a packed file and prepare it to run.
 
     Args:
@@ -30,30 +38,44 @@ def load(path: str | os.PathLike[str], *, threads: int = 1, isa: str | None = No
         threads: worker threads of the C++ core; the results do not depend on it.
         isa: instruction set to use, ``None`` for the best this CPU has (or what ``ONEBIT_ISA`` names).
         backend: "native" (the C++ core) or "reference" (slow NumPy interpreter, for checking).
+        tune: choose the kernel of each convolution by the clock (a few milliseconds each), rather than by table; a
+            path names the JSON file that remembers the choices for later loads on this machine.
 
     Raises:
         OSError: the file cannot be read.
         FormatError: its content is not a valid packed network.
-        ValueError: bad ``threads``, ``isa`` or ``backend``.
+        ValueError: bad ``threads``, ``isa`` or ``backend``; the file that ``tune`` names holds something else.
     """
-    return Model(load_graph(path), threads=threads, isa=isa, backend=backend)
+    return Model(load_graph(path), threads=threads, isa=isa, backend=backend, tune=tune)
 
 
 class Model:
     """A packed network; call it with an image or a batch to get class probabilities."""
 
-    def __init__(self, graph: Graph, *, threads: int = 1, isa: str | None = None, backend: str = "native") -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        threads: int = 1,
+        isa: str | None = None,
+        backend: str = "native",
+        tune: bool | str | os.PathLike[str] = False,
+    ) -> None:
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
         if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
             raise ValueError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
+        if tune is not False and backend != "native":
+            raise ValueError("tune chooses between kernels of the C++ core; it needs backend='native'")
         self.graph = graph
         self.backend = backend
         self._output_shape = validate(graph)[graph.output].shape
         if backend == "native":
             from onebit.runtime.engine import Engine
+            from onebit.runtime.tuning import remembered
 
-            self.engine: _Engine = Engine(graph, threads=threads, isa=isa)
+            with nullcontext() if isinstance(tune, bool) else remembered(tune):
+                self.engine: _Engine = Engine(graph, threads=threads, isa=isa, tune=tune is not False)
         else:
             self.engine = ReferenceEngine(graph)
 
