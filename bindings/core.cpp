@@ -56,6 +56,12 @@ onebit::Rule rule(const std::string& name) {
   throw std::invalid_argument("rule '" + name + "' is neither 'sign' nor 'step'");
 }
 
+onebit::ValueType value_type(const std::string& name) {
+  if (name == "float32") return onebit::ValueType::float32;
+  if (name == "uint8") return onebit::ValueType::uint8;
+  throw std::invalid_argument("input type '" + name + "' is neither 'float32' nor 'uint8'");
+}
+
 onebit::Pair pair(nb::tuple sides) {
   if (nb::len(sides) != 2) throw std::invalid_argument("a pair has two numbers: vertical, horizontal");
   return {nb::cast<size_t>(sides[0]), nb::cast<size_t>(sides[1])};
@@ -202,12 +208,12 @@ void bind_builder(nb::module_& m) {
       .def(
           "__init__",
           [](Builder* self, Text input, nb::tuple shape, std::vector<float> mean, std::vector<float> std,
-             size_t threads, Text isa, bool keep_values, bool tune) {
-            new (self)
-                Builder(input, as_shape(shape), std::move(mean), std::move(std), {threads, isa, keep_values, tune});
+             size_t threads, Text isa, bool keep_values, bool tune, Text input_type) {
+            new (self) Builder(input, as_shape(shape), std::move(mean), std::move(std),
+                               {threads, isa, keep_values, tune}, value_type(input_type));
           },
           "input"_a, "shape"_a, "mean"_a, "std"_a, "threads"_a = 1, "isa"_a = "", "keep_values"_a = false,
-          "tune"_a = false)
+          "tune"_a = false, "input_type"_a = "float32")
       .def(
           "binary_conv2d",
           [](Builder& b, Text name, Text input, Array<uint32_t> weight, nb::tuple stride, nb::tuple padding,
@@ -238,6 +244,15 @@ void bind_builder(nb::module_& m) {
             b.conv2d(name, input, convolution(weight, stride, padding, dilation, groups), to_vector(weight), epilogue);
           },
           "name"_a, "input"_a, "weight"_a, "stride"_a, "padding"_a, "dilation"_a, "groups"_a, "epilogue"_a)
+      .def(
+          "int8_conv2d",
+          [](Builder& b, Text name, Text input, Array<int8_t> weight, Array<int32_t> zero, Array<float> scale,
+             nb::tuple stride, nb::tuple padding, nb::tuple dilation, size_t groups, Steps epilogue) {
+            b.int8_conv2d(name, input, convolution(weight, stride, padding, dilation, groups), to_vector(weight),
+                          to_vector(zero), to_vector(scale), epilogue);
+          },
+          "name"_a, "input"_a, "weight"_a, "zero"_a, "scale"_a, "stride"_a, "padding"_a, "dilation"_a, "groups"_a,
+          "epilogue"_a)
       .def(
           "conv2d_bits",
           [](Builder& b, Text name, Text input, Array<uint32_t> weight_bits, nb::tuple stride, nb::tuple padding,

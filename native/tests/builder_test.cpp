@@ -99,6 +99,32 @@ TEST(convolutions_are_checked) {
   CHECK_THROWS(start().conv2d("c", "x", g, {}, kStore), Error, "terms of a sum exceed");
 }
 
+TEST(int8_convolutions_are_checked) {
+  const auto int8 = [](Convolution g, std::vector<int8_t> weight, std::vector<int32_t> zero, Floats scale) {
+    Builder b("x", {4, 4, 8}, Floats(8, 0.0f), Floats(8, 1.0f), {}, ValueType::uint8);
+    b.int8_conv2d("c", "x", g, weight, zero, scale, kStore);
+  };
+  const std::vector<int8_t> weight(16, -127);
+  const std::vector<int32_t> zero(8, 65280);
+  int8(conv(), weight, zero, Floats(2));
+  CHECK_THROWS(int8(conv(), std::vector<int8_t>(15), zero, Floats(2)), Error, "weight has 15 entries, needs 16");
+  CHECK_THROWS(int8(conv(), weight, {1, 2}, Floats(2)), Error, "zero has 2 entries, needs 8");
+  CHECK_THROWS(int8(conv(), weight, zero, Floats(3)), Error, "scale has 3 entries, needs 2");
+  CHECK_THROWS(int8(conv(), std::vector<int8_t>(16, -128), zero, Floats(2)), Error, "weight -128 is outside");
+  CHECK_THROWS(int8(conv(), weight, std::vector<int32_t>(8, 65281), Floats(2)), Error, "zero 65281 is outside");
+  CHECK_THROWS(int8(conv(), weight, std::vector<int32_t>(8, -1), Floats(2)), Error, "zero -1 is outside");
+  Convolution g = conv(17);
+  g.padding = {8, 8};
+  CHECK_THROWS(int8(g, std::vector<int8_t>(2 * 17 * 17 * 8), zero, Floats(2)), Error, "may be 16 at most");
+  CHECK_THROWS(start().int8_conv2d("c", "x", conv(), weight, zero, Floats(2), kStore), Error,
+               "holds float32, needs uint8");
+  CHECK_THROWS(Builder("x", {4, 4, 1}, {0}, {1}, {}, ValueType::bits), Error, "needs float32 or uint8");
+  Builder wide("x", {4, 4, 200}, Floats(200, 0.0f), Floats(200, 1.0f), {}, ValueType::uint8);
+  CHECK_THROWS(wide.int8_conv2d("c", "x", conv(13), {}, {}, {}, kStore), Error, "terms of a sum exceed 32768");
+  Builder floats("x", {4, 4, 8}, Floats(8, 0.0f), Floats(8, 1.0f), {}, ValueType::uint8);
+  CHECK_THROWS(floats.elementwise("e", "x", kStore), Error, "holds uint8, needs float32");
+}
+
 TEST(pools_are_checked) {
   CHECK_THROWS(start().max_pool2d("p", "x", {{2, 2}, {1, 1}, {2, 0}}, kStore), Error, "half of its kernel");
   CHECK_THROWS(start().max_pool2d("p", "x", {{0, 2}, {1, 1}, {0, 0}}, kStore), Error, "kernel 0");

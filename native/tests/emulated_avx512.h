@@ -140,6 +140,17 @@ EMULATED __m256i _mm512_extracti64x4_epi64(__m512i a, int half) { return emulate
 EMULATED __m512i _mm512_cvtepu16_epi32(__m256i a) {
   return emulated::each<__m512i>([&](int i) { return emulated::lane_of<uint16_t>(a, static_cast<size_t>(i)); });
 }
+EMULATED __m512i _mm512_dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
+  return emulated::each<__m512i>([&](int i) {
+    uint8_t x[4];
+    int8_t w[4];
+    std::memcpy(x, &a.lane[i], sizeof x);
+    std::memcpy(w, &b.lane[i], sizeof w);
+    int64_t total = sum.lane[i];
+    for (int k = 0; k < 4; ++k) total += int64_t{x[k]} * w[k];
+    return emulated::wrap(total);
+  });
+}
 EMULATED __m512 _mm512_cvtepi32_ps(__m512i a) {
   return emulated::each<__m512>([&](int i) { return static_cast<float>(a.lane[i]); });
 }

@@ -9,6 +9,7 @@
 #include "kernels/binary_conv/binary_conv.h"
 #include "kernels/epilogue/epilogue.h"
 #include "kernels/float_conv/float_conv.h"
+#include "kernels/int8_conv/int8_conv.h"
 
 using namespace onebit;
 
@@ -26,8 +27,14 @@ int differing(uint32_t a, uint32_t b) {
 }
 
 template <class Kernel>
+bool has_feature(const Kernel&) {
+  return true;
+}
+bool has_feature(const Int8ConvKernel& kernel) { return cpu_has(kernel.feature); }
+
+template <class Kernel>
 bool skip(const Kernel& kernel) {
-  if (cpu_has(kernel.isa)) return false;
+  if (cpu_has(kernel.isa) && has_feature(kernel)) return false;
   std::printf("     no %s here: skipping %s\n", name(kernel.isa), kernel.name);
   return true;
 }
@@ -157,6 +164,87 @@ TEST(float_conv_multiplies) {
           }
         }
       }
+    }
+  }
+}
+
+namespace {
+
+// Writes a number as kernels of one or two bytes a value store it.
+void store_value(const Int8ConvKernel& kernel, uint8_t* array, size_t index, int value) {
+  if (kernel.value_bytes == 1) {
+    array[index] = static_cast<uint8_t>(value);
+  } else {
+    reinterpret_cast<int16_t*>(array)[index] = static_cast<int16_t>(value);
+  }
+}
+
+// `extreme`: 1 or -1 for the largest sums there are, of that sign.
+void check_int8_tile(const Int8ConvKernel& kernel, size_t pixels, size_t channels, size_t run_values, int extreme) {
+  constexpr size_t kRuns = 3;
+  const size_t run_words = (run_values + kernel.word_values - 1) / kernel.word_values;
+  const size_t values = 3 * kRuns * run_values + kMaxPixels;
+  std::vector<int> map(values), plain(kRuns * run_values * kBlock);
+  for (int& x : map) x = extreme ? 255 : static_cast<int>(random_bits() % 256);
+  for (int& w : plain) w = extreme ? 127 * extreme : static_cast<int>(random_bits() % 255) - 127;
+  // Past the map's end a word may be read: whatever lies there must not count.
+  const AlignedBytes prepared((values + kernel.word_values) * kernel.value_bytes);
+  for (size_t i = 0; i < values + kernel.word_values; ++i) {
+    store_value(kernel, prepared.data(), i, i < values ? map[i] - kernel.offset : 77);
+  }
+  const size_t panel_values = kRuns * run_words * kernel.word_values * kernel.panel;
+  const AlignedBytes weights(kBlock / kernel.panel * panel_values * kernel.value_bytes);
+  for (size_t c = 0; c < channels; ++c) {
+    for (size_t k = 0; k < kRuns * run_values; ++k) {
+      const size_t word = k / run_values * run_words + k % run_values / kernel.word_values;
+      const size_t lane = word * kernel.panel + c % kernel.panel;
+      store_value(kernel, weights.data(),
+                  c / kernel.panel * panel_values + lane * kernel.word_values + k % run_values % kernel.word_values,
+                  plain[k * kBlock + c]);
+    }
+  }
+  std::vector<const uint8_t*> addresses;
+  std::vector<ptrdiff_t> runs;
+  std::vector<std::vector<int32_t>> starts(pixels, std::vector<int32_t>(kBlock));
+  std::vector<const int32_t*> start;
+  for (size_t p = 0; p < pixels; ++p) {
+    addresses.push_back(prepared.data() + p * kernel.value_bytes);
+    for (int32_t& s : starts[p]) s = extreme ? 0 : static_cast<int32_t>(random_bits() % 100001) - 50000;
+    start.push_back(starts[p].data());
+  }
+  for (size_t r = 0; r < kRuns; ++r) runs.push_back(static_cast<ptrdiff_t>(2 * r * run_values * kernel.value_bytes));
+  std::vector<float> scale(kBlock), y(kMaxPixels * kBlock + 2 * kGuard, -77.0f);
+  for (float& s : scale) s = random_float();
+  float* const inside = y.data() + kGuard;
+  kernel.multiply({addresses.data(), pixels, runs.data(), kRuns, run_words, weights.data(), channels, start.data(),
+                   scale.data(), inside});
+  const std::string note = describe(kernel.name, pixels, channels, kRuns, run_values);
+  for (size_t i = 0; i < kGuard; ++i) CHECK_NOTE(y[i] == -77.0f, note);
+  for (size_t i = kGuard + pixels * kBlock; i < y.size(); ++i) CHECK_NOTE(y[i] == -77.0f, note);
+  for (size_t p = 0; p < pixels; ++p) {
+    for (size_t c = 0; c < channels; ++c) {
+      int64_t sum = starts[p][c];
+      for (size_t k = 0; k < kRuns * run_values; ++k) {
+        sum += (map[p + 2 * (k / run_values) * run_values + k % run_values] - kernel.offset) * plain[k * kBlock + c];
+      }
+      CHECK_NOTE(inside[p * kBlock + c] == scale[c] * static_cast<float>(static_cast<int32_t>(sum)), note);
+    }
+  }
+}
+
+}  // namespace
+
+TEST(int8_conv_multiplies_exactly) {
+  for (const Int8ConvKernel* kernel : kInt8ConvKernels) {
+    if (skip(*kernel)) continue;
+    CHECK(kernel->pixels <= kMaxPixels && kBlock % kernel->panel == 0);
+    for (size_t pixels = 1; pixels <= kernel->pixels; ++pixels) {
+      for (size_t channels : {1, 3, 8, 10, 16, 17, 33, 48, 63, 64}) {
+        for (size_t run_values : {1, 2, 3, 4, 5, 9, 21}) check_int8_tile(*kernel, pixels, channels, run_values, 0);
+      }
+    }
+    for (int sign : {-1, 1}) {
+      for (size_t run_values : {1, 9, 10922}) check_int8_tile(*kernel, kernel->pixels, 64, run_values, sign);
     }
   }
 }

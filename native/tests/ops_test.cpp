@@ -90,11 +90,11 @@ Floats shuffle_rows(const Floats& rows, size_t channels, size_t groups) {
 }
 
 // The definition, in double: exact for the numbers of these tests.
-Floats convolve(const Case& t, const Floats& x, const Floats& weight) {
+std::vector<double> convolve_exactly(const Case& t, const Floats& x, const Floats& weight) {
   const Convolution& g = t.conv;
   const Shape out = output_shape(t);
   const size_t depth = t.input.channels / g.groups, group_out = g.out_channels / g.groups;
-  Floats y;
+  std::vector<double> y;
   for (size_t oy = 0; oy < out.height; ++oy) {
     for (size_t ox = 0; ox < out.width; ++ox) {
       for (size_t o = 0; o < out.channels; ++o) {
@@ -115,11 +115,16 @@ Floats convolve(const Case& t, const Floats& x, const Floats& weight) {
             }
           }
         }
-        y.push_back(static_cast<float>(sum));
+        y.push_back(sum);
       }
     }
   }
   return y;
+}
+
+Floats convolve(const Case& t, const Floats& x, const Floats& weight) {
+  const std::vector<double> y = convolve_exactly(t, x, weight);
+  return Floats(y.begin(), y.end());
 }
 
 Builder start(Shape shape, const std::string& isa, size_t threads) {
@@ -200,6 +205,47 @@ void check_float_conv(Case t) {
       const std::string note = isa + " threads " + std::to_string(threads) + " " + t.text();
       CHECK_NOTE(got == want, note);
       CHECK_NOTE(same_floats(*engine, "z", want_signs), note);
+    }
+  }
+}
+
+// Floats of these pixels and weights are exact integers, so the definition serves here too; taps outside the map are 0
+// in both sums.
+void check_int8_conv(Case t) {
+  t.pad_value = 0;
+  const size_t channels = t.conv.out_channels, depth = t.input.channels / t.conv.groups;
+  std::vector<uint8_t> x(elements(t.input));
+  std::vector<int8_t> weight(channels * t.conv.kernel.vertical * t.conv.kernel.horizontal * depth);
+  std::vector<int32_t> zero(t.input.channels);
+  for (uint8_t& p : x) p = static_cast<uint8_t>(random_bits());
+  for (int8_t& w : weight) w = static_cast<int8_t>(static_cast<int>(random_bits() % 255) - 127);
+  for (int32_t& z : zero) z = static_cast<int32_t>(random_bits() % 65281);
+  Floats zeros;
+  for (size_t i = 0; i < x.size(); ++i) zeros.push_back(static_cast<float>(zero[i % zero.size()]));
+  const Floats weights(weight.begin(), weight.end()), scale = random_floats(channels), bias = random_floats(channels);
+  const std::vector<double> sums = convolve_exactly(t, Floats(x.begin(), x.end()), weights);
+  const std::vector<double> shift = convolve_exactly(t, zeros, weights);
+  Floats scaled, want;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const size_t c = i % channels;
+    scaled.push_back(scale[c] * static_cast<float>(sums[i] - std::floor(shift[i] / 256 + 0.5)));
+    want.push_back(bias[c] * scaled[i] + scale[c]);
+  }
+  for (const std::string& isa : usable_isas()) {
+    for (size_t threads : {1, 3}) {
+      Builder b("x", t.input, Floats(t.input.channels, 0.5f), Floats(t.input.channels, 0.25f), {threads, isa, true},
+                ValueType::uint8);
+      b.int8_conv2d("a", "x", t.conv, weight, zero, scale, {Step::store("scaled")});
+      b.int8_conv2d("b", "x", t.conv, weight, zero, scale,
+                    {Step::affine(bias, scale), Step::store("y"), Step::binarize("bits", Rule::sign)});
+      const auto engine = b.finish("y");
+      Floats got(want.size());
+      engine->run(x.data(), 1, got.data());
+      const std::string note = isa + " threads " + std::to_string(threads) + " " + t.text();
+      CHECK_NOTE(same_floats(*engine, "scaled", scaled), note);
+      CHECK_NOTE(got == want, note);
+      CHECK_NOTE(same_bits(*engine, "bits", pack(want, channels)), note);
+      CHECK_THROWS(engine->run(got.data(), 1, got.data()), std::invalid_argument, "takes pixels (uint8)");
     }
   }
 }
@@ -289,6 +335,34 @@ TEST(binary_conv2d_shuffles_its_channels) {
 
 TEST(conv2d_equals_its_definition) {
   for (const Case& t : cases()) check_float_conv(t);
+}
+
+TEST(int8_conv2d_equals_its_definition) {
+  for (size_t channels = 1; channels <= 5; ++channels) {
+    for (size_t out : {1, 16, 33, 64, 130}) check_int8_conv(plain_case({5, 6, channels}, out, 3, 1, 0));
+    for (size_t kernel : {1, 2, 5, 7}) check_int8_conv(plain_case({7, 8, channels}, 10, kernel, kernel / 2, 0));
+  }
+  for (size_t side = 1; side <= 9; ++side) {
+    Case t = plain_case({side, 10 - side, 3}, 20, 7, 3, 0);
+    t.conv.stride = {2, 2};
+    check_int8_conv(t);
+    t.conv.padding = {6, 9};  // some results lie on padding alone
+    check_int8_conv(t);
+  }
+  for (const auto& [groups, in, out] :
+       {std::tuple<size_t, size_t, size_t>{3, 3, 6}, {2, 4, 64}, {2, 4, 66}, {4, 4, 4}, {2, 20, 128}, {1, 128, 16}}) {
+    Case t = plain_case({6, 5, in}, out, 3, 1, 0);
+    t.conv.groups = groups;
+    check_int8_conv(t);
+    t.conv.dilation = {2, 1};
+    t.conv.stride = {1, 3};
+    check_int8_conv(t);
+    t.conv.dilation = {1, 2};
+    check_int8_conv(t);
+  }
+  for (const Case& t : cases()) {
+    if (t.pad_value == 0 && t.input.channels <= 36) check_int8_conv(t);
+  }
 }
 
 TEST(every_epilogue_step) {

@@ -9,7 +9,7 @@ import pytest
 
 from onebit.runtime.bits import pack_bits, words_for
 from onebit.runtime.engine import Engine
-from onebit.runtime.graph import OPS, Graph, InputSpec, Node, validate
+from onebit.runtime.graph import BITS, FLOAT, OPS, PIXELS, Graph, InputSpec, Node, validate
 from onebit.runtime.parity import check_kernels
 
 Shape = tuple[int, int, int]
@@ -24,15 +24,22 @@ class Drawing:
         self.tensors: dict[str, np.ndarray] = {}
         self.nodes: list[Node] = []
         height, width, channels = (int(n) for n in self.rng.integers((3, 3, 2), (10, 10, 12)))
-        self.floats: dict[str, Shape] = {"image": (height, width, channels)}
+        self.image: Shape = (height, width, channels)
+        self.type = PIXELS if seed % 2 == 0 else FLOAT
+        self.floats: dict[str, Shape] = {}
         self.bits: dict[str, Shape] = {}
-        self.add("elementwise", "image", {}, {}, (height, width, channels), always="binarize")
-        for op in self.rng.permutation([*OPS, *OPS]):
+        if self.type == PIXELS:
+            self.draw_int8_conv2d()
+        else:
+            self.floats["image"] = self.image
+            self.add("elementwise", "image", {}, {}, self.image, always="binarize")
+        ops = [op for op in OPS if OPS[op].takes in (FLOAT, BITS, self.type)]
+        for op in self.rng.permutation([*ops, *ops]):
             getattr(self, f"draw_{op}")()
 
     def graph(self) -> Graph:
-        height, width, channels = self.floats["image"]
-        spec = InputSpec(height, width, channels, (0.0,) * channels, (1.0,) * channels, "other")
+        height, width, channels = self.image
+        spec = InputSpec(height, width, channels, (0.0,) * channels, (1.0,) * channels, "other", type=self.type)
         return Graph(spec, tuple(self.nodes), list(self.floats)[-1], self.tensors)
 
     def pick(self, values: dict[str, Shape]) -> tuple[str, Shape]:
@@ -129,6 +136,16 @@ class Drawing:
         weight = {role: self.real(out, *sides) if role == "weight" else self.signs(out, *sides)}
         self.add("conv2d", source, attrs, weight, result)
 
+    def draw_int8_conv2d(self) -> None:
+        out = self.one_of(*CHANNELS)
+        attrs, sides, result = self.convolution(self.image, out)
+        tensors = {
+            "weight": self.tensor(self.rng.integers(-127, 128, (out, *sides)).astype(np.int8)),
+            "zero": self.tensor(self.rng.integers(0, 65281, self.image[2]).astype(np.int32)),
+            "scale": self.tensor((self.rng.standard_normal(out) / 1e4).astype(np.float32)),
+        }
+        self.add("int8_conv2d", "image", attrs, tensors, result, always="" if self.bits else "binarize")
+
     def reshaped(self, shape: Shape) -> tuple[dict[str, Any], tuple[int, int, int, int], Shape, int]:
         upscale = self.one_of(1, 2, 2)
         block = upscale * self.one_of(1, 1, 2, 4) if self.rng.random() < 0.8 else self.one_of(3, 5, 16)
@@ -205,7 +222,10 @@ def test_random_networks(seed):
     graph = Drawing(seed).graph()
     validate(graph)
     spec = graph.input
-    x = np.random.default_rng(seed).standard_normal((2, spec.height, spec.width, spec.channels)).astype(np.float32)
+    shape = (2, spec.height, spec.width, spec.channels)
+    rng = np.random.default_rng(seed)
+    pixels = spec.type == PIXELS
+    x = rng.integers(0, 256, shape, dtype=np.uint8) if pixels else rng.standard_normal(shape).astype(np.float32)
     for row in check_kernels(graph, x):
         assert row["passed"], row
         one, many = (Engine(graph, threads=n, isa=row["isa"]).run(x) for n in (1, 3))

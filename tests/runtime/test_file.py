@@ -15,7 +15,7 @@ from onebit.runtime import FormatError
 from onebit.runtime.file import content_hash, load_graph, parse, save_graph, to_bytes
 from onebit.runtime.graph import OPS, Graph
 from onebit.runtime.reference import ReferenceEngine
-from onebit.runtime.selftest import block_network, small_network
+from onebit.runtime.selftest import block_network, pixel_network, small_network
 
 
 def parts(graph: Graph) -> tuple[dict, dict]:
@@ -25,7 +25,7 @@ def parts(graph: Graph) -> tuple[dict, dict]:
     return json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["onebit"]), dict(graph.tensors)
 
 
-FILES = {"small": parts(small_network()), "blocks": parts(block_network())}
+FILES = {"small": parts(small_network()), "blocks": parts(block_network()), "pixels": parts(pixel_network())}
 DOCUMENT, TENSORS = FILES["small"]
 
 
@@ -36,7 +36,7 @@ def read(document: dict, tensors: dict) -> None:
     parse(json.dumps(document), tensors)
 
 
-@pytest.mark.parametrize("network", [small_network, block_network])
+@pytest.mark.parametrize("network", [small_network, block_network, pixel_network])
 def test_round_trip(tmp_path, network):
     graph = network()
     size = save_graph(graph, tmp_path / "a.onebit")

@@ -19,7 +19,7 @@ struct Shape {
   size_t height = 0, width = 0, channels = 0;
 };
 
-enum class ValueType { float32, bits };
+enum class ValueType { float32, bits, uint8 };  // uint8: the pixels of a network's input, and nothing else
 
 // The real number x becomes a 1 (low) where x < t (sign) or x <= t (step).
 enum class Rule { sign, step };
@@ -90,15 +90,17 @@ class Engine {
   ~Engine();
 
   // `images` is [count][height][width][channels] and already normalised; `results` is [count] x the output's shape.
+  // Throws std::invalid_argument where the network's input are pixels.
   // Times, in ns, are added to node_ns[i] for each node i where node_ns is given.
   void run(const float* images, size_t count, float* results, int64_t* node_ns = nullptr);
 
-  // The same for pixels of 0 ... 255, which become (pixel / 255 - mean) / std.
+  // The same for pixels of 0 ... 255, which become (pixel / 255 - mean) / std where the network's input are floats.
   void run(const uint8_t* images, size_t count, float* results, int64_t* node_ns = nullptr);
 
   Isa isa() const;
   size_t threads() const;
   Shape input_shape() const;
+  ValueType input_type() const;
   Shape output_shape() const;
   const std::vector<NodeInfo>& nodes() const;
   const std::vector<ValueInfo>& values() const;  // all but the input
@@ -118,7 +120,9 @@ class Engine {
 // Every call checks what it is given and throws std::invalid_argument with the node's name and what is wrong.
 class Builder {
  public:
-  Builder(const std::string& input, Shape shape, std::vector<float> mean, std::vector<float> std, Options options = {});
+  // input_type: float32, or uint8 for a network that starts with an int8_conv2d.
+  Builder(const std::string& input, Shape shape, std::vector<float> mean, std::vector<float> std, Options options = {},
+          ValueType input_type = ValueType::float32);
   ~Builder();
   Builder(Builder&&) noexcept;
 
@@ -136,6 +140,11 @@ class Builder {
   // The same with weights -1 and +1, given as bits like those of binary_conv2d.
   void conv2d_bits(const std::string& name, const std::string& input, const Convolution& geometry,
                    const std::vector<uint32_t>& weight_bits, const std::vector<Step>& epilogue);
+  // Of the network's pixels. weight: [out_channels][kernel.vertical][kernel.horizontal][channels / groups], -127 ...
+  // 127; zero: [channels], 256ths of a pixel value, 0 ... 65280; scale: [out_channels].
+  void int8_conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
+                   const std::vector<int8_t>& weight, const std::vector<int32_t>& zero, const std::vector<float>& scale,
+                   const std::vector<Step>& epilogue);
   // weight: [out_channels][block][block][channels].
   void rpc2d(const std::string& name, const std::string& input, const ReshapedConvolution& geometry,
              const std::vector<float>& weight, const std::vector<Step>& epilogue);

@@ -28,6 +28,15 @@ bool cpu_has(Isa isa);
 // Whether code for `part` may run where `whole` was chosen.
 bool includes(Isa whole, Isa part);
 
+// Instructions that only some CPUs of an instruction set have; a kernel that needs one stands before one that does not.
+enum class Feature {
+  none,
+  vnni,         // AVX-512 VNNI: Intel from Cascade Lake (2019), AMD from Zen 4 (2022)
+  dot_product,  // SDOT: 64-bit ARM from ARMv8.2 on, optional there
+};
+
+bool cpu_has(Feature feature);
+
 // The instruction set to use: `asked` if not empty, else the environment variable ONEBIT_ISA if set,
 // else the best one. Throws std::invalid_argument where the wish is unknown or cannot be met here.
 Isa choose_isa(const std::string& asked = "");

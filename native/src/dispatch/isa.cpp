@@ -15,6 +15,8 @@
 #else
 #include <cpuid.h>
 #endif
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace onebit {
@@ -56,7 +58,7 @@ uint64_t saved_state() {
 bool bit(uint32_t word, int position) { return (word >> position) & 1; }
 
 struct X86Features {
-  bool avx2 = false, avx512bw = false, avx512 = false;
+  bool avx2 = false, avx512bw = false, avx512 = false, vnni = false;
 
   X86Features() {
     const Registers basic = cpuid(1);
@@ -71,6 +73,7 @@ struct X86Features {
     const bool vl = bit(extended.ebx, 31), vpopcntdq = bit(extended.ecx, 14);
     avx512bw = avx2 && zmm_saved && f && dq && bw && vl;
     avx512 = avx512bw && vpopcntdq;
+    vnni = avx512bw && bit(extended.ecx, 11);
   }
 };
 
@@ -137,6 +140,29 @@ bool cpu_has(Isa isa) {
 #endif
 #elif defined(__aarch64__) || defined(_M_ARM64)
     case Isa::neon:
+      return true;
+#endif
+    default:
+      return false;
+  }
+}
+
+bool cpu_has(Feature feature) {
+  switch (feature) {
+    case Feature::none:
+      return true;
+#if defined(ONEBIT_X86)
+    case Feature::vnni:
+#if defined(ONEBIT_EMULATE_AVX512)
+      return true;
+#else
+      return x86().vnni;
+#endif
+#elif defined(__aarch64__) && defined(__linux__)
+    case Feature::dot_product:
+      return getauxval(AT_HWCAP) >> 20 & 1;  // HWCAP_ASIMDDP
+#elif defined(__aarch64__) && defined(__APPLE__)
+    case Feature::dot_product:
       return true;
 #endif
     default:

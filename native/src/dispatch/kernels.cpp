@@ -6,10 +6,16 @@
 namespace onebit {
 namespace {
 
+template <class Kernel>
+Feature needs(const Kernel&) {
+  return Feature::none;
+}
+Feature needs(const Int8ConvKernel& kernel) { return kernel.feature; }
+
 template <class Table>
 auto first_for(Isa isa, const Table& table) {
   for (const auto* kernel : table) {
-    if (includes(isa, kernel->isa)) return kernel;
+    if (includes(isa, kernel->isa) && cpu_has(needs(*kernel))) return kernel;
   }
   return table[0];  // not reached: every table ends with a portable row
 }
@@ -22,13 +28,15 @@ void list(const char* family, const Table& table, std::vector<KernelInfo>& all) 
 }  // namespace
 
 Kernels kernels_for(Isa isa) {
-  return {first_for(isa, kBinaryConvKernels), first_for(isa, kFloatConvKernels), first_for(isa, kEpilogueKernels)};
+  return {first_for(isa, kBinaryConvKernels), first_for(isa, kFloatConvKernels), first_for(isa, kInt8ConvKernels),
+          first_for(isa, kEpilogueKernels)};
 }
 
 std::vector<KernelInfo> all_kernels() {
   std::vector<KernelInfo> all;
   list("binary_conv", kBinaryConvKernels, all);
   list("float_conv", kFloatConvKernels, all);
+  list("int8_conv", kInt8ConvKernels, all);
   list("epilogue", kEpilogueKernels, all);
   return all;
 }

@@ -1,4 +1,4 @@
-// The kernels of one instruction set: the first row of each table that it includes.
+// The kernels of one instruction set: the first row of each table that it includes and the CPU can run.
 #pragma once
 
 #include <type_traits>
@@ -7,12 +7,14 @@
 #include "kernels/binary_conv/binary_conv.h"
 #include "kernels/epilogue/epilogue.h"
 #include "kernels/float_conv/float_conv.h"
+#include "kernels/int8_conv/int8_conv.h"
 
 namespace onebit {
 
 struct Kernels {
   const BinaryConvKernel* binary_conv;
   const FloatConvKernel* float_conv;
+  const Int8ConvKernel* int8_conv;
   const EpilogueKernel* epilogue;
 };
 

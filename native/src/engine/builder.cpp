@@ -16,6 +16,9 @@ constexpr size_t kMaxElements = size_t{1} << 28;
 constexpr size_t kMaxTerms = size_t{1} << 30;  // of one sum: twice as many still fit an int32
 constexpr size_t kMaxTaps = size_t{1} << 24;   // of a pool
 constexpr size_t kMaxZeroPaddedKernel = 512;
+constexpr size_t kMaxInt8Side = 16;                // of a kernel: the tables of its borders stay small
+constexpr size_t kMaxInt8Terms = size_t{1} << 15;  // of a sum of int8 times uint8, with room for its start
+constexpr int32_t kMaxZero = 255 * 256;
 constexpr size_t kMaxThreads = 1024;
 constexpr size_t kMaxReshapedBlock = 16;
 constexpr size_t kMaxConcat = 16;
@@ -44,7 +47,9 @@ std::string text(const ReshapedConvolution& g) {
          std::to_string(g.upscale) + " roll " + std::to_string(g.roll);
 }
 
-const char* text(ValueType type) { return type == ValueType::bits ? "bits" : "float32"; }
+const char* text(ValueType type) {
+  return type == ValueType::bits ? "bits" : type == ValueType::uint8 ? "uint8" : "float32";
+}
 
 // The product of the factors, refused where it passes `limit`; factors are at most 2^32, so nothing overflows.
 size_t bounded_product(const std::string& where, const char* what, std::initializer_list<size_t> factors,
@@ -316,7 +321,7 @@ struct Builder::State {
 };
 
 Builder::Builder(const std::string& input, Shape shape, std::vector<float> mean, std::vector<float> std,
-                 Options options)
+                 Options options, ValueType input_type)
     : state_(std::make_unique<State>()) {
   check_shape("input", shape);
   check_length("input", "mean", mean, shape.channels);
@@ -327,7 +332,8 @@ Builder::Builder(const std::string& input, Shape shape, std::vector<float> mean,
   network.isa = choose_isa(options.isa);
   network.options = std::move(options);
   state_->kernels = kernels_for(network.isa);
-  state_->add_value("input", input, ValueType::float32, shape);
+  require(input_type != ValueType::bits, "input", "its type is bits, needs float32 or uint8");
+  state_->add_value("input", input, input_type, shape);
   for (size_t c = 0; c < shape.channels; ++c) {
     require(std[c] > 0 && std::isfinite(std[c]) && std::isfinite(mean[c]), "input", "std must be above 0, mean finite");
     for (int pixel = 0; pixel < 256; ++pixel) {
@@ -415,6 +421,30 @@ void Builder::conv2d(const std::string& name, const std::string& input, const Co
                    std::move(steps), 1, [&](size_t from, const Kernels& kernels, Epilogue behind) {
                      return make_conv2d(kernels, shape, from, geometry, weight, std::move(behind));
                    });
+}
+
+void Builder::int8_conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
+                          const std::vector<int8_t>& weight, const std::vector<int32_t>& zero,
+                          const std::vector<float>& scale, const std::vector<Step>& epilogue) {
+  const size_t value = state_->read(name, input, ValueType::uint8);
+  const Shape shape = state_->shape(value);
+  check_convolution(name, geometry, shape);
+  const size_t depth = geometry.kernel.vertical * geometry.kernel.horizontal * (shape.channels / geometry.groups);
+  require(geometry.kernel.vertical <= kMaxInt8Side && geometry.kernel.horizontal <= kMaxInt8Side, name,
+          "kernel sides of an int8 convolution may be 16 at most");
+  require(depth <= kMaxInt8Terms, name, "terms of a sum exceed " + std::to_string(kMaxInt8Terms));
+  check_length(name, "weight", weight, geometry.out_channels * depth);
+  check_length(name, "zero", zero, shape.channels);
+  check_length(name, "scale", scale, geometry.out_channels);
+  for (const int8_t w : weight) require(w >= -127, name, "weight -128 is outside -127 ... 127");
+  for (const int32_t z : zero) {
+    require(z >= 0 && z <= kMaxZero, name, "zero " + std::to_string(z) + " is outside 0 ... 65280");
+  }
+  const Pair size = convolution_output(geometry, shape);
+  const Shape result{size.vertical, size.horizontal, geometry.out_channels};
+  Epilogue steps = state_->epilogue(name, epilogue, result, false);
+  state_->add_node(name, "int8_conv2d", result,
+                   make_int8_conv2d(state_->kernels, shape, value, geometry, weight, zero, scale, std::move(steps)));
 }
 
 void Builder::conv2d_bits(const std::string& name, const std::string& input, const Convolution& geometry,

@@ -23,8 +23,15 @@ int64_t now_ns() {
 
 size_t bytes_of(const ValueInfo& value) {
   const Shape& s = value.shape;
-  return value.type == ValueType::float32 ? elements(s) * sizeof(float)
-                                          : s.height * s.width * words_for(s.channels) * sizeof(uint32_t);
+  switch (value.type) {
+    case ValueType::bits:
+      return s.height * s.width * words_for(s.channels) * sizeof(uint32_t);
+    case ValueType::uint8:
+      return elements(s);
+    case ValueType::float32:
+      break;
+  }
+  return elements(s) * sizeof(float);
 }
 
 Engine::State::State(Network described)
@@ -75,6 +82,9 @@ Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Engine::~Engine() = default;
 
 void Engine::run(const float* images, size_t count, float* results, int64_t* node_ns) {
+  if (input_type() == ValueType::uint8) {
+    throw std::invalid_argument("the network takes pixels (uint8); floats must be turned back into pixels first");
+  }
   const std::lock_guard<std::mutex> lock(state_->one_run_at_a_time);
   for (size_t i = 0; i < count; ++i) {
     const float* image = images + i * elements(input_shape());
@@ -88,14 +98,21 @@ void Engine::run(const float* images, size_t count, float* results, int64_t* nod
 void Engine::run(const uint8_t* images, size_t count, float* results, int64_t* node_ns) {
   const std::lock_guard<std::mutex> lock(state_->one_run_at_a_time);
   for (size_t i = 0; i < count; ++i) {
-    state_->normalise(images + i * elements(input_shape()));
+    const uint8_t* image = images + i * elements(input_shape());
+    if (input_type() == ValueType::uint8) {
+      state_->values[0] = const_cast<uint8_t*>(image);  // read only, as above
+    } else {
+      state_->normalise(image);
+    }
     state_->run_image(results + i * elements(output_shape()), node_ns);
   }
+  state_->values[0] = state_->pixels_as_floats;
 }
 
 Isa Engine::isa() const { return state_->network.isa; }
 size_t Engine::threads() const { return state_->pool.threads(); }
 Shape Engine::input_shape() const { return state_->network.values[0].shape; }
+ValueType Engine::input_type() const { return state_->network.values[0].type; }
 Shape Engine::output_shape() const { return state_->network.values[state_->network.output].shape; }
 const std::vector<NodeInfo>& Engine::nodes() const { return state_->network.nodes; }
 const std::vector<ValueInfo>& Engine::values() const { return state_->inner_values; }

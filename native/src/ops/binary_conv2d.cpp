@@ -4,6 +4,7 @@
 // sum of a pixel written as `depth - 2 * diff`, taps outside the map have added sum(w) each, so the depth of a pixel
 // is less by sum(w) over its outside taps. Which taps lie outside depends on the row and the column only through the
 // class of each (which kernel rows, which kernel columns stick out), so the depths form a small table per class pair.
+#include "ops/border_classes.h"
 #include "ops/conv_plan.h"
 
 namespace onebit {
@@ -17,29 +18,6 @@ int population(uint32_t x) {
   x += x >> 8;
   return static_cast<int>((x + (x >> 16)) & 63);
 }
-
-// Positions of one axis that have the same kernel taps inside the map share a class. They are neighbours: from one
-// position to the next, the taps inside only move towards the kernel's start.
-struct BorderClasses {
-  struct Taps {
-    size_t begin, end;
-
-    bool has(size_t tap) const { return begin <= tap && tap < end; }
-  };
-  std::vector<uint32_t> of_position;
-  std::vector<Taps> inside;  // of every class
-
-  BorderClasses(size_t positions, size_t length, size_t kernel, size_t stride, size_t padding, size_t dilation) {
-    for (size_t i = 0; i < positions; ++i) {
-      const auto first_from = [&](size_t edge) {
-        return i * stride >= edge ? 0 : std::min(kernel, (edge - i * stride + dilation - 1) / dilation);
-      };
-      const Taps taps{first_from(padding), first_from(padding + length)};
-      if (inside.empty() || inside.back().begin != taps.begin || inside.back().end != taps.end) inside.push_back(taps);
-      of_position.push_back(static_cast<uint32_t>(inside.size() - 1));
-    }
-  }
-};
 
 class BinaryConv2d final : public Op {
  public:
@@ -68,7 +46,7 @@ class BinaryConv2d final : public Op {
     const size_t run_words = plan_.taps_per_run * group_words_;
     plan_.for_each_tile<int32_t>(
         context, epilogue_, prepared, kernel_.pixels, kernel_.span,
-        [&](size_t block, const uint8_t* const* spans, size_t count, int32_t* diff) {
+        [&](size_t block, size_t, const uint8_t* const* spans, size_t count, int32_t* diff) {
           kernel_.count({spans, count, plan_.runs.data(), plan_.runs.size(), run_words,
                          weights_.data() + block * block_bytes_, plan_.blocks[block].rows(), diff});
         },

@@ -29,7 +29,7 @@ class Conv2d final : public Op {
     const size_t run_floats = plan_.taps_per_run * group_channels_;
     plan_.for_each_tile<float>(
         context, epilogue_, prepared, kernel_.pixels, 1,
-        [&](size_t block, const uint8_t* const* pixels, size_t count, float* y) {
+        [&](size_t block, size_t, const uint8_t* const* pixels, size_t count, float* y) {
           kernel_.multiply({pixels, count, plan_.runs.data(), plan_.runs.size(), run_floats,
                             weights_.as<float>() + block_start_[block], plan_.blocks[block].rows(), y});
         },

@@ -81,9 +81,9 @@ struct ConvPlan {
   // Pixels of a tile for a kernel that computes `kernel_pixels` at a time.
   static size_t tile_pixels(size_t kernel_pixels) { return kMaxPixels / kernel_pixels * kernel_pixels; }
 
-  // Splits all tiles among the threads. For every tile: compute(block index, addresses, spans, sums), where sums is
-  // [spans * span][kBlock], until it is full, then finish(tile, sums, stride) once the sums of all channels of `tile`
-  // are there. T is the type of a sum; a kernel computes `kernel_pixels` at a time, `span` from each address.
+  // Splits all tiles among the threads. For every tile: compute(block index, first span, addresses, spans, sums), where
+  // sums is [spans * span][kBlock], until it is full, then finish(tile, sums, stride) once the sums of all channels of
+  // `tile` are there. T is the type of a sum; a kernel computes `kernel_pixels` at a time, `span` from each address.
   template <class T, class Compute, class Finish>
   void for_each_tile(const RunContext& context, const Epilogue& epilogue, const uint8_t* prepared, size_t kernel_pixels,
                      size_t span, Compute compute, Finish finish) const {
@@ -101,7 +101,7 @@ struct ConvPlan {
         const Block& block = blocks[b];
         for (size_t s = 0; s < count; ++s) group_first[s] = first[s] + block.group * group_bytes;
         for (size_t s = 0; s < count; s += kernel_spans) {
-          compute(b, group_first + s, std::min(kernel_spans, count - s), sums + s * span * kBlock);
+          compute(b, from + s, group_first + s, std::min(kernel_spans, count - s), sums + s * span * kBlock);
         }
         if (part.pixel_count < count * span) close_gaps(span, from, count, sums);
         if (collected) {

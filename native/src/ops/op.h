@@ -75,6 +75,9 @@ std::unique_ptr<Op> make_binary_rpc2d(const Kernels&, Shape input_shape, size_t 
                                       int pad_value, const std::vector<uint32_t>& weight, Epilogue);
 std::unique_ptr<Op> make_conv2d(const Kernels&, Shape input_shape, size_t input, const Convolution&,
                                 const std::vector<float>& weight, Epilogue);
+std::unique_ptr<Op> make_int8_conv2d(const Kernels&, Shape input_shape, size_t input, const Convolution&,
+                                     const std::vector<int8_t>& weight, const std::vector<int32_t>& zero,
+                                     const std::vector<float>& scale, Epilogue);
 std::unique_ptr<Op> make_rpc2d(const Kernels&, Shape input_shape, size_t input, const ReshapedConvolution&,
                                const std::vector<float>& weight, Epilogue);
 std::unique_ptr<Op> make_max_pool2d(Shape input_shape, size_t input, const Pooling&, Epilogue);

@@ -62,14 +62,14 @@ def _version(name: str) -> str:
 
 
 def _self_test() -> list[dict[str, Any]]:
-    """Every op, in two small networks on noise: every usable instruction set against the reference."""
+    """Every op, in three small networks on noise: every usable instruction set against the reference."""
     import numpy as np
 
     from onebit.runtime.parity import check_kernels
-    from onebit.runtime.selftest import block_network, small_network
+    from onebit.runtime.selftest import block_network, pixel_network, small_network
 
     rows = []
-    for name, graph in (("plain", small_network()), ("blocks", block_network())):
+    for name, graph in (("plain", small_network()), ("blocks", block_network()), ("int8", pixel_network())):
         spec = graph.input
         shape = (2, spec.height, spec.width, spec.channels)
         images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

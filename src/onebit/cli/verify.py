@@ -73,7 +73,7 @@ def show(result: dict[str, Any]) -> None:
     """One line per kernel path, one for torch."""
     for row in result["kernels"]:
         bits = f"{row['bits']} bits, {row['flips']} differ"
-        if row["flips"]:
+        if row["flips"] or row["unexplained"]:
             bits += f", {row['unexplained']} of them not by rounding" + (row["where"] and f" (first at {row['where']})")
         print(
             f"{row['isa']:<9} {row['images']} images ({result['source']}): {bits}; floats differ by "

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import onebit._core as _core
-from onebit.runtime.graph import Graph, Node, validate
+from onebit.runtime.graph import PIXELS, Graph, Node, validate
+from onebit.runtime.reference import as_input
 
 if TYPE_CHECKING:
     from onebit.runtime.profile import Profile
@@ -53,8 +54,9 @@ class Engine:
         validate(graph)
         spec = graph.input
         shape = (spec.height, spec.width, spec.channels)
+        self._spec = spec
         options = {"threads": threads, "isa": isa or "", "keep_values": keep_values, "tune": tune}
-        builder = _core.Builder(spec.name, shape, list(spec.mean), list(spec.std), **options)
+        builder = _core.Builder(spec.name, shape, list(spec.mean), list(spec.std), input_type=spec.type, **options)
         for node in graph.nodes:
             _add(builder, node, graph.tensors)
         self._core = builder.finish(graph.output)
@@ -76,7 +78,7 @@ class Engine:
 
         Raises ValueError where the images have another shape or type than the network takes.
         """
-        images_NHWC = _contiguous(images_NHWC)
+        images_NHWC = self._prepared(images_NHWC)
         if not self._keep_values:
             return self._core.run(images_NHWC)[0]
         results, values = [], []
@@ -106,18 +108,20 @@ class Engine:
 
         if repeats < 1:
             raise ValueError(f"repeats must be at least 1, got {repeats}")
-        images_NHWC = _contiguous(images_NHWC)
+        images_NHWC = self._prepared(images_NHWC)
         limits = measure_limits(self.isa)
         self._core.run(images_NHWC)
         ns = np.median([self._core.run(images_NHWC)[1] for _ in range(repeats)], axis=0)
         return make_profile(self._core.nodes(), (ns / 1e6).tolist(), len(images_NHWC), self._core.threads, limits)
 
-
-def _contiguous(images_NHWC: NDArray) -> NDArray:
-    if images_NHWC.dtype not in (np.uint8, np.float32) or images_NHWC.ndim != 4 or len(images_NHWC) == 0:
-        found = f"{images_NHWC.dtype} {list(images_NHWC.shape)}"
-        raise ValueError(f"images must be a batch [N, H, W, C] of uint8 or float32, got {found}")
-    return np.ascontiguousarray(images_NHWC)
+    def _prepared(self, images_NHWC: NDArray) -> NDArray:
+        """A contiguous batch of what the core takes: pixels, or floats where the network's input are floats."""
+        if images_NHWC.dtype not in (np.uint8, np.float32) or images_NHWC.ndim != 4 or len(images_NHWC) == 0:
+            found = f"{images_NHWC.dtype} {list(images_NHWC.shape)}"
+            raise ValueError(f"images must be a batch [N, H, W, C] of uint8 or float32, got {found}")
+        if self._spec.type == PIXELS and images_NHWC.shape[3] == self._spec.channels:  # the core refuses others
+            images_NHWC = as_input(images_NHWC, self._spec)
+        return np.ascontiguousarray(images_NHWC)
 
 
 def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray]) -> None:

@@ -16,10 +16,10 @@ from safetensors.numpy import save
 
 from onebit.runtime.atomic import write_atomic
 from onebit.runtime.errors import FormatError
-from onebit.runtime.graph import Graph, InputSpec, Node, validate
+from onebit.runtime.graph import FLOAT, Graph, InputSpec, Node, validate
 
 VERSION = 1
-_DTYPES = {"float32": "F32", "uint32": "U32", "int32": "I32"}
+_DTYPES = {"float32": "F32", "uint32": "U32", "int32": "I32", "int8": "I8"}
 _FIELDS = ("format", "version", "bit_order", "input", "classes", "nodes", "output", "provenance", "content_hash")
 _INPUT_FIELDS = ("name", "height", "width", "channels", "mean", "std", "color")
 _NODE_FIELDS = ("name", "op", "inputs", "attrs", "tensors", "epilogue", "source", "note")
@@ -109,6 +109,8 @@ def _document(graph: Graph) -> dict[str, Any]:
     plain = json.loads(
         json.dumps({"input": asdict(graph.input), "nodes": nodes, "provenance": dict(graph.provenance)}, default=dict)
     )
+    if graph.input.type == FLOAT:  # the default is not written
+        del plain["input"]["type"]
     return {
         "format": "onebit",
         "version": VERSION,
@@ -122,7 +124,7 @@ def _document(graph: Graph) -> dict[str, Any]:
 
 
 def _graph(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Graph:
-    _require(document["input"], _INPUT_FIELDS, "input")
+    _require(document["input"], _INPUT_FIELDS, "input", optional=("type",))
     if not isinstance(document["nodes"], list):
         raise FormatError(f"nodes: found {type(document['nodes']).__name__}; allowed: a list")
     for index, node in enumerate(document["nodes"]):
@@ -141,11 +143,12 @@ def _graph(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Graph
     )
 
 
-def _require(value: object, fields: tuple[str, ...], where: str) -> None:
+def _require(value: object, fields: tuple[str, ...], where: str, optional: tuple[str, ...] = ()) -> None:
     if not isinstance(value, dict):
         raise FormatError(f"{where}: found {type(value).__name__}; allowed: an object")
-    if set(value) != set(fields):
-        raise FormatError(f"{where}: found the fields {sorted(value)}; allowed: exactly {sorted(fields)}")
+    if set(value) - set(optional) != set(fields):
+        also = f", and {', '.join(optional)}" if optional else ""
+        raise FormatError(f"{where}: found the fields {sorted(value)}; allowed: exactly {sorted(fields)}{also}")
 
 
 def _expect(document: Mapping[str, Any], field: str, wanted: object) -> None:

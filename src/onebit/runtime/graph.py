@@ -24,14 +24,19 @@ MAX_TAPS = 1 << 24  # of a pool
 MAX_ZERO_PADDED_KERNEL = 512  # side of a kernel of binary_conv2d with pad_value 0
 MAX_INPUTS = 16  # of concat
 MAX_BLOCK = 16  # side of the blocks of an rpc op
-FLOAT, BITS = "float32", "bits"
+MAX_INT8_SIDE = 16  # of a kernel of int8_conv2d
+MAX_INT8_TERMS = 1 << 15  # products in a sum of int8_conv2d, so that it fits an int32
+ZERO_UNIT = 256  # of a pixel value, the unit of the zeros of int8_conv2d
+FLOAT, BITS, PIXELS = "float32", "bits", "uint8"
 
 Shape = tuple[int, int, int]  # height, width, channels
 
 
 @dataclass(frozen=True)
 class Value:
-    """Type ("float32" or "bits") and shape (height, width, channels) of what one node hands to another."""
+    """Type ("float32", "bits", or "uint8" for pixels) and shape (height, width, channels) of what one node hands to
+    another.
+    """
 
     type: str
     shape: Shape
@@ -39,7 +44,9 @@ class Value:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The image that the network takes: ``x = (pixel/255 - mean)/std`` per channel."""
+    """The image that the network takes: ``x = (pixel/255 - mean)/std`` per channel, or, with the type "uint8", the
+    pixels themselves.
+    """
 
     height: int
     width: int
@@ -48,6 +55,7 @@ class InputSpec:
     std: tuple[float, ...]
     color: str = "RGB"
     name: str = "image"
+    type: str = FLOAT
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,7 @@ def _number(where: str, value: Any) -> None:
 
 _WINDOW = {"kernel": _pair(1), "stride": _pair(1), "padding": _pair(0)}
 _CONV = {"stride": _pair(1), "padding": _pair(0), "dilation": _pair(1), "groups": _whole(1)}
+_INT8_TABLES = ("zero", "scale")
 _RPC = {"block": _whole(1, MAX_BLOCK), "upscale": _whole(1, 2), "roll": _whole(0, 1)}
 
 
@@ -137,6 +146,7 @@ class _Op:
 OPS: Mapping[str, _Op] = {
     "binary_conv2d": _Op(BITS, {**_CONV, "pad_value": _one_of(-1, 0, 1)}, optional={"shuffle": _whole(1)}),
     "conv2d": _Op(FLOAT, _CONV),
+    "int8_conv2d": _Op(PIXELS, _CONV),
     "binary_rpc2d": _Op(BITS, {**_RPC, "pad_value": _one_of(-1, 1)}),
     "rpc2d": _Op(FLOAT, _RPC),
     "max_pool2d": _Op(FLOAT, _WINDOW),
@@ -195,7 +205,7 @@ class _Validator:
     def run(self) -> dict[str, Value]:
         spec = self.graph.input
         self._check_input(spec)
-        self.values[spec.name] = Value(FLOAT, self._bounded("input", (spec.height, spec.width, spec.channels)))
+        self.values[spec.name] = Value(spec.type, self._bounded("input", (spec.height, spec.width, spec.channels)))
         names: set[str] = set()
         if not self.graph.nodes:
             raise _fail("nodes", [], "at least one node")
@@ -218,6 +228,7 @@ class _Validator:
         for side in ("height", "width", "channels"):
             _whole(1)(f"input.{side}", getattr(spec, side))
         _one_of("RGB", "L", "other")("input.color", spec.color)
+        _one_of(FLOAT, PIXELS)("input.type", spec.type)
         for name in ("mean", "std"):
             numbers = getattr(spec, name)
             if not isinstance(numbers, list | tuple) or len(numbers) != spec.channels:
@@ -309,7 +320,7 @@ class _Validator:
     def _result_shape(self, where: str, node: Node, shapes: list[Shape]) -> Shape:
         height, width, channels = shape = shapes[0]
         attrs = node.attrs
-        if node.op in ("binary_conv2d", "conv2d"):
+        if node.op in ("binary_conv2d", "conv2d", "int8_conv2d"):
             return self._conv_shape(where, node, shape)
         if node.op in ("binary_rpc2d", "rpc2d"):
             return self._rpc_shape(where, node, shape)
@@ -345,7 +356,7 @@ class _Validator:
 
     def _weight_shape(self, where: str, node: Node, role: str) -> tuple[int, ...]:
         """The four sides of a weight tensor: out channels, rows, columns, depth or words."""
-        self._keys(f"{where}.tensors", node.tensors, {role})
+        self._keys(f"{where}.tensors", node.tensors, {role, *(_INT8_TABLES if node.op == "int8_conv2d" else ())})
         name = node.tensors[role]
         tensor = self.graph.tensors.get(name) if isinstance(name, str) else None
         if tensor is None or tensor.ndim != 4 or 0 in tensor.shape:
@@ -369,7 +380,9 @@ class _Validator:
             raise _fail(f"{where}.tensors.{role}", found, f"out channels a multiple of groups = {groups}")
         if out % attrs.get("shuffle", 1):
             raise _fail(f"{where}.attrs.shuffle", attrs["shuffle"], f"a divisor of the {out} output channels")
-        if node.op == "conv2d" and role == "weight":
+        if node.op == "int8_conv2d":
+            self._check_int8(f"{where}.tensors", node, (out, kernel_h, kernel_w, depth), channels)
+        elif node.op == "conv2d" and role == "weight":
             self._tensor(f"{where}.tensors.{role}", name, np.float32, (out, kernel_h, kernel_w, depth))
         else:
             self._words(f"{where}.tensors.{role}", name, (out, kernel_h, kernel_w), depth)
@@ -393,6 +406,20 @@ class _Validator:
             )
         ]
         return sides[0], sides[1], out
+
+    def _check_int8(self, where: str, node: Node, sides: tuple[int, int, int, int], channels: int) -> None:
+        """Tensors of an int8 convolution whose weight has these sides, of ``channels`` channels."""
+        weight = self._tensor(f"{where}.weight", node.tensors["weight"], np.int8, sides)
+        if max(sides[1:3]) > MAX_INT8_SIDE:
+            raise _fail(f"{where}.weight", list(sides), f"kernel sides up to {MAX_INT8_SIDE}")
+        if math.prod(sides[1:]) > MAX_INT8_TERMS:
+            raise _fail(f"{where}.weight", list(sides), f"at most {MAX_INT8_TERMS} weights for each output channel")
+        if (weight == -128).any():
+            raise _fail(f"{where}.weight", -128, "numbers from -127 to 127")
+        zero = self._tensor(f"{where}.zero", node.tensors["zero"], np.int32, (channels,))
+        if zero.min() < 0 or zero.max() > 255 * ZERO_UNIT:
+            raise _fail(f"{where}.zero", zero.tolist(), f"numbers from 0 to {255 * ZERO_UNIT}")
+        self._tensor(f"{where}.scale", node.tensors["scale"], np.float32, (sides[0],))
 
     def _rpc_shape(self, where: str, node: Node, shape: Shape) -> Shape:
         height, width, channels = shape

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onebit.runtime.file import load_graph
-from onebit.runtime.graph import Graph, InputSpec, validate
-from onebit.runtime.reference import ReferenceEngine
+from onebit.runtime.graph import PIXELS, Graph, InputSpec, validate
+from onebit.runtime.reference import ReferenceEngine, to_pixels
 
 if TYPE_CHECKING:
     from onebit.runtime.profile import Profile
@@ -109,9 +109,11 @@ class Model:
         Args:
             images: raw pixels as uint8 (H, W, C) or (N, H, W, C), grey also without C, normalised here by the file's
                 mean and std; or floats, already normalised, as (C, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C).
+                A network with an int8 stem takes pixels: floats are turned back into the nearest ones.
 
         Raises:
-            ValueError: wrong size, wrong number of channels, wrong dtype, NaN or infinity.
+            ValueError: wrong size, wrong number of channels, wrong dtype, NaN or infinity; floats that are no
+                normalised pixels where the network takes pixels.
         """
         batch_NHWC, single = prepare(images, self.input)
         output = self.engine.run(batch_NHWC)
@@ -131,6 +133,8 @@ class Model:
 
 def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:
     """Check images against ``spec``: a contiguous batch (N, H, W, C) of uint8 or float32, and whether it was one image.
+
+    A network that takes pixels gets floats as the pixels that they were.
 
     Raises ValueError that says what was found, what the network takes and what to do.
     """
@@ -155,4 +159,6 @@ def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:
         batch = batch.astype(np.float32, copy=False)
         if not np.isfinite(batch).all():
             raise ValueError("images hold NaN or infinity; check how they were normalised")
+        if spec.type == PIXELS:
+            batch = to_pixels(batch, spec)
     return np.ascontiguousarray(batch), single

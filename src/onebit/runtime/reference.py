@@ -1,7 +1,7 @@
 """The slow, plain interpreter: what every kernel of the C++ core must equal.
 
 One short function per op and per epilogue step of docs/format.md, on whole batches.  Integer sums are exact: they are
-sums of at most 2^24 terms of +-1 held in float64.
+sums of at most 2^24 terms of +-1, or 2^15 of int8 times uint8, held in float64.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from onebit.runtime.bits import is_low, pack_bits, unpack_bits, unpack_signs
-from onebit.runtime.graph import BITS, INTEGER_OPS, Graph, Node, Value, positions_of, validate
+from onebit.runtime.graph import (
+    BITS,
+    INTEGER_OPS,
+    PIXELS,
+    ZERO_UNIT,
+    Graph,
+    InputSpec,
+    Node,
+    Value,
+    positions_of,
+    validate,
+)
 
 # Shape letters: N images, H W map, C channels, O out channels, K L kernel rows and columns, G groups.
 
@@ -54,6 +65,18 @@ def _conv2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArra
     else:
         weight_OKLC = unpack_signs(tensors[node.tensors["weight_bits"]], channels // node.attrs["groups"])
     return _convolve(x, weight_OKLC, node.attrs, 0.0).astype(np.float32)
+
+
+def int8_sums(node: Node, tensors: Mapping[str, NDArray], pixels_NHWC: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The exact integers of an int8 convolution, ``sum w p - round(sum w zero / 256)`` over the taps inside the map."""
+    weight_OKLC = tensors[node.tensors["weight"]].astype(np.float64)
+    zeros_NHWC = np.broadcast_to(tensors[node.tensors["zero"]], (1, *pixels_NHWC.shape[1:])).astype(np.float64)
+    sums, shift = (_convolve(x, weight_OKLC, node.attrs, 0.0) for x in (pixels_NHWC.astype(np.float64), zeros_NHWC))
+    return sums - np.floor((shift + ZERO_UNIT / 2) / ZERO_UNIT)
+
+
+def _int8_conv2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
+    return tensors[node.tensors["scale"]] * int8_sums(node, tensors, x).astype(np.float32)
 
 
 def _rpc(x_NHWC: NDArray, w_OKLC: NDArray, attrs: Mapping[str, Any], fill: float) -> NDArray:
@@ -130,6 +153,7 @@ def _elementwise(node: Node, tensors: Mapping[str, NDArray], channels: int, x: N
 _OPS: Mapping[str, Callable[..., NDArray]] = {
     "binary_conv2d": _binary_conv2d,
     "conv2d": _conv2d,
+    "int8_conv2d": _int8_conv2d,
     "binary_rpc2d": _binary_rpc2d,
     "rpc2d": _rpc2d,
     "max_pool2d": _max_pool2d,
@@ -217,9 +241,7 @@ class ReferenceEngine:
     def run(self, images_NHWC: NDArray) -> NDArray[np.float32]:
         """Normalised float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C)."""
         spec = self.graph.input
-        if images_NHWC.dtype == np.uint8:
-            images_NHWC = normalize(images_NHWC, spec.mean, spec.std)
-        values = {spec.name: images_NHWC}
+        values = {spec.name: as_input(images_NHWC, spec)}
         for node in self.graph.nodes:
             run_node(node, self.shapes, self.graph.tensors, values)
         self._values = values
@@ -235,6 +257,32 @@ class ReferenceEngine:
         if value.type != BITS:
             raise ValueError(f"value {name!r} holds {value.type}, not bits")
         return unpack_signs(self._values[name], value.shape[2])
+
+
+def as_input(images_NHWC: NDArray, spec: InputSpec) -> NDArray:
+    """What the input's value holds for raw pixels (uint8) or normalised floats: floats, or pixels where its type is
+    "uint8"; ValueError as in :func:`to_pixels`.
+    """
+    if (images_NHWC.dtype == np.uint8) == (spec.type == PIXELS):
+        return images_NHWC
+    return to_pixels(images_NHWC, spec) if spec.type == PIXELS else normalize(images_NHWC, spec.mean, spec.std)
+
+
+def to_pixels(images_NHWC: NDArray, spec: InputSpec) -> NDArray[np.uint8]:
+    """The nearest pixels, ``round(255 (x std + mean))``: what ``normalize`` made floats of comes back exactly.
+
+    Raises ValueError where a pixel would lie outside 0...255: then the images were normalised in another way.
+    """
+    std, mean = np.asarray(spec.std, np.float64), np.asarray(spec.mean, np.float64)
+    levels = np.rint(255 * (images_NHWC * std + mean))
+    if not (levels.min() >= 0 and levels.max() <= 255):
+        low, high = ([round(float(x), 3) for x in (limit - mean) / std] for limit in (0, 1))
+        raise ValueError(
+            f"the network takes pixels: its first layer is int8. Floats must be pixels normalised by its mean and std, "
+            f"from {low} to {high} per channel, but these lie between {images_NHWC.min():.3f} and "
+            f"{images_NHWC.max():.3f}; give raw pixels as uint8, or pack the network with a float stem"
+        )
+    return levels.astype(np.uint8)
 
 
 def normalize(pixels_NHWC: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:

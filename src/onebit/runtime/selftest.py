@@ -1,9 +1,9 @@
-"""Two small networks that have every kind of op between them, for ``onebit doctor`` and the tests."""
+"""Three small networks that have every kind of op between them, for ``onebit doctor`` and the tests."""
 
 import numpy as np
 
 from onebit.runtime.bits import pack_bits
-from onebit.runtime.graph import Graph, InputSpec, Node
+from onebit.runtime.graph import PIXELS, ZERO_UNIT, Graph, InputSpec, Node
 
 
 class _Random:
@@ -143,3 +143,35 @@ def block_network(seed: int = 0) -> Graph:
         ),
     )  # fmt: skip
     return Graph(InputSpec(9, 7, 3, (0.5,) * 3, (0.25,) * 3), nodes, "m", tensors)
+
+
+def pixel_network(seed: int = 0) -> Graph:
+    """9x11x3 pixels -> int8 convolution of stride 2 -> bits and floats -> 5 numbers; random weights."""
+    random = _Random(seed)
+    real, affine, tensors = random.real, random.affine, random.tensors
+    tensors["stem.w"] = random.rng.integers(-127, 128, (40, 5, 5, 3)).astype(np.int8)
+    tensors["stem.zero"] = random.rng.integers(0, 255 * ZERO_UNIT + 1, 3).astype(np.int32)
+    tensors["stem.unit"] = np.abs(random.rng.standard_normal(40) / 1e5).astype(np.float32)
+    conv = {"stride": [2, 2], "padding": [2, 2], "dilation": [1, 1], "groups": 1}
+    whole = {**conv, "stride": [1, 1], "padding": [0, 0]}
+    nodes = (
+        Node(
+            "stem", "int8_conv2d", ("image",), conv,
+            {"weight": "stem.w", "zero": "stem.zero", "scale": "stem.unit"},
+            (
+                affine("stem", 40),
+                {"step": "binarize", "rule": "sign", "output": "a"},
+                {"step": "store", "output": "b"},
+            ),
+        ),
+        Node(
+            "one", "binary_conv2d", ("a",), {**whole, "padding": [1, 1], "pad_value": 0},
+            {"weight": random.signs("one.w", 40, 3, 3, 40)},
+            (affine("one", 40), {"step": "add", "input": "b"}, {"step": "store", "output": "c"}),
+        ),
+        Node(
+            "head", "conv2d", ("c",), whole, {"weight": real("head.w", 5, 5, 6, 40)},
+            epilogue=({"step": "store", "output": "d"},),
+        ),
+    )  # fmt: skip
+    return Graph(InputSpec(9, 11, 3, (0.5,) * 3, (0.25,) * 3, type=PIXELS), nodes, "d", tensors)

@@ -9,20 +9,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from onebit.runtime.bits import words_for
 from onebit.runtime.graph import INTEGER_OPS, Graph, Node, Value, validate
 from onebit.runtime.table import text_table
 
+_WEIGHTED = ("binary_conv2d", "conv2d", "int8_conv2d", "binary_rpc2d", "rpc2d")
+_WEIGHT_BITS = {"uint32": 1, "int8": 8, "float32": 32}  # by the type of the tensor
 _RUNS_AS = {
     **dict.fromkeys((*INTEGER_OPS, "bit_max_pool2d"), "1-bit"),
+    "int8_conv2d": "int8",
     **dict.fromkeys(("flatten", "pad_channels", "concat", "shuffle_channels"), "moves data"),
 }
 
 
 def runs_as(op: str) -> str:
-    """What an op computes with: "1-bit", "float", or "moves data" where it only rearranges numbers."""
+    """What an op computes with: "1-bit", "int8", "float", or "moves data" where it only rearranges numbers."""
     return _RUNS_AS.get(op, "float")
 
 
@@ -34,7 +35,7 @@ class Row:
     layer: str
     shape: tuple[int, int, int]  # of the result: height, width, channels
     weights: int
-    weight_bits: int  # bits per weight: 1, 32, or 0 without weights
+    weight_bits: int  # bits per weight: 1, 8, 32, or 0 without weights
     bytes: int  # of its tensors in the file
     macs: int
     bops: int
@@ -134,16 +135,16 @@ def _row(graph: Graph, node: Node, values: dict[str, Value], counted: set[str]) 
     size = sum(graph.tensors[name].nbytes for name in named - counted)
     counted |= named
     weights, bits, macs, bops = 0, 0, 0, 0
-    if node.op in ("binary_conv2d", "conv2d", "binary_rpc2d", "rpc2d"):
+    if node.op in _WEIGHTED:
         name = node.tensors.get("weight") or node.tensors["weight_bits"]
         out, rows, columns, _ = graph.tensors[name].shape
         height, width, channels = values[node.inputs[0]].shape
         depth = channels // node.attrs.get("groups", 1)
         weights = out * rows * columns * depth
-        bits = 32 if graph.tensors[name].dtype == np.float32 else 1
+        bits = _WEIGHT_BITS[graph.tensors[name].dtype.name]
         places = shape[0] * shape[1]  # where the filters are laid: result pixels, or whole blocks of the padded map
         if "block" in node.attrs:
             places = -(-height // rows) * -(-width // columns)
         macs, bops = (0, places * weights) if node.op in INTEGER_OPS else (places * weights, 0)
-        assert bits == 32 or words_for(depth) == graph.tensors[name].shape[3]
+        assert bits > 1 or words_for(depth) == graph.tensors[name].shape[3]
     return Row(node.name, node.source or node.op, shape, weights, bits, size, macs, bops, runs_as(node.op), node.note)
