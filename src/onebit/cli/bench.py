@@ -49,6 +49,7 @@ def run(args: "Namespace") -> dict[str, Any]:
 
     from onebit.runtime.cold import cold_start
     from onebit.runtime.cpu import describe
+    from onebit.runtime.graph import PIXELS
     from onebit.runtime.model import load
     from onebit.runtime.timing import time_in_turn
 
@@ -56,7 +57,8 @@ def run(args: "Namespace") -> dict[str, Any]:
     spec = model.input
     rng = np.random.default_rng(0)
     images = rng.standard_normal((args.batch, spec.height, spec.width, spec.channels)).astype(np.float32)
-    work = {"packed": lambda: model.logits(images)}
+    given = rng.integers(0, 256, images.shape, dtype=np.uint8) if spec.type == PIXELS else images
+    work = {"packed": lambda: model.logits(given)}
     twin, why = float_twin(dict(model.graph.provenance), images, args.threads)
     if twin is not None:
         work["torch_float"] = twin
@@ -69,7 +71,7 @@ def run(args: "Namespace") -> dict[str, Any]:
     else:
         result["why_no_float"] = why
     if args.profile or args.plot:
-        profile = model.profile(images)
+        profile = model.profile(given)
         result |= {"isa": model.engine.isa, "profile": list(profile), "profile_sums": profile.sums()}  # type: ignore[attr-defined]
     if args.plot:
         draw(result, args.plot)

@@ -49,7 +49,7 @@ def show(result: dict[str, Any]) -> None:
     spec = result["input"]
     print(f"file        {result['file']}, {result['total']['file_bytes']} bytes")
     size = f"{spec['height']}x{spec['width']}x{spec['channels']}"
-    print(f"input       {size} {spec['color']}, mean {spec['mean']}, std {spec['std']}")
+    print(f"input       {size} {spec['color']} {spec['type']}, mean {spec['mean']}, std {spec['std']}")
     if result["classes"]:
         print(f"classes     {', '.join(result['classes'])}")
     for name, value in result["provenance"].items():

@@ -31,13 +31,27 @@ def parse(argv: list[str]) -> "Namespace":
         default=[],
         help="names of layers, or patterns such as '*.shortcut.*', that --strict lets be real",
     )
+    parser.add_argument(
+        "--stem",
+        type=str,
+        choices=("float", "int8"),
+        default="float",
+        help="how the first convolution runs: on floats, or on raw pixels with int8 weights, with the loss printed",
+    )
+    parser.add_argument("--data_dir", type=str, default=None, help="folder of the run's data set, for --stem int8")
+    parser.add_argument("--limit", type=int, default=None, help="compare the stems on so many test images only")
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
+    if args.limit is not None and args.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {args.limit}")
+    for name in ("data_dir", "limit"):
+        if getattr(args, name) is not None and args.stem != "int8":
+            raise ValueError(f"--{name} is for --stem int8")
     return args
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, layers, total, table}."""
+    """{file, layers, total, table, stem: null or what an int8 stem costs}."""
     from pathlib import Path
 
     from onebit.export import PackError
@@ -49,12 +63,54 @@ def run(args: "Namespace") -> dict[str, Any]:
     out = Path(args.out) if args.out else (run_folder if run_folder.is_dir() else run_folder.parent) / "net.onebit"
     if args.out and not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent}: no such folder; make it first or choose another --out")
+    data = _Data(args) if args.stem == "int8" else None
     try:
-        packed = pack_trained(args.run, strict=args.strict, allow_real=args.allow_real)
+        packed = pack_trained(
+            args.run,
+            strict=args.strict,
+            allow_real=args.allow_real,
+            stem=args.stem,
+            calibration=data and data.calibration,
+        )
     except PackError as error:
-        raise PackError(str(error).replace("allow_real", "--allow_real")) from None
+        raise PackError(str(error).replace("allow_real", "--allow_real").replace("stem='", "--stem '")) from None
     packed.save(out)
-    return {"file": str(out), **packed.report.as_dict(), "table": str(packed.report)}
+    stem = data and data.compare(packed)
+    return {"file": str(out), **packed.report.as_dict(), "table": str(packed.report), "stem": stem}
+
+
+class _Data:
+    """The images of the run's data set, where it can be read; a folder that the user names must hold it."""
+
+    def __init__(self, args: "Namespace") -> None:
+        from onebit.data import DataError
+        from onebit.export.int8 import CALIBRATION_IMAGES
+        from onebit.train.deploy import images_of_run
+
+        self.why_none = ""
+        self.test: tuple[Any, Any] = (None, None)
+        self.calibration = None
+        try:
+            self.calibration, _ = images_of_run(args.run, args.data_dir, CALIBRATION_IMAGES, split="train")
+            self.test = images_of_run(args.run, args.data_dir, args.limit)
+        except DataError as error:
+            if args.data_dir is not None:
+                raise
+            self.why_none = str(error)
+
+    def compare(self, packed: Any) -> dict[str, Any]:
+        """What the int8 stem costs on the test images, or on noise where there are none."""
+        import numpy as np
+
+        from onebit.train.deploy import compare_stems
+
+        images, labels = self.test
+        spec = packed.graph.input
+        if images is None:
+            shape = (16, spec.height, spec.width, spec.channels)
+            images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        row = compare_stems(packed, images, labels)
+        return {"source": "noise" if labels is None else "test images", **row, "why_no_images": self.why_none}
 
 
 def show(result: dict[str, Any]) -> None:
@@ -64,4 +120,21 @@ def show(result: dict[str, Any]) -> None:
     binary = [row for row in layers if row["bops"]]
     real = [f"{row['name']} ({row['note']})" for row in layers if not row["bops"]]
     print(f"{len(binary)} of {len(layers)} layers with weights run as bits; real: {', '.join(real) or 'none'}")
+    if result["stem"]:
+        _show_stem(result["stem"])
     print(f"wrote {result['file']}, {result['total']['file_bytes']} bytes")
+
+
+def _show_stem(row: dict[str, Any]) -> None:
+    print(
+        f"int8 stem: its results differ from the float stem's by {row['rms']:.2%} of their size (root mean square), "
+        f"{row['largest']:.1%} at most, on {row['source']}"
+    )
+    if "int8_accuracy" in row:
+        loss = row["float_accuracy"] - row["int8_accuracy"]
+        print(
+            f"accuracy   float stem {row['float_accuracy']:.2%}, int8 stem {row['int8_accuracy']:.2%} "
+            f"({100 * loss:.2f} points lost); {row['same_class']} of {row['images']} images keep their class"
+        )
+    else:
+        print(f"accuracy   not measured: {row['why_no_images']}")

@@ -86,5 +86,11 @@ def show(result: dict[str, Any]) -> None:
             f"(allowed: {row['allowed']}), outputs differ by {row['output_error']:.1e}: "
             f"{'ok' if row['passed'] else 'FAILED'}"
         )
+        if "float_same_class" in row:
+            print(
+                f"          torch computed with the file's int8 stem; {row['float_same_class']} are of the same class "
+                "as with the float stem that was trained"
+            )
         if "torch_accuracy" in row:
-            print(f"accuracy  torch {row['torch_accuracy']:.2%}, packed {row['packed_accuracy']:.2%}")
+            trained = f" (with its float stem {row['float_accuracy']:.2%})" if "float_accuracy" in row else ""
+            print(f"accuracy  torch {row['torch_accuracy']:.2%}{trained}, packed {row['packed_accuracy']:.2%}")

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from onebit.export.capture import capture
 from onebit.export.draft import PackError
 from onebit.export.fuse import fuse
+from onebit.export.int8 import STEMS, with_int8_stem
 from onebit.runtime.atomic import write_atomic
 from onebit.runtime.errors import FormatError
 from onebit.runtime.file import to_bytes
@@ -31,10 +33,12 @@ class Packed:
     Attributes:
         graph: what the runtime executes.
         report: per layer: shape, bits, bytes, MACs, BOPs, OPs, runs as, why real; prints as a table.
+        float_stem: the network as it was before its stem became int8; ``graph`` itself where it did not.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, float_stem: Graph | None = None) -> None:
         self.graph = graph
+        self.float_stem = graph if float_stem is None else float_stem
 
     @cached_property
     def data(self) -> bytes:
@@ -63,6 +67,8 @@ def pack(
     provenance: Mapping[str, Any] | None = None,
     strict: bool = False,
     allow_real: Sequence[str] = (),
+    stem: str = "float",
+    calibration: NDArray[np.uint8] | None = None,
 ) -> Packed:
     """Turn a trained model into a packed network; the model is left as it is.
 
@@ -75,11 +81,18 @@ def pack(
         provenance: free facts to keep in the file: recipe, commit, accuracy.
         strict: refuse a network in which another layer than the first and the last runs in float.
         allow_real: names or patterns of layers that ``strict`` accepts as real.
+        stem: "float", or "int8" for a first convolution of raw pixels with weights of 8 bits; see docs/packing.md.
+        calibration: raw pixels (N, H, W, C) of typical images, by which the scales of an int8 stem are chosen; without
+            them by the weights alone.
 
     Raises:
-        PackError: a layer without a packed form; or, with ``strict``, a float layer that was not expected.
-        ValueError: bad ``input_shape``, mean or std.
+        PackError: a layer without a packed form; with ``strict``, a float layer that was not expected; with
+            ``stem="int8"``, a first layer that is no real convolution.
+        ValueError: bad ``input_shape``, mean or std; another ``stem``; ``calibration`` of another shape or type, or
+            without an int8 stem.
     """
+    if stem not in STEMS:
+        raise ValueError(f"stem must be {' or '.join(map(repr, STEMS))}, got {stem!r}")
     if len(input_shape) != 3 or any(not isinstance(side, int) or side < 1 for side in input_shape):
         raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {input_shape}")
     for name, value in (("classes", classes), ("allow_real", allow_real)):
@@ -99,6 +112,7 @@ def pack(
         std=tuple(map(float, std if std is not None else [1.0] * channels)),
         color=color or {1: "L", 3: "RGB"}.get(channels, "other"),
     )
+    _check_calibration(calibration, stem, spec)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -113,10 +127,21 @@ def pack(
     finally:
         for module, mode in modes:
             module.training = mode
-    packed = Packed(graph)
+    packed = Packed(with_int8_stem(graph, calibration), graph) if stem == "int8" else Packed(graph)
     if strict:
         _refuse_float(packed.report, allow_real)
     return packed
+
+
+def _check_calibration(images: NDArray | None, stem: str, spec: InputSpec) -> None:
+    if images is None:
+        return
+    if stem != "int8":
+        raise ValueError(f"calibration is for stem='int8', but stem is {stem!r}")
+    wanted = (spec.height, spec.width, spec.channels)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != wanted or len(images) == 0:
+        found = f"{images.dtype} {list(images.shape)}"
+        raise ValueError(f"calibration must be raw pixels, uint8 (N, H, W, C) with {wanted} (H, W, C), got {found}")
 
 
 def _check_answers(model: nn.Module, graph: Graph) -> None:

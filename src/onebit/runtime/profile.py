@@ -49,7 +49,7 @@ def make_profile(
     rows: list[Row] = []
     for (name, op, shape, kernel, macs), ms in zip(nodes, times_ms, strict=True):
         kind = runs_as(op)
-        limit = threads * getattr(limits, LIMIT_OF[kind]) if macs else 0.0
+        limit = threads * getattr(limits, LIMIT_OF[kind]) if macs and kind in LIMIT_OF else 0.0
         limit_ms = 1e3 * macs * images / limit if limit else None
         facts = {"name": name, "op": op, "shape": shape, "runs_as": kind, "kernel": kernel, "macs": macs}
         rows.append({**facts, "ms": ms, "gops": 2e-6 * macs * images / ms if ms else 0.0, "limit_ms": limit_ms})

@@ -30,7 +30,7 @@ from onebit.runtime.graph import (
 # Shape letters: N images, H W map, C channels, O out channels, K L kernel rows and columns, G groups.
 
 
-def _windows(
+def windows(
     x_NHWC: NDArray, kernel: tuple[int, int], attrs: Mapping[str, Any], fill: float
 ) -> NDArray:  # (N, H, W, C, K, L)
     """Every window of the map, padded with ``fill``, for the stride, padding and dilation in ``attrs``."""
@@ -44,10 +44,10 @@ def _windows(
 
 def _convolve(x_NHWC: NDArray, w_OKLC: NDArray, attrs: Mapping[str, Any], fill: float) -> NDArray:
     groups = attrs["groups"]
-    windows = _windows(x_NHWC, w_OKLC.shape[1:3], attrs, fill)
+    views = windows(x_NHWC, w_OKLC.shape[1:3], attrs, fill)
     outs = [
         np.tensordot(x_NHWCKL, w, axes=([3, 4, 5], [3, 1, 2]))
-        for x_NHWCKL, w in zip(np.split(windows, groups, axis=3), np.split(w_OKLC, groups, axis=0), strict=True)
+        for x_NHWCKL, w in zip(np.split(views, groups, axis=3), np.split(w_OKLC, groups, axis=0), strict=True)
     ]
     return np.concatenate(outs, axis=3)
 
@@ -106,22 +106,22 @@ def _rpc2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray
 
 
 def _max_pool2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
-    return _windows(x, tuple(node.attrs["kernel"]), node.attrs, -np.inf).max(axis=(4, 5))
+    return windows(x, tuple(node.attrs["kernel"]), node.attrs, -np.inf).max(axis=(4, 5))
 
 
 def _avg_pool2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
     kernel = tuple(node.attrs["kernel"])
-    total = _windows(x, kernel, node.attrs, 0.0).sum(axis=(4, 5), dtype=np.float64)
+    total = windows(x, kernel, node.attrs, 0.0).sum(axis=(4, 5), dtype=np.float64)
     if node.attrs["count_include_pad"]:
         return (total / (kernel[0] * kernel[1])).astype(np.float32)
-    inside = _windows(np.ones_like(x[:1, :, :, :1]), kernel, node.attrs, 0.0).sum(axis=(4, 5))
+    inside = windows(np.ones_like(x[:1, :, :, :1]), kernel, node.attrs, 0.0).sum(axis=(4, 5))
     return (total / inside).astype(np.float32)
 
 
 def _bit_max_pool2d(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:
     flip_C = unpack_bits(tensors[node.tensors["flip"]], channels)
     flipped = unpack_bits(x, channels) ^ flip_C  # after the flip, pooling is "low only if all are low"
-    return pack_bits(_windows(flipped, tuple(node.attrs["kernel"]), node.attrs, True).all(axis=(4, 5)) ^ flip_C)
+    return pack_bits(windows(flipped, tuple(node.attrs["kernel"]), node.attrs, True).all(axis=(4, 5)) ^ flip_C)
 
 
 def _flatten(node: Node, tensors: Mapping[str, NDArray], channels: int, x: NDArray) -> NDArray:

@@ -10,19 +10,29 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from onebit.data import DATASETS
+from onebit.data import DATASETS, ImageSet
 from onebit.export import Packed, pack
-from onebit.runtime.graph import Graph
+from onebit.export.int8 import stem_deviation
+from onebit.nn.layers import BinaryConv2d, operands
+from onebit.runtime.graph import PIXELS, Graph, Node
 from onebit.runtime.model import Model
 from onebit.runtime.parity import TOLERANCE
-from onebit.runtime.reference import normalize
+from onebit.runtime.reference import int8_sums, normalize, to_pixels
 from onebit.train.artifact import load_trained
 
 _COLORS = {"grey": "L", "rgb": "RGB"}
 
 
-def pack_trained(run: Path | str, *, strict: bool = False, allow_real: Sequence[str] = ()) -> Packed:
+def pack_trained(
+    run: Path | str,
+    *,
+    strict: bool = False,
+    allow_real: Sequence[str] = (),
+    stem: str = "float",
+    calibration: NDArray[np.uint8] | None = None,
+) -> Packed:
     """Pack the trained model of a run's folder (or checkpoint); errors as in ``load_trained`` and ``pack``."""
     model, meta = load_trained(run)
     image = meta["input"]
@@ -43,34 +53,65 @@ def pack_trained(run: Path | str, *, strict: bool = False, allow_real: Sequence[
         provenance=facts,
         strict=strict,
         allow_real=allow_real,
+        stem=stem,
+        calibration=calibration,
     )
 
 
-def images_of_run(run: Path | str, data_dir: Path | str | None, limit: int | None) -> tuple[NDArray[np.uint8], NDArray]:
-    """Test images (N, H, W, C) and labels (N,) of the data set that a run was trained on, the first ``limit`` of
-    them.
+def images_of_run(
+    run: Path | str, data_dir: Path | str | None, limit: int | None, *, split: str = "test"
+) -> tuple[NDArray[np.uint8], NDArray]:
+    """Images (N, H, W, C) and labels (N,) of the data set that a run was trained on: the first ``limit`` of its "test"
+    images, or as many spread evenly over those of "train".
     """
     _, meta = load_trained(run)
     name = meta["provenance"]["dataset"]
     data = DATASETS[name](None if data_dir is None else Path(data_dir), meta["input"]["size"])
-    count = len(data.test) if limit is None else min(limit, len(data.test))
-    images_NCHW, labels_N = data.test.batch(torch.arange(count))
+    images: ImageSet = getattr(data, split)
+    count = len(images) if limit is None else min(limit, len(images))
+    step = len(images) // count if split == "train" else 1
+    images_NCHW, labels_N = images.batch(torch.arange(count) * step)
     return np.ascontiguousarray(images_NCHW.permute(0, 2, 3, 1).numpy()), labels_N.numpy()
+
+
+def compare_stems(packed: Packed, images_NHWC: NDArray[np.uint8], labels_N: NDArray | None) -> dict[str, Any]:
+    """What the int8 stem of ``packed`` costs, against the same network with its float stem.
+
+    Returns images; rms and largest as in ``stem_deviation`` (on 16 images); and, where labels are given,
+    float_accuracy, int8_accuracy and same_class, the images that both put into one class.
+    """
+    row: dict[str, Any] = {"images": len(images_NHWC)}
+    row |= stem_deviation(packed.float_stem, packed.graph, images_NHWC[:16])
+    if labels_N is None:
+        return row
+    classes = [
+        Model(graph, threads=torch.get_num_threads()).logits(images_NHWC).argmax(axis=1)
+        for graph in (packed.float_stem, packed.graph)
+    ]
+    row["float_accuracy"], row["int8_accuracy"] = (float((c == labels_N).mean()) for c in classes)
+    row["same_class"] = int((classes[0] == classes[1]).sum())
+    return row
 
 
 def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labels_N: NDArray | None) -> dict[str, Any]:
     """Predictions of the trained torch model and of the packed network on the same images.
 
+    Where the packed network has an int8 stem, torch computes with that stem too, in exact integers, and everything
+    behind it as it was trained: rounding the stem's weights is no error of the packed network, and hides none.
+
     Returns images, same_class, other_class, allowed (2 of 10,000, rounded up), output_error (median over the images
-    of the largest difference, relative to the largest output), accuracies where labels are given, passed.
+    of the largest difference, relative to the largest output), accuracies where labels are given, passed; for an int8
+    stem also float_accuracy and float_same_class, of torch with the stem that it was trained with.
     """
     network, _ = load_trained(run)
     pixels = images_NHWC
     if pixels.dtype == np.uint8:
         pixels = normalize(pixels, graph.input.mean, graph.input.std)
-    with torch.inference_mode():
-        parts = torch.from_numpy(pixels).permute(0, 3, 1, 2).split(500)
-        want = torch.cat([network(part) for part in parts]).numpy()
+    trained = _logits(network, pixels)
+    want = trained
+    if graph.input.type == PIXELS:
+        _give_int8_stem(network, graph)
+        want = _logits(network, pixels)
     got = Model(graph, threads=torch.get_num_threads()).logits(images_NHWC)
     other = int((want.argmax(1) != got.argmax(1)).sum())
     allowed = math.ceil(2 * len(want) / 10_000)
@@ -85,5 +126,39 @@ def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labe
     if labels_N is not None:
         row["torch_accuracy"] = float((want.argmax(1) == labels_N).mean())
         row["packed_accuracy"] = float((got.argmax(1) == labels_N).mean())
+    if graph.input.type == PIXELS:
+        row["float_same_class"] = int((trained.argmax(1) == got.argmax(1)).sum())
+        if labels_N is not None:
+            row["float_accuracy"] = float((trained.argmax(1) == labels_N).mean())
     row["passed"] = other <= allowed and row["output_error"] <= TOLERANCE
     return row
+
+
+def _logits(network: nn.Module, images_NHWC: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        parts = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).split(500)
+        return torch.cat([network(part) for part in parts]).numpy()
+
+
+def _give_int8_stem(network: nn.Module, graph: Graph) -> None:
+    """Make the layer of ``network`` that became the int8 stem of ``graph`` compute what the stem computes."""
+    stem = next(node for node in graph.nodes if graph.input.name in node.inputs)
+    layer = network.get_submodule(stem.name)
+    scale: Tensor | None = None
+    bias = layer.bias
+    if isinstance(layer, BinaryConv2d):  # one that keeps real weights, and perhaps a scale
+        _, _, scale, bias = operands(layer, torch.zeros(1, graph.input.channels, 1, 1))
+
+    def compute(_: nn.Module, arguments: tuple[Tensor], __: Tensor) -> Tensor:
+        y_BOHW = _int8_convolution(graph, stem, arguments[0])
+        y_BOHW = y_BOHW if scale is None else y_BOHW * scale.reshape(-1, 1, 1)
+        return y_BOHW if bias is None else y_BOHW + bias.reshape(-1, 1, 1)
+
+    layer.register_forward_hook(compute)
+
+
+def _int8_convolution(graph: Graph, stem: Node, x_BCHW: Tensor) -> Tensor:
+    pixels_BHWC = to_pixels(x_BCHW.permute(0, 2, 3, 1).numpy(), graph.input)
+    parts = [int8_sums(stem, graph.tensors, part) for part in np.array_split(pixels_BHWC, -(-len(pixels_BHWC) // 16))]
+    y_BHWO = np.concatenate(parts).astype(np.float32) * graph.tensors[stem.tensors["scale"]]
+    return torch.from_numpy(y_BHWO).permute(0, 3, 1, 2)
