@@ -43,7 +43,8 @@ def packed_pair(name, side, **options):
         ("resnet18", 64, {"stem": "light"}),
         ("vgg-small", 32, {}),
         ("alexnet", 63, {}),
-        ("ftbnn-18-purified", 64, {}),
+        ("ftbnn-18", 64, {}),
+        ("rb-net-18-wide", 64, {}),
     ],
 )
 def test_zoo_with_an_int8_stem(name, side, options):
