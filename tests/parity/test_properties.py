@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from onebit.runtime.bits import pack_bits, words_for
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.graph import BITS, INTEGER_OPS, OPS, STEPS, Graph, InputSpec, Node, validate
+from onebit.runtime.graph import BITS, FLOAT, INTEGER_OPS, OPS, PIXELS, STEPS, Graph, InputSpec, Node, validate
 from onebit.runtime.reference import ReferenceEngine
 
 _SIDES = ((1, 1), (2, 2), (1, 3), (3, 2))
@@ -33,6 +33,7 @@ _RPC = {"block": (1, 2, 3, 4, 8, 16), "upscale": (1, 2), "roll": (0, 1)}
 OPTIONS: Mapping[str, Mapping[str, tuple]] = {
     "binary_conv2d": {**_CONV, "pad_value": (-1, 0, 1), "shuffle": (None, 1, 2, 3)},
     "conv2d": {**_CONV, "role": ("weight", "weight_bits")},
+    "int8_conv2d": _CONV,
     "binary_rpc2d": {**_RPC, "pad_value": (-1, 1)},
     "rpc2d": _RPC,
     "max_pool2d": _POOL,
@@ -130,8 +131,11 @@ class Drawing:
             nodes.append(Node("sign", "elementwise", ("image",), epilogue=sign))
         nodes.append(Node("alone", self.op, inputs, attrs, tensors, ({**STORE, "output": "other"},)))
         nodes.append(Node("node", self.op, inputs, attrs, tensors, tuple(self.steps(channels, positions))))
-        nodes.append(Node("end", "elementwise", ("image",), epilogue=({**STORE, "output": "end"},)))
-        spec = InputSpec(*shape, (0.0,) * shape[2], (1.0,) * shape[2], "other")
+        pixels = OPS[self.op].takes == PIXELS
+        end = "other" if pixels else "image"
+        nodes.append(Node("end", "elementwise", (end,), epilogue=({**STORE, "output": "end"},)))
+        type = PIXELS if pixels else FLOAT
+        spec = InputSpec(*shape, (0.0,) * shape[2], (1.0,) * shape[2], "other", type=type)
         return Graph(spec, tuple(nodes), "end", self.tensors)
 
     def steps(self, channels: int, positions: int) -> list[dict]:
@@ -200,6 +204,20 @@ def _convolution(d: Drawing) -> tuple:
     return attrs, {role: weight}, ("image",), (*sides, channels), out, 1
 
 
+@draws("int8_conv2d")
+def _pixel_convolution(d: Drawing) -> tuple:
+    attrs = dict(d.options)
+    kernel, groups = attrs.pop("kernel"), attrs["groups"]
+    sides = input_sides(d, kernel, attrs["padding"], attrs["dilation"])
+    depth, out = d.depth(groups), groups * d.depth(groups)
+    tensors = {
+        "weight": d.tensor(d.rng.integers(-127, 128, (out, *kernel, depth)).astype(np.int8)),
+        "zero": d.tensor(d.rng.integers(0, 65281, groups * depth).astype(np.int32)),
+        "scale": d.real(out),
+    }
+    return attrs, tensors, ("image",), (*sides, groups * depth), out, 1
+
+
 @draws("binary_rpc2d", "rpc2d")
 def _reshaped(d: Drawing) -> tuple:
     attrs = dict(d.options)
@@ -251,8 +269,11 @@ def check(graph: Graph) -> None:
     validate(graph)
     spec = graph.input
     shape = (2, spec.height, spec.width, spec.channels)
-    x = (np.random.default_rng(0).integers(-6, 7, shape) / 4).astype(np.float32)
-    x.reshape(-1)[::5] = -0.0
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, shape, dtype=np.uint8)
+    if spec.type == FLOAT:
+        x = (rng.integers(-6, 7, shape) / 4).astype(np.float32)
+        x.reshape(-1)[::5] = -0.0
     reference = ReferenceEngine(graph)
     reference.run(x)
     for isa, threads in itertools.product(usable_isas(), (1, 3)):

@@ -70,12 +70,12 @@ def run(args: "Namespace") -> dict[str, Any]:
             strict=args.strict,
             allow_real=args.allow_real,
             stem=args.stem,
-            calibration=data and data.calibration,
+            calibration=None if data is None else data.calibration,
         )
     except PackError as error:
         raise PackError(str(error).replace("allow_real", "--allow_real").replace("stem='", "--stem '")) from None
     packed.save(out)
-    stem = data and data.compare(packed)
+    stem = None if data is None else data.compare(packed)
     return {"file": str(out), **packed.report.as_dict(), "table": str(packed.report), "stem": stem}
 
 

@@ -143,9 +143,9 @@ def _logits(network: nn.Module, images_NHWC: NDArray[np.float32]) -> NDArray[np.
 def _give_int8_stem(network: nn.Module, graph: Graph) -> None:
     """Make the layer of ``network`` that became the int8 stem of ``graph`` compute what the stem computes."""
     stem = next(node for node in graph.nodes if graph.input.name in node.inputs)
-    layer = network.get_submodule(stem.name)
+    layer: Any = network.get_submodule(stem.name)
     scale: Tensor | None = None
-    bias = layer.bias
+    bias: Tensor | None = layer.bias
     if isinstance(layer, BinaryConv2d):  # one that keeps real weights, and perhaps a scale
         _, _, scale, bias = operands(layer, torch.zeros(1, graph.input.channels, 1, 1))
 
