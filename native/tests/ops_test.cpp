@@ -5,6 +5,8 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <stdexcept>
+#include <tuple>
 
 #include "check.h"
 #include "onebit/engine.h"
