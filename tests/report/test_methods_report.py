@@ -10,7 +10,16 @@ def line(label, **more):
         {"epoch": 1, "test_accuracy": 0.4, "flip_rate": 0.2, "gradient_norm": 1.0, **more},
         {"epoch": 2, "test_accuracy": 0.5, "flip_rate": 0.1, "gradient_norm": 0.9, **more},
     ]
-    settings = {"model": "m", "dataset": "d", "epochs": 2, "batch_size": 8, "optimizer": "adam", "lr": 1e-3, "seed": 0}
+    settings = {
+        "model": "m",
+        "dataset": "d",
+        "epochs": 2,
+        "batch_size": 8,
+        "optimizer": "adam",
+        "lr": 1e-3,
+        "seed": 0,
+        "precision": "32-true",
+    }
     numbers = {"seconds_per_step": 0.5, "latency_ms": 0.25, "file_bytes": 1234, "flops": 1e6, "bops": 64e6, "ops": 2e6}
     return {
         "label": label,

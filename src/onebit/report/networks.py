@@ -12,6 +12,8 @@ OURS = "onebit"
 COMPARED: tuple[tuple[Key, Key], ...] = (
     ((OURS, "Bi-Real-18", "1-bit"), ("OpenVINO", "Bi-Real-18", "1-bit")),
     ((OURS, "Bi-Real-18", "1-bit"), ("OpenVINO", "ResNet-18", "int8")),
+    (("onebit, stem int8", "Bi-Real-18", "1-bit, int8 stem"), ("OpenVINO", "Bi-Real-18", "1-bit")),
+    (("onebit, stem int8", "Bi-Real-18", "1-bit, int8 stem"), ("OpenVINO", "ResNet-18", "int8")),
     ((OURS, "Bi-Real-18", "1-bit"), ("torch", "ResNet-18", "fp32")),
     (("onebit, isa avx2", "Bi-Real-18", "1-bit"), ("torch", "ResNet-18", "fp32")),
     ((OURS, "RB-Net-18, RPC stem", "1-bit"), ("OpenVINO", "ResNet-18", "int8")),
@@ -56,7 +58,8 @@ def networks_table(lines: list[Line]) -> str:
         "",
         f"{facts['machine']}; {packages}; commit {facts['commit']}; {facts['date']} UTC. Milliseconds per image, "
         "median (90th percentile) of calls made in turn in one process; networks without training, answers checked "
-        "against torch's before the timing; every engine is given floats in its own layout and gives logits. Made by "
+        "against torch's before the timing; every engine is given floats in its own layout, an int8 stem pixels, and "
+        "gives logits. Made by "
         "`make bench`.",
         "",
     ]
