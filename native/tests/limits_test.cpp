@@ -7,6 +7,13 @@
 
 using namespace onebit;
 
+// Sanitizers slow loops down, each as it likes.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kTimesCount = false;
+#else
+constexpr bool kTimesCount = true;
+#endif
+
 TEST(limits_are_above_what_the_kernels_reach) {
   constexpr size_t kSide = 14, kChannels = 128;
   for (const Isa isa : kIsas) {
@@ -17,7 +24,7 @@ TEST(limits_are_above_what_the_kernels_reach) {
     const double seconds = time_binary_kernel(isa, {kSide, kSide, kChannels}, kChannels, 3, 20);
     CHECK_NOTE(seconds > 0, name(isa));
     const double reached = 9.0 * kChannels * kChannels * kSide * kSide / seconds;
-    if (isa != Isa::portable) CHECK_NOTE(reached < 1.2 * limits.binary, name(isa));
+    if (isa != Isa::portable && kTimesCount) CHECK_NOTE(reached < 1.2 * limits.binary, name(isa));
     if (isa != Isa::portable) CHECK_NOTE(limits.binary > limits.float32, name(isa));
   }
 }
@@ -25,7 +32,7 @@ TEST(limits_are_above_what_the_kernels_reach) {
 TEST(time_grows_with_the_work) {
   const double less = time_binary_kernel(Isa::portable, {5, 7, 33}, 17, 1, 50);
   const double more = time_binary_kernel(Isa::portable, {5, 7, 33}, 17, 5, 50);
-  CHECK(more > 3 * less);  // 25 taps for 1
+  if (kTimesCount) CHECK(more > 3 * less);  // 25 taps for 1
 }
 
 TEST(mistakes_are_refused) {
