@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -72,9 +72,13 @@ class Model:
         self._output_shape = validate(graph)[graph.output].shape
         if backend == "native":
             from onebit.runtime.engine import Engine
-            from onebit.runtime.tuning import remembered
 
-            with nullcontext() if isinstance(tune, bool) else remembered(tune):
+            chosen: AbstractContextManager[None] = nullcontext()
+            if not isinstance(tune, bool):
+                from onebit.runtime.tuning import remembered
+
+                chosen = remembered(tune)
+            with chosen:
                 self.engine: _Engine = Engine(graph, threads=threads, isa=isa, tune=tune is not False)
         else:
             self.engine = ReferenceEngine(graph)
