@@ -30,10 +30,9 @@ from onebit.models.noise import fill_with_noise_
 from onebit.models.published import Network
 from onebit.nn import SCHEMES
 from onebit.report.networks import networks_png, networks_table
-from onebit.runtime.atomic import write_atomic
 from onebit.runtime.cpu import describe
 from onebit.runtime.timing import time_in_turn
-from speed import commit
+from speed import commit, write_report
 
 
 def chain() -> nn.Sequential:
@@ -214,13 +213,7 @@ def main() -> None:
             for line in measure(rows, threads, batch, arguments.seconds):
                 lines.append({**facts, **line})
                 print(json.dumps(line), flush=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    log = arguments.out / "networks.jsonl"
-    before = log.read_bytes() if log.exists() else b""
-    write_atomic(log, before + "".join(json.dumps(line) + "\n" for line in lines).encode())
-    write_atomic(arguments.out / "networks.md", networks_table(lines).encode())
-    write_atomic(arguments.out / "networks.png", networks_png(lines))
-    print(f"\nwrote {log}, networks.md and networks.png beside it\n\n{networks_table(lines)}")
+    write_report(arguments.out, "networks", lines, networks_table(lines), networks_png(lines))
 
 
 if __name__ == "__main__":

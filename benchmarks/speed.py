@@ -156,6 +156,17 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
+def write_report(folder: Path, name: str, lines: list[dict[str, Any]], table: str, picture: bytes) -> None:
+    """Append ``lines`` to the log NAME.jsonl in ``folder``, write NAME.md and NAME.png anew, print the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{name}.jsonl"
+    before = log.read_bytes() if log.exists() else b""
+    write_atomic(log, before + "".join(json.dumps(line) + "\n" for line in lines).encode())
+    write_atomic(folder / f"{name}.md", table.encode())
+    write_atomic(folder / f"{name}.png", picture)
+    print(f"\nwrote {log}, {name}.md and {name}.png beside it\n\n{table}")
+
+
 def main() -> None:
     """Measure, append, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,13 +184,7 @@ def main() -> None:
         for name in ("vgg-small", "resnet20", "resnet18"):
             lines.append({**facts, **bench_network(name, isa, arguments.seconds)})
             print(json.dumps({k: v for k, v in lines[-1].items() if k != "profile"}), flush=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    log = arguments.out / "speed.jsonl"
-    before = log.read_bytes() if log.exists() else b""
-    write_atomic(log, before + "".join(json.dumps(line) + "\n" for line in lines).encode())
-    write_atomic(arguments.out / "speed.md", speed_table(lines).encode())
-    write_atomic(arguments.out / "speed.png", speed_png(lines))
-    print(f"\nwrote {log}, speed.md and speed.png beside it\n\n{speed_table(lines)}")
+    write_report(arguments.out, "speed", lines, speed_table(lines), speed_png(lines))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
 // sum of a pixel written as `depth - 2 * diff`, taps outside the map have added sum(w) each, so the depth of a pixel
 // is less by sum(w) over its outside taps. Which taps lie outside depends on the row and the column only through the
 // class of each (which kernel rows, which kernel columns stick out), so the depths form a small table per class pair.
+#include <optional>
+
 #include "ops/border_classes.h"
 #include "ops/conv_plan.h"
 
@@ -72,13 +74,13 @@ class BinaryConv2d final : public Op {
   // The depths of each pixel of the tile, from the tile's entry in the tables on.
   void find_depths(const EpilogueTile& tile, const int32_t** depth) const {
     const int32_t* table = depth_.as<int32_t>() + tile.table;
-    if (depth_classes_ == 1) {
+    if (!borders_) {
       std::fill_n(depth, tile.pixel_count, table);
       return;
     }
     size_t y = tile.pixel / plan_.output.horizontal, x = tile.pixel % plan_.output.horizontal;
     for (size_t p = 0; p < tile.pixel_count; ++p) {
-      const size_t border_class = row_class_[y] * column_classes_ + column_class_[x];
+      const size_t border_class = borders_->at(y, x);
       depth[p] = table + border_class * plan_.table_entries();
       if (++x == plan_.output.horizontal) {
         x = 0;
@@ -112,24 +114,15 @@ class BinaryConv2d final : public Op {
       std::fill_n(depth_.as<int32_t>(), length, depth);
       return;
     }
-    const BorderClasses rows(plan_.output.vertical, plan_.input.height, g.kernel.vertical, g.stride.vertical,
-                             g.padding.vertical, g.dilation.vertical);
-    const BorderClasses columns(plan_.output.horizontal, plan_.input.width, g.kernel.horizontal, g.stride.horizontal,
-                                g.padding.horizontal, g.dilation.horizontal);
-    row_class_ = rows.of_position;
-    column_class_ = columns.of_position;
-    column_classes_ = columns.inside.size();
-    depth_classes_ = rows.inside.size() * columns.inside.size();
-    depth_ = AlignedBytes(depth_classes_ * length * sizeof(int32_t));
+    borders_.emplace(g, plan_.input, plan_.output);
+    depth_ = AlignedBytes(borders_->count() * length * sizeof(int32_t));
     int32_t* out = depth_.as<int32_t>();
-    for (const BorderClasses::Taps& row : rows.inside) {
-      for (const BorderClasses::Taps& column : columns.inside) {
-        for (size_t o = 0; o < g.out_channels; ++o) {
-          out[plan_.result_channel(o)] = depth - outside_sum(weight, o, row, column);
-        }
-        out += length;
+    borders_->each([&](BorderClasses::Taps row, BorderClasses::Taps column) {
+      for (size_t o = 0; o < g.out_channels; ++o) {
+        out[plan_.result_channel(o)] = depth - outside_sum(weight, o, row, column);
       }
-    }
+      out += length;
+    });
   }
 
   // Sum of the weights of output channel `o` over the taps outside the map.
@@ -213,10 +206,9 @@ class BinaryConv2d final : public Op {
   bool in_place_;  // the input is what the kernel wants, as it is
   size_t block_bytes_ = 0;
   AlignedBytes weights_;
-  AlignedBytes depth_;  // [class pair][table entries]
-  std::vector<uint32_t> row_class_, column_class_;
-  size_t column_classes_ = 1, depth_classes_ = 1;
-  AlignedBytes border_;  // a row of padding, in plain words
+  AlignedBytes depth_;                  // [class pair][table entries]
+  std::optional<BorderPairs> borders_;  // where the depth depends on the pixel
+  AlignedBytes border_;                 // a row of padding, in plain words
 };
 
 }  // namespace

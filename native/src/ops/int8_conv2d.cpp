@@ -29,6 +29,7 @@ class Int8Conv2d final : public Op {
         epilogue_(std::move(epilogue)),
         table_length_(padded_channels(plan_.geometry.out_channels)),
         scale_(table_length_ * sizeof(float)),
+        borders_(plan_.geometry, plan_.input, plan_.output),
         border_(plan_.padded_width * plan_.input.channels) {
     std::copy(scale.begin(), scale.end(), scale_.as<float>());
     std::fill_n(border_.data(), border_.size(), 0);
@@ -74,7 +75,7 @@ class Int8Conv2d final : public Op {
     const int32_t* table = start_.as<int32_t>() + row;
     size_t y = first / plan_.output.horizontal, x = first % plan_.output.horizontal;
     for (size_t p = 0; p < count; ++p) {
-      start[p] = table + (row_class_[y] * column_classes_ + column_class_[x]) * table_length_;
+      start[p] = table + borders_.at(y, x) * table_length_;
       if (++x == plan_.output.horizontal) {
         x = 0;
         ++y;
@@ -118,21 +119,12 @@ class Int8Conv2d final : public Op {
 
   void set_starts(const std::vector<int8_t>& weight, const std::vector<int32_t>& zero) {
     const Convolution& g = plan_.geometry;
-    const BorderClasses rows(plan_.output.vertical, plan_.input.height, g.kernel.vertical, g.stride.vertical,
-                             g.padding.vertical, g.dilation.vertical);
-    const BorderClasses columns(plan_.output.horizontal, plan_.input.width, g.kernel.horizontal, g.stride.horizontal,
-                                g.padding.horizontal, g.dilation.horizontal);
-    row_class_ = rows.of_position;
-    column_class_ = columns.of_position;
-    column_classes_ = columns.inside.size();
-    start_ = AlignedBytes(rows.inside.size() * columns.inside.size() * table_length_ * sizeof(int32_t));
+    start_ = AlignedBytes(borders_.count() * table_length_ * sizeof(int32_t));
     int32_t* out = start_.as<int32_t>();
-    for (const BorderClasses::Taps& row : rows.inside) {
-      for (const BorderClasses::Taps& column : columns.inside) {
-        for (size_t o = 0; o < g.out_channels; ++o) out[o] = start(weight, zero, o, row, column);
-        out += table_length_;
-      }
-    }
+    borders_.each([&](BorderClasses::Taps row, BorderClasses::Taps column) {
+      for (size_t o = 0; o < g.out_channels; ++o) out[o] = start(weight, zero, o, row, column);
+      out += table_length_;
+    });
   }
 
   // What the sum of output channel `o` starts at where these taps are inside.
@@ -183,8 +175,7 @@ class Int8Conv2d final : public Op {
   AlignedBytes weights_;
   std::vector<size_t> block_start_;
   AlignedBytes start_;  // [class pair][table_length_]
-  std::vector<uint32_t> row_class_, column_class_;
-  size_t column_classes_ = 1;
+  BorderPairs borders_;
   AlignedBytes border_;  // a row of padding
 };
 
