@@ -168,6 +168,39 @@ TEST(float_conv_multiplies) {
   }
 }
 
+TEST(float_conv_combines) {
+  for (const FloatConvKernel* kernel : kFloatConvKernels) {
+    if (skip(*kernel)) continue;
+    for (size_t length : {16, 32, 48, 64, 144}) {
+      for (size_t term_count : {1, 2, 7, 13}) {
+        constexpr size_t kRepeats = 3;
+        const size_t step = length + 5, out_step = length + 16;
+        std::vector<float> map(term_count + kRepeats * step), factors(term_count);
+        for (float& x : map) x = random_float();
+        for (float& x : factors) x = random_float();
+        std::vector<const float*> terms;
+        for (size_t k = 0; k < term_count; ++k) terms.push_back(map.data() + k);
+        std::vector<float> out(kRepeats * out_step, -77.0f);
+        kernel->combine({terms.data(), factors.data(), term_count, step, length, kRepeats, out.data(), out_step});
+        const std::string note = describe(kernel->name, term_count, length, kRepeats, step);
+        for (size_t i = 0; i < out.size(); ++i) {
+          double want = 0, size = 1;
+          for (size_t k = 0; k < term_count; ++k) {
+            const double term = double{factors[k]} * map[i / out_step * step + i % out_step % length + k];
+            want += term;
+            size += std::fabs(term);
+          }
+          if (i % out_step >= length) {
+            CHECK_NOTE(out[i] == -77.0f, note);
+          } else {
+            CHECK_NOTE(std::fabs(out[i] - want) <= 1e-6 * size, note);
+          }
+        }
+      }
+    }
+  }
+}
+
 namespace {
 
 // Writes a number as kernels of one or two bytes a value store it.

@@ -339,6 +339,43 @@ TEST(conv2d_equals_its_definition) {
   for (const Case& t : cases()) check_float_conv(t);
 }
 
+// Wide rows are filtered with fewer multiplications, which rounds.
+TEST(conv2d_along_rows_is_close_to_its_definition) {
+  const auto check = [](Case t, Pair kernel, Pair stride, Pair padding, size_t dilation) {
+    t.conv.kernel = kernel;
+    t.conv.stride = stride;
+    t.conv.padding = padding;
+    t.conv.dilation.vertical = dilation;
+    const size_t weights = t.conv.out_channels * kernel.vertical * kernel.horizontal * t.input.channels;
+    const Floats x = random_floats(elements(t.input)), weight = random_floats(weights), want = convolve(t, x, weight);
+    float largest = 0;
+    for (float y : want) largest = std::max(largest, std::fabs(y));
+    for (const std::string& isa : usable_isas()) {
+      for (size_t threads : {1, 3}) {
+        Builder b = start(t.input, isa, threads);
+        b.conv2d("real", "x", t.conv, weight, {Step::store("y")});
+        const auto engine = b.finish("y");
+        const std::string note = isa + " threads " + std::to_string(threads) + " " + t.text();
+        CHECK_NOTE(engine->nodes()[0].kernel.rfind("float_rows_", 0) == 0, note);
+        Floats got(want.size());
+        engine->run(x.data(), 1, got.data());
+        bool close = true;
+        for (size_t i = 0; i < want.size(); ++i) close &= std::fabs(got[i] - want[i]) <= 5e-6f * largest;
+        CHECK_NOTE(close, note);
+      }
+    }
+  };
+  check(plain_case({23, 224, 3}, 64, 1, 0, 0), {7, 7}, {2, 2}, {3, 3}, 1);
+  check(plain_case({23, 223, 3}, 70, 1, 0, 0), {7, 7}, {2, 2}, {3, 3}, 1);
+  check(plain_case({9, 70, 16}, 33, 1, 0, 0), {3, 3}, {1, 1}, {1, 1}, 1);
+  for (size_t width = 60; width < 66; ++width) {
+    check(plain_case({6, width, 5}, 40, 1, 0, 0), {4, 4}, {1, 1}, {0, 0}, 1);
+    check(plain_case({12, 2 * width, 7}, 64, 1, 0, 0), {5, 6}, {3, 2}, {1, 3}, 2);
+  }
+  check(plain_case({8, 300, 6}, 64, 1, 0, 0), {5, 16}, {1, 4}, {2, 5}, 1);
+  check(plain_case({8, 40, 64}, 128, 1, 0, 0), {3, 3}, {1, 1}, {1, 1}, 1);
+}
+
 TEST(int8_conv2d_equals_its_definition) {
   for (size_t channels = 1; channels <= 5; ++channels) {
     for (size_t out : {1, 16, 33, 64, 130}) check_int8_conv(plain_case({5, 6, channels}, out, 3, 1, 0));

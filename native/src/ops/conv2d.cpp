@@ -1,5 +1,6 @@
 // Real-valued convolution: rolls and pads the input if it must, multiplies, hands the sums to the epilogue.
 #include "ops/conv_plan.h"
+#include "ops/row_conv2d.h"
 
 namespace onebit {
 namespace {
@@ -78,8 +79,9 @@ class Conv2d final : public Op {
 
 std::unique_ptr<Op> make_conv2d(const Kernels& kernels, Shape input_shape, size_t input, const Convolution& geometry,
                                 const std::vector<float>& weight, Epilogue epilogue) {
-  const size_t bytes = input_shape.channels / geometry.groups * sizeof(float);
-  return std::make_unique<Conv2d>(kernels, ConvPlan(input_shape, geometry, bytes), input, weight, std::move(epilogue));
+  ConvPlan plan(input_shape, geometry, input_shape.channels / geometry.groups * sizeof(float));
+  if (fits_row_conv2d(plan)) return make_row_conv2d(kernels, std::move(plan), input, weight, std::move(epilogue));
+  return std::make_unique<Conv2d>(kernels, std::move(plan), input, weight, std::move(epilogue));
 }
 
 std::unique_ptr<Op> make_rpc2d(const Kernels& kernels, Shape input_shape, size_t input,

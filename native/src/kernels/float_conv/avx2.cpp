@@ -28,5 +28,6 @@ constexpr size_t kVectors = 2;
 #include "kernels/float_conv/body.h"
 
 namespace onebit {
-const FloatConvKernel float_conv_avx2 = {Isa::avx2, "float_conv_avx2", kPixels, kPanel, multiply};
+const FloatConvKernel float_conv_avx2 = {Isa::avx2, "float_conv_avx2", "float_rows_avx2", kPixels, kPanel, multiply,
+                                         combine};
 }  // namespace onebit

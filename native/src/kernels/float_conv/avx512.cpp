@@ -28,5 +28,6 @@ constexpr size_t kVectors = 2;
 #include "kernels/float_conv/body.h"
 
 namespace onebit {
-const FloatConvKernel float_conv_avx512 = {Isa::avx512bw, "float_conv_avx512", kPixels, kPanel, multiply};
+const FloatConvKernel float_conv_avx512 = {
+    Isa::avx512bw, "float_conv_avx512", "float_rows_avx512", kPixels, kPanel, multiply, combine};
 }  // namespace onebit

@@ -69,5 +69,41 @@ void multiply_at_most(const FloatTile& t) {
 
 void multiply(const FloatTile& t) { multiply_at_most<kPixels>(t); }
 
+// Some vectors of some repeats, whose additions do not wait for each other.
+template <size_t repeats, size_t vectors>
+ONEBIT_INLINE void combine_vectors(const Combination& t, size_t repeat, size_t from) {
+  Vec sum[repeats * vectors];
+  unroll<repeats * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA { sum[i] = Vec::zero(); });
+  for (size_t k = 0; k < t.term_count; ++k) {
+    const Vec factor = Vec::broadcast(t.factors + k);
+    const float* term = t.terms[k] + repeat * t.term_step + from;
+    unroll<repeats * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
+      sum[i] =
+          Vec::multiply_add(factor, Vec::load(term + i / vectors * t.term_step + i % vectors * Vec::kLanes), sum[i]);
+    });
+  }
+  float* out = t.out + repeat * t.out_step + from;
+  unroll<repeats * vectors>(
+      [&](auto i) ONEBIT_INLINE_LAMBDA { sum[i].store(out + i / vectors * t.out_step + i % vectors * Vec::kLanes); });
+}
+
+template <size_t vectors>
+void combine_all(const Combination& t) {
+  constexpr size_t kTogether = 4;
+  for (size_t from = 0; from < t.length; from += vectors * Vec::kLanes) {
+    size_t repeat = 0;
+    for (; repeat + kTogether <= t.repeats; repeat += kTogether) combine_vectors<kTogether, vectors>(t, repeat, from);
+    for (; repeat < t.repeats; ++repeat) combine_vectors<1, vectors>(t, repeat, from);
+  }
+}
+
+void combine(const Combination& t) {
+  if (t.length % kPanel == 0) {
+    combine_all<kVectors>(t);
+  } else {
+    combine_all<1>(t);
+  }
+}
+
 }  // namespace
 }  // namespace onebit

@@ -21,12 +21,25 @@ struct FloatTile {
   float* y;              // [pixel_count][kBlock]; entries of channels that do not exist may hold anything
 };
 
+// Sums of floats times factors: out[i] = sum over terms of factors[term] * terms[term][i], for i below `length`, a
+// whole number of vectors; then `repeats - 1` times more, the terms and the result further on by their steps.
+struct Combination {
+  const float* const* terms;
+  const float* factors;
+  size_t term_count, term_step;
+  size_t length, repeats;
+  float* out;
+  size_t out_step;
+};
+
 struct FloatConvKernel {
   Isa isa;
   const char* name;
-  size_t pixels;  // pixels of a full tile
-  size_t panel;   // output channels interleaved; divides kBlock
+  const char* row_name;  // of the convolution along rows that uses it
+  size_t pixels;         // pixels of a full tile
+  size_t panel;          // output channels interleaved; divides kBlock
   void (*multiply)(const FloatTile&);
+  void (*combine)(const Combination&);
 };
 
 #define ONEBIT_FLOAT_CONV_KERNEL(isa, variable) extern const FloatConvKernel variable;

@@ -28,5 +28,6 @@ constexpr size_t kVectors = 4;
 #include "kernels/float_conv/body.h"
 
 namespace onebit {
-const FloatConvKernel float_conv_neon = {Isa::neon, "float_conv_neon", kPixels, kPanel, multiply};
+const FloatConvKernel float_conv_neon = {Isa::neon, "float_conv_neon", "float_rows_neon", kPixels, kPanel, multiply,
+                                         combine};
 }  // namespace onebit

@@ -39,5 +39,6 @@ constexpr size_t kVectors = 2;
 #include "kernels/float_conv/body.h"
 
 namespace onebit {
-const FloatConvKernel float_conv_portable = {Isa::portable, "float_conv_portable", kPixels, kPanel, multiply};
+const FloatConvKernel float_conv_portable = {
+    Isa::portable, "float_conv_portable", "float_rows_portable", kPixels, kPanel, multiply, combine};
 }  // namespace onebit

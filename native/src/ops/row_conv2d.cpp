@@ -1,0 +1,246 @@
+// Real-valued convolution by minimal filtering along the rows, four results at a time.
+#include "ops/row_conv2d.h"
+
+#include "ops/conv_plan.h"
+#include "ops/minimal_filter.h"
+
+namespace onebit {
+namespace {
+
+constexpr size_t kResults = MinimalFilter::kResults;
+constexpr size_t kLanes = 16;  // of the widest vector
+constexpr size_t kTilesAtOnce = 16;
+constexpr size_t kMaxStride = 4;
+constexpr size_t kMaxPhaseProducts = MinimalFilter::kMaxTaps + kResults - 1;
+
+// One of the products of a tile of kResults neighbouring results: a sum of pixels times a sum of weights.
+struct Product {
+  struct Pixel {
+    size_t column;  // from the tile's first
+    float factor;
+  };
+  std::vector<Pixel> pixels;
+  size_t first_tap, tap_step;       // of the kernel's row
+  std::vector<double> tap_factors;  // for first_tap, first_tap + tap_step, ...
+  float result_factors[kResults];   // its part in each result
+};
+
+// With a stride of s, every s-th tap of a row meets every s-th pixel: s filters without a stride, whose results add up.
+std::vector<Product> find_products(size_t kernel, size_t stride) {
+  std::vector<Product> products;
+  for (size_t phase = 0; phase < std::min(kernel, stride); ++phase) {
+    const MinimalFilter filter((kernel - phase + stride - 1) / stride);
+    for (size_t i = 0; i < filter.products; ++i) {
+      Product product{{}, phase, stride, {}, {}};
+      for (size_t k = 0; k < filter.products; ++k) {
+        const float factor = filter.data[i * filter.products + k];
+        if (factor != 0) product.pixels.push_back({k * stride + phase, factor});
+      }
+      const auto row = filter.filter.begin() + static_cast<ptrdiff_t>(i * filter.taps);
+      product.tap_factors.assign(row, row + static_cast<ptrdiff_t>(filter.taps));
+      for (size_t k = 0; k < kResults; ++k) product.result_factors[k] = filter.result[k * filter.products + i];
+      products.push_back(product);
+    }
+  }
+  return products;
+}
+
+class RowConv2d final : public Op {
+ public:
+  RowConv2d(const Kernels& kernels, ConvPlan plan, size_t input, const std::vector<float>& weight, Epilogue epilogue)
+      : kernel_(*kernels.float_conv),
+        input_(input),
+        plan_(std::move(plan)),
+        epilogue_(std::move(epilogue)),
+        products_(find_products(plan_.geometry.kernel.horizontal, plan_.geometry.stride.horizontal)),
+        tiles_((plan_.output.horizontal + kResults - 1) / kResults),
+        tile_stride_(round_up(tiles_, kLanes)) {
+    size_t reach = 0;  // of a tile
+    for (const Product& product : products_) {
+      for (const Product::Pixel& pixel : product.pixels) reach = std::max(reach, pixel.column + 1);
+    }
+    columns_ = (tiles_ - 1) * period() + reach;
+    plane_floats_ = tile_stride_ + round_up((reach - 1) / period() + 1, kLanes);
+    for (size_t i = 0; i < products_.size(); ++i) {
+      for (size_t y = 0; y < plan_.geometry.kernel.vertical; ++y) {
+        const size_t row = y * plan_.geometry.dilation.vertical * products_.size() + i;
+        for (size_t c = 0; c < plan_.input.channels; ++c) {
+          runs_.push_back(static_cast<ptrdiff_t>((row * plan_.input.channels + c) * tile_stride_ * sizeof(float)));
+        }
+      }
+    }
+    pack(weight);
+  }
+
+  size_t scratch_bytes() const override { return plan_.padded_height * row_floats() * sizeof(float); }
+  size_t worker_scratch_bytes() const override {
+    return std::max(period() * plan_.input.channels * plane_floats_, sums_floats() + results_floats()) * sizeof(float);
+  }
+  const char* kernel() const override { return kernel_.row_name; }
+  size_t macs() const override {
+    return plan_.pixels() * plan_.taps() * plan_.input.channels * plan_.geometry.out_channels;
+  }
+
+  void run(const RunContext& context) const override {
+    auto* prepared = reinterpret_cast<float*>(context.scratch);
+    context.pool.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
+      auto* planes = reinterpret_cast<float*>(context.worker_scratch[worker]);
+      for (size_t y = begin; y < end; ++y) prepare_row(context, y, planes, prepared + y * row_floats());
+    });
+    const size_t rows = plan_.output.vertical;
+    context.pool.for_ranges(rows * plan_.blocks.size(), [&](size_t begin, size_t end, size_t worker) {
+      auto* sums = reinterpret_cast<float*>(context.worker_scratch[worker]);
+      for (size_t i = begin; i < end; ++i) {
+        const size_t row = i % rows;
+        const float* from = prepared + row * plan_.geometry.stride.vertical * row_floats();
+        for (size_t tile = 0; tile < tiles_; tile += kTilesAtOnce) {
+          const size_t count = std::min(kTilesAtOnce, tiles_ - tile), pixel = tile * kResults;
+          compute(i / rows, from + tile, count, sums, sums + sums_floats());
+          const ConvPlan::Block& block = plan_.blocks[i / rows];
+          epilogue_.finish(context, sums + sums_floats(), kBlock, row * plan_.output.horizontal + pixel,
+                           std::min(count * kResults, plan_.output.horizontal - pixel), block.channel, block.channels);
+        }
+      }
+    });
+  }
+
+ private:
+  // Columns from one tile to the next.
+  size_t period() const { return kResults * plan_.geometry.stride.horizontal; }
+  // A prepared row is [product][channel][tile].
+  size_t row_floats() const { return products_.size() * plan_.input.channels * tile_stride_; }
+  size_t sums_floats() const {
+    return round_up(products_.size(), kBlock / kernel_.panel) * kTilesAtOnce * kernel_.panel;
+  }
+  static constexpr size_t results_floats() { return kTilesAtOnce * kResults * kBlock; }
+
+  // Each product's weights in panels, as for a convolution with columns of one tap.
+  void pack(const std::vector<float>& weight) {
+    const Convolution& g = plan_.geometry;
+    const size_t channels = plan_.input.channels, depth = g.kernel.vertical * channels;
+    size_t floats = 0;
+    for (const ConvPlan::Block& block : plan_.blocks) {
+      for (size_t i = 0; i < products_.size(); ++i) {
+        starts_.push_back(floats);
+        floats += round_up(block.rows(), kernel_.panel) * depth;
+      }
+    }
+    weights_ = AlignedBytes(floats * sizeof(float));
+    auto start = starts_.begin();
+    for (const ConvPlan::Block& block : plan_.blocks) {
+      for (const Product& product : products_) {
+        float* weights = weights_.as<float>() + *start++;
+        for (size_t c = 0; c < block.rows(); ++c) {
+          float* panel = weights + c / kernel_.panel * kernel_.panel * depth + c % kernel_.panel;
+          for (size_t k = 0; k < depth; ++k) {
+            const size_t row = (block.row + c) * g.kernel.vertical + k / channels;
+            const float* from = weight.data() + row * g.kernel.horizontal * channels + k % channels;
+            double sum = 0;
+            for (size_t i = 0; i < product.tap_factors.size(); ++i) {
+              sum += product.tap_factors[i] * from[(product.first_tap + i * product.tap_step) * channels];
+            }
+            panel[k * kernel_.panel] = static_cast<float>(sum);
+          }
+        }
+      }
+    }
+  }
+
+  // Takes a row of pixels apart into planes [column of the period][channel][tile] and adds up what the products take.
+  void prepare_row(const RunContext& context, size_t y, float* planes, float* row) const {
+    if (plan_.is_border(y)) {
+      std::fill_n(row, row_floats(), 0.0f);
+      return;
+    }
+    const size_t channels = plan_.input.channels, width = plan_.input.width, left = plan_.geometry.padding.horizontal;
+    const auto* map = reinterpret_cast<const float*>(context.values[input_]) +
+                      (y - plan_.geometry.padding.vertical) * width * channels;
+    std::fill_n(planes, period() * channels * plane_floats_, 0.0f);
+    for (size_t column = 0; column < period(); ++column) {
+      float* plane = planes + column * channels * plane_floats_;
+      size_t tile = column < left ? (left - column + period() - 1) / period() : 0;
+      for (size_t x = tile * period() + column; x < std::min(left + width, columns_); x += period(), ++tile) {
+        for (size_t c = 0; c < channels; ++c) plane[c * plane_floats_ + tile] = map[(x - left) * channels + c];
+      }
+    }
+    const float* terms[kMaxPhaseProducts];
+    float factors[kMaxPhaseProducts];
+    for (const Product& product : products_) {
+      for (size_t i = 0; i < product.pixels.size(); ++i) {
+        const Product::Pixel& pixel = product.pixels[i];
+        terms[i] = planes + pixel.column % period() * channels * plane_floats_ + pixel.column / period();
+        factors[i] = pixel.factor;
+      }
+      kernel_.combine(
+          {terms, factors, product.pixels.size(), plane_floats_, tile_stride_, channels, row, tile_stride_});
+      row += channels * tile_stride_;
+    }
+  }
+
+  // The results of `count` tiles of a row, [kResults * count][kBlock]; `from` is the first row's first tile. Panel by
+  // panel, so that the sums of all products, [product][tile][panel], stay in the first-level cache.
+  void compute(size_t block, const float* from, size_t count, float* sums, float* results) const {
+    const size_t panel = kernel_.panel, side_by_side = kBlock / panel;
+    const size_t depth = runs_.size() / products_.size();
+    const uint8_t* pixels[kTilesAtOnce];
+    for (size_t tile = 0; tile < count; ++tile) pixels[tile] = reinterpret_cast<const uint8_t*>(from + tile);
+    for (size_t channel = 0; channel < plan_.blocks[block].rows(); channel += panel) {
+      const auto sums_of = [&](size_t i) {
+        return sums + i / side_by_side * count * kBlock + i % side_by_side * panel;
+      };
+      for (size_t i = 0; i < products_.size(); ++i) {
+        const float* weights = weights_.as<float>() + starts_[block * products_.size() + i] + channel * depth;
+        for (size_t tile = 0; tile < count; tile += kernel_.pixels) {
+          kernel_.multiply({pixels + tile, std::min(kernel_.pixels, count - tile), runs_.data() + i * depth, depth, 1,
+                            weights, panel, sums_of(i) + tile * kBlock});
+        }
+      }
+      for (size_t k = 0; k < kResults; ++k) {
+        const float* terms[kMaxStride * kMaxPhaseProducts];
+        float factors[kMaxStride * kMaxPhaseProducts];
+        size_t term_count = 0;
+        for (size_t i = 0; i < products_.size(); ++i) {
+          factors[term_count] = products_[i].result_factors[k];
+          terms[term_count] = sums_of(i);
+          term_count += factors[term_count] != 0;
+        }
+        kernel_.combine(
+            {terms, factors, term_count, kBlock, panel, count, results + k * kBlock + channel, kResults * kBlock});
+      }
+    }
+  }
+
+  const FloatConvKernel& kernel_;
+  size_t input_;
+  ConvPlan plan_;
+  Epilogue epilogue_;
+  std::vector<Product> products_;
+  size_t tiles_, tile_stride_;
+  size_t columns_;       // that the tiles of a row read
+  size_t plane_floats_;  // of one column of the period and one channel: all tiles, and those that the last reach into
+  std::vector<ptrdiff_t> runs_;  // of each product
+  AlignedBytes weights_;
+  std::vector<size_t> starts_;  // of the weights of each block and product
+};
+
+}  // namespace
+
+bool fits_row_conv2d(const ConvPlan& plan) {
+  const Convolution& g = plan.geometry;
+  const size_t kernel = g.kernel.horizontal, stride = g.stride.horizontal;
+  if (g.groups > 1 || g.dilation.horizontal > 1 || stride > kMaxStride || kernel > stride * MinimalFilter::kMaxTaps) {
+    return false;
+  }
+  // As measured: what is added before and after the multiplications must pay, and the tiles of a row fill a kernel.
+  const size_t depth = g.kernel.vertical * plan.input.channels;
+  const size_t products = kernel + (kResults - 1) * std::min(kernel, stride);
+  return depth >= 20 && depth <= 200 && g.out_channels >= 32 && plan.output.horizontal >= 28 &&
+         5 * kResults * kernel >= 9 * products;
+}
+
+std::unique_ptr<Op> make_row_conv2d(const Kernels& kernels, ConvPlan plan, size_t input,
+                                    const std::vector<float>& weight, Epilogue epilogue) {
+  return std::make_unique<RowConv2d>(kernels, std::move(plan), input, weight, std::move(epilogue));
+}
+
+}  // namespace onebit

@@ -1,0 +1,13 @@
+// Real-valued convolution by minimal filtering along the rows.
+#pragma once
+
+#include "ops/conv_plan.h"
+
+namespace onebit {
+
+// Whether the rows can be filtered so, and whether that is likely to be faster.
+bool fits_row_conv2d(const ConvPlan& plan);
+
+std::unique_ptr<Op> make_row_conv2d(const Kernels&, ConvPlan, size_t input, const std::vector<float>& weight, Epilogue);
+
+}  // namespace onebit
