@@ -50,7 +50,7 @@ class Row:
 BIREAL = {"scheme": "bireal"}
 RBCN = {"scheme": "rbcn", "lr_factors": {"weight-scale": 0.1}, "method": "rbcn"}
 GAN = {"adversarial_weight": 0.1, "layers": ["blocks.5", "blocks.11", "blocks.17"]}  # the last block of each stage
-LIGHT = 1e-6  # of the kernel loss
+LIGHT = {"kernel_weight": 1e-6}
 STUDY: dict[str, Row] = {
     "float": Row("float", {"scheme": "float"}),
     "bireal-plain": Row("Bi-Real, no non-linearity", {**BIREAL, "model_options": {"activation": "none"}}),
@@ -58,11 +58,9 @@ STUDY: dict[str, Row] = {
     "rbconv": Row("RBCN: + RBConv", {**RBCN, "method_options": {"gan": False}}),
     "gan": Row("RBCN: + GAN", {**RBCN, "method_options": GAN}, guided=True),
     "bn-update": Row("RBCN: + BN update", {**RBCN, "method_options": {**GAN, "bn_update": 0.1}}, guided=True),
-    "rbconv-light": Row(
-        "RBCN: + RBConv, lambda 1e-6", {**RBCN, "method_options": {"gan": False, "kernel_weight": LIGHT}}
-    ),
+    "rbconv-light": Row("RBCN: + RBConv, light", {**RBCN, "method_options": {"gan": False, **LIGHT}}),
     "gan-light": Row(
-        "RBCN: + GAN, lambda 1e-6", {**RBCN, "method_options": {**GAN, "kernel_weight": LIGHT}}, guided=True
+        "RBCN: + GAN, light", {**RBCN, "method_options": {**GAN, **LIGHT, "adversarial_weight": 0.01}}, guided=True
     ),
     "rbconv-start": Row("RBCN: + RBConv, from float", {**RBCN, "method_options": {"gan": False}}, started=True),
     "gan-start": Row("RBCN: + GAN, from float", {**RBCN, "method_options": GAN}, guided=True, started=True),
