@@ -151,15 +151,16 @@ nb::list kernels() {
   return rows;
 }
 
-nb::dict limits(const std::string& isa) {
+nb::dict limits(const std::string& isa, size_t threads) {
   onebit::Limits found;
   {
     nb::gil_scoped_release unlocked;
-    found = onebit::measure_limits(onebit::choose_isa(isa));
+    found = onebit::measure_limits(onebit::choose_isa(isa), threads);
   }
   nb::dict rates;
   rates["binary"] = found.binary;
   rates["float32"] = found.float32;
+  rates["int8"] = found.int8;
   return rates;
 }
 
@@ -309,7 +310,8 @@ NB_MODULE(_core, m) {
   bind_engine(m);
   m.def("isas", &isas, "(name, built, supported by this CPU, chosen) of every instruction set, worst first.");
   m.def("kernels", &kernels, "(family, name, instruction set) of every kernel of this build, best first.");
-  m.def("limits", &limits, "isa"_a, "Multiply-accumulates per second that one thread can do, by kind; 0: not known.");
+  m.def("limits", &limits, "isa"_a, "threads"_a = 1,
+        "Multiply-accumulates per second that so many threads can do together, by kind; 0: not known.");
   m.def("time_binary_kernel", &time_binary_kernel, "isa"_a, "shape"_a, "out_channels"_a, "side"_a, "repeats"_a,
         "Shortest time, in seconds, of the kernel's part of a binary convolution.");
   m.def("tuned_kernels", &onebit::tuned_kernels, "Layer -> kernel: what tuning has found in this process.");

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from onebit.runtime.cold import cold_start
+from onebit.runtime.cold import Steps, cold_start
 from onebit.runtime.file import save_graph
 from onebit.runtime.selftest import small_network
 
@@ -42,6 +42,17 @@ def test_a_fresh_process_answers_soon(packed):
     if sys.platform == "linux":
         assert found.peak_bytes is not None
         assert 1e7 < found.peak_bytes < 1e8  # not that of this process, whose torch alone is more
+
+
+def test_other_steps_are_timed_one_by_one():
+    steps = Steps(
+        "import time\nprint('hello')", "time.sleep(0.03 * threads)", "assert path == 'a file'; time.sleep(0.02)"
+    )
+    found = cold_start("a file", threads=2, count=1, steps=steps)
+    assert found.load_seconds > 0.06
+    assert found.answer_seconds > 0.02
+    with pytest.raises(RuntimeError, match="the fresh process failed: AssertionError"):
+        cold_start("another", count=1, steps=steps)
 
 
 def test_mistakes(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from onebit.runtime.engine import usable_isas
-from onebit.runtime.limits import kernel_rate, measure_limits
+from onebit.runtime.limits import Limits, kernel_rate, measure_limits
 
 VECTORS = [isa for isa in usable_isas() if isa != "portable"]
 
@@ -12,7 +12,14 @@ VECTORS = [isa for isa in usable_isas() if isa != "portable"]
 def test_limits_are_measured_once(isa):
     limits = measure_limits(isa)
     assert limits is measure_limits(isa)
-    assert limits.binary > limits.float32 > 1e8  # a core does far more bits than floats
+    assert (
+        limits.binary > limits.int8 > limits.float32 > 1e8
+    )  # a core does far more bits than bytes, and bytes than floats
+
+
+@pytest.mark.parametrize("isa", VECTORS)
+def test_two_threads_together_have_no_more_than_twice(isa):
+    assert 0.5 < measure_limits(isa, 2).float32 / measure_limits(isa).float32 < 2.2
 
 
 @pytest.mark.parametrize("isa", VECTORS)
@@ -23,12 +30,14 @@ def test_the_kernel_stays_below_its_limit(isa):
 
 
 def test_portable_has_no_limit():
-    assert measure_limits("portable").binary == measure_limits("portable").float32 == 0
+    assert measure_limits("portable") == Limits(0, 0, 0)
 
 
 def test_mistakes():
     with pytest.raises(ValueError, match="isa=sse9 cannot run here"):
         measure_limits("sse9")
+    with pytest.raises(ValueError, match="threads must be from 1 to 1024, got 0"):
+        measure_limits("portable", 0)
     with pytest.raises(ValueError, match="isa=sse9 cannot run here"):
         kernel_rate("sse9", (7, 7, 64), 64)
     with pytest.raises(ValueError, match="from 1 to 8192, got 0"):

@@ -15,7 +15,7 @@ NODES = [
     ("join", "concat", (8, 8, 128), "epilogue", 0),
     ("tail", "binary_rpc2d", (8, 8, 64), "binary_conv", 10_000),
 ]
-LIMITS = Limits(binary=4e9, float32=1e9)
+LIMITS = Limits(binary=4e9, float32=1e9, int8=2e9)
 
 
 def test_shares_of_the_limit_count_images_and_threads():
@@ -45,9 +45,14 @@ def test_sums():
 
 
 def test_no_limit_known_leaves_it_blank():
-    profile = make_profile(NODES, [1.0] * 4, 1, 1, Limits(0.0, 0.0))
+    profile = make_profile(NODES, [1.0] * 4, 1, 1, Limits(0.0, 0.0, 0.0))
     assert {row["limit_share"] for row in [*profile, *profile.sums()]} == {None}
     assert "%" not in str(profile).splitlines()[2].split("%", 1)[1]  # one share, no second
+
+
+def test_an_int8_stem_has_its_own_limit():
+    (stem,) = make_profile([("stem", "int8_conv2d", (8, 8, 16), "int8_conv", 1000)], [0.002], 1, 1, LIMITS)
+    assert (stem["runs_as"], stem["limit_share"]) == ("int8", pytest.approx(1000 / 2e9 / 2e-6))
 
 
 def test_table():

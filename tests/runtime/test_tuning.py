@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onebit._core as _core
 import pytest
 
 import onebit
-from onebit.runtime.engine import usable_isas
+from onebit.runtime.engine import Engine, usable_isas
+from onebit.runtime.selftest import pixel_network
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small-v1.onebit"
 
@@ -26,6 +28,18 @@ def test_tuned_networks_answer_alike(isa):
     plain, tuned = onebit.load(GOLDEN, isa=isa), onebit.load(GOLDEN, isa=isa, tune=True)
     np.testing.assert_allclose(tuned.logits(images()), plain.logits(images()), rtol=1e-5, atol=1e-5)
     assert kernels(tuned).keys() == kernels(plain).keys() != set()
+
+
+@pytest.mark.parametrize("isa", usable_isas())
+def test_kernels_of_int8_are_tried_too(isa):
+    graph, image = pixel_network(), np.random.default_rng(0).integers(0, 256, (1, 9, 11, 3), np.uint8)
+    np.testing.assert_allclose(
+        Engine(graph, isa=isa, tune=True).run(image), Engine(graph, isa=isa).run(image), rtol=1e-5, atol=1e-5
+    )
+    layers = [layer for layer in _core.tuned_kernels() if layer.startswith(f"{isa} int8_conv2d 9x11x3")]
+    assert len(layers) == 1
+    _core.set_tuned_kernels({layers[0]: "int8_conv_portable"})
+    assert Engine(graph, isa=isa, tune=True).profile(image, repeats=1)[0]["kernel"] == "int8_conv_portable"
 
 
 def test_choices_are_kept_in_a_file_and_taken_from_it(tmp_path):

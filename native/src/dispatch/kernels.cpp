@@ -6,18 +6,9 @@
 namespace onebit {
 namespace {
 
-template <class Kernel>
-Feature needs(const Kernel&) {
-  return Feature::none;
-}
-Feature needs(const Int8ConvKernel& kernel) { return kernel.feature; }
-
 template <class Table>
 auto first_for(Isa isa, const Table& table) {
-  for (const auto* kernel : table) {
-    if (includes(isa, kernel->isa) && cpu_has(needs(*kernel))) return kernel;
-  }
-  return table[0];  // not reached: every table ends with a portable row
+  return candidates_for(isa, table).front();  // every table ends with a portable row
 }
 
 template <class Table>

@@ -20,12 +20,18 @@ struct Kernels {
 
 Kernels kernels_for(Isa isa);
 
-// All rows of a table that `isa` includes, best first.
+template <class Kernel>
+Feature needs(const Kernel&) {
+  return Feature::none;
+}
+inline Feature needs(const Int8ConvKernel& kernel) { return kernel.feature; }
+
+// All rows of a table that `isa` includes and the CPU can run, best first.
 template <class Table>
 auto candidates_for(Isa isa, const Table& table) {
   std::vector<std::decay_t<decltype(table[0])>> found;
   for (const auto* kernel : table) {
-    if (includes(isa, kernel->isa)) found.push_back(kernel);
+    if (includes(isa, kernel->isa) && cpu_has(needs(*kernel))) found.push_back(kernel);
   }
   return found;
 }

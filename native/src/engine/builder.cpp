@@ -19,7 +19,6 @@ constexpr size_t kMaxZeroPaddedKernel = 512;
 constexpr size_t kMaxInt8Side = 16;                // of a kernel: the tables of its borders stay small
 constexpr size_t kMaxInt8Terms = size_t{1} << 15;  // of a sum of int8 times uint8, with room for its start
 constexpr int32_t kMaxZero = 255 * 256;
-constexpr size_t kMaxThreads = 1024;
 constexpr size_t kMaxReshapedBlock = 16;
 constexpr size_t kMaxConcat = 16;
 
@@ -326,7 +325,7 @@ Builder::Builder(const std::string& input, Shape shape, std::vector<float> mean,
   check_shape("input", shape);
   check_length("input", "mean", mean, shape.channels);
   check_length("input", "std", std, shape.channels);
-  require(options.threads >= 1 && options.threads <= kMaxThreads, "threads",
+  require(options.threads >= 1 && options.threads <= ThreadPool::kMaxThreads, "threads",
           std::to_string(options.threads) + " is outside 1 ... 1024");
   Network& network = state_->network;
   network.isa = choose_isa(options.isa);
@@ -443,8 +442,10 @@ void Builder::int8_conv2d(const std::string& name, const std::string& input, con
   const Pair size = convolution_output(geometry, shape);
   const Shape result{size.vertical, size.horizontal, geometry.out_channels};
   Epilogue steps = state_->epilogue(name, epilogue, result, false);
-  state_->add_node(name, "int8_conv2d", result,
-                   make_int8_conv2d(state_->kernels, shape, value, geometry, weight, zero, scale, std::move(steps)));
+  state_->add_node(name, "int8_conv2d", result, &Kernels::int8_conv, kInt8ConvKernels, text(geometry), value,
+                   std::move(steps), 1, [&](size_t from, const Kernels& kernels, Epilogue behind) {
+                     return make_int8_conv2d(kernels, shape, from, geometry, weight, zero, scale, std::move(behind));
+                   });
 }
 
 void Builder::conv2d_bits(const std::string& name, const std::string& input, const Convolution& geometry,

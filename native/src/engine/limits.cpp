@@ -32,9 +32,17 @@ double shortest(size_t repeats, Work work) {
   return best;
 }
 
-double rate(const LimitLoop& loop) {
-  if (!loop.run) return 0;
-  return static_cast<double>(loop.macs * kRounds) / shortest(kRepeats, [&] { loop.run(kRounds); });
+// Of all threads of the pool together, by the first loop of the kind that can run.
+double rate(Isa isa, LimitLoop LimitLoops::* kind, ThreadPool& pool) {
+  const size_t threads = pool.threads();
+  const size_t rounds = threads > 1 ? 4 * kRounds : kRounds;  // to start them takes a while
+  for (const LimitLoops* loops : kLimitLoops) {
+    const LimitLoop& loop = loops->*kind;
+    if (!loop.run || !includes(isa, loops->isa) || !cpu_has(loop.feature)) continue;
+    const auto together = [&] { pool.for_each(threads, [&](size_t, size_t) { loop.run(rounds); }); };
+    return static_cast<double>(threads * loop.macs * rounds) / shortest(kRepeats, together);
+  }
+  return 0;
 }
 
 // A map of noise, as the kernel wants it.
@@ -58,12 +66,14 @@ AlignedBytes noise_map(const BinaryConvKernel& kernel, const ConvPlan& plan, siz
 
 }  // namespace
 
-Limits measure_limits(Isa isa) {
+Limits measure_limits(Isa isa, size_t threads) {
   choose_isa(name(isa));  // refuses what cannot run here
-  for (const LimitLoops* loops : kLimitLoops) {
-    if (loops->isa == isa) return {rate(loops->binary), rate(loops->float32)};
+  if (threads < 1 || threads > ThreadPool::kMaxThreads) {
+    throw std::invalid_argument("threads must be from 1 to 1024, got " + std::to_string(threads));
   }
-  return {};
+  ThreadPool pool(threads);
+  return {rate(isa, &LimitLoops::binary, pool), rate(isa, &LimitLoops::float32, pool),
+          rate(isa, &LimitLoops::int8, pool)};
 }
 
 double time_binary_kernel(Isa isa, Shape input, size_t out_channels, size_t side, size_t repeats) {

@@ -20,6 +20,7 @@ namespace onebit {
 class ThreadPool {
  public:
   static constexpr size_t kMaxJobs = 0xFFFF;
+  static constexpr size_t kMaxThreads = 1024;
 
   // The caller's own thread is one of them. Throws std::invalid_argument if the process may not have so many.
   explicit ThreadPool(size_t threads);

@@ -10,14 +10,10 @@ from dataclasses import dataclass
 # VmHWM rather than getrusage's maximum where there is one: the latter starts with what the parent had before exec.
 _CHILD = """
 import sys, time
-times = [time.perf_counter()]
-import onebit
-times.append(time.perf_counter())
-model = onebit.load(sys.argv[1], threads=int(sys.argv[2]))
-times.append(time.perf_counter())
-import numpy
-model.logits(numpy.zeros((model.input.height, model.input.width, model.input.channels), numpy.uint8))
-times.append(time.perf_counter())
+times, path, threads = [time.perf_counter()], sys.argv[1], int(sys.argv[2])
+for step in sys.argv[3:]:
+    exec(step)
+    times.append(time.perf_counter())
 cpu = time.process_time()
 def peak():
     try:
@@ -36,12 +32,31 @@ print(json.dumps({"steps": [b - a for a, b in zip(times, times[1:])], "cpu": cpu
 
 
 @dataclass(frozen=True)
+class Steps:
+    """Three pieces of Python that a fresh process runs one after the other, in one namespace with ``path``, the file,
+    and ``threads``: what to import, how to load the file, how to get a first answer.
+    """
+
+    imports: str
+    load: str
+    answer: str
+
+
+ONEBIT = Steps(
+    imports="import onebit",
+    load="model = onebit.load(path, threads=threads)",
+    answer="import numpy\n"
+    "model.logits(numpy.zeros((model.input.height, model.input.width, model.input.channels), numpy.uint8))",
+)
+
+
+@dataclass(frozen=True)
 class ColdStart:
     """Of ``count`` fresh processes, one after the other; ``peak_bytes`` is None where the system does not tell it.
 
-    The median of ``seconds``, from the start of the process to its first answer, and of the parts of it: the import of
-    onebit, the loading of the file, the first answer; the rest is Python itself.  ``cpu_seconds``, the least of all,
-    does not depend on what else the machine does.  ``peak_bytes`` is the most memory that any of them had.
+    The median of ``seconds``, from the start of the process to its first answer, and of the parts of it: the imports,
+    the loading of the file, the first answer; the rest is Python itself.  ``cpu_seconds``, the least of all, does not
+    depend on what else the machine does.  ``peak_bytes`` is the most memory that any of them had.
     """
 
     seconds: float
@@ -53,23 +68,23 @@ class ColdStart:
     count: int
 
 
-def cold_start(path: str, *, threads: int = 1, count: int = 5) -> ColdStart:
-    """Start ``count`` Python processes that import onebit, load the packed file at ``path`` and run one image.
+def cold_start(path: str, *, threads: int = 1, count: int = 5, steps: Steps = ONEBIT) -> ColdStart:
+    """Start ``count`` Python processes that run ``steps``: import onebit, load the packed file at ``path``, run one
+    image.
 
     Raises ValueError for a count below 1, and RuntimeError, with the last line that it wrote, where a process fails.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
+    command = [sys.executable, "-c", _CHILD, path, str(threads), steps.imports, steps.load, steps.answer]
     seconds, answers = [], []
     for _ in range(count):
         start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", _CHILD, path, str(threads)], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         seconds.append(time.perf_counter() - start)
         if done.returncode != 0:
             raise RuntimeError(f"the fresh process failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-        answers.append(json.loads(done.stdout))
+        answers.append(json.loads(done.stdout.splitlines()[-1]))
     imports, loads, runs = (
         statistics.median(times) for times in zip(*(answer["steps"] for answer in answers), strict=True)
     )

@@ -1,4 +1,4 @@
-"""What one core of this machine can do at most, measured on the spot: the yardstick of a profile."""
+"""What a core of this machine can do at most, measured on the spot: the yardstick of a profile."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ import onebit._core as _core
 
 @dataclass(frozen=True)
 class Limits:
-    """Multiply-accumulates per second of one thread, by kind; 0.0 where none is known.
+    """Multiply-accumulates per second, by kind; 0.0 where none is known.
 
     Each is the speed of the instructions that an inner loop cannot do without, on registers alone: XOR, population
     count and addition (AVX-512, NEON) or table look-ups and additions (AVX2) of bits, fused multiply-additions of
-    floats.
+    floats, and of int8 the instructions that the CPU has for them: VPDPBUSD or SDOT, which multiply and add four at
+    once, or a multiplication and an addition of pairs.
     """
 
     binary: float
     float32: float
+    int8: float
 
 
 @cache
-def measure_limits(isa: str) -> Limits:
-    """The limits of one core under ``isa``, measured in a few milliseconds, once a process.
+def measure_limits(isa: str, threads: int = 1) -> Limits:
+    """The limits under ``isa`` of ``threads`` threads together, measured in some milliseconds, once a process.
 
-    Raises ValueError where ``isa`` cannot run here.
+    Two threads may have less than twice what one has: where cores share their arithmetic units, or their clock sinks.
+    Raises ValueError where ``isa`` cannot run here, or ``threads`` is outside 1...1024.
     """
-    return Limits(**_core.limits(isa))
+    return Limits(**_core.limits(isa, threads))
 
 
 def kernel_rate(isa: str, shape: tuple[int, int, int], out_channels: int, side: int = 3, repeats: int = 300) -> float:

@@ -9,7 +9,7 @@ from onebit.runtime.limits import Limits
 from onebit.runtime.summary import runs_as
 from onebit.runtime.table import text_table
 
-LIMIT_OF = {"1-bit": "binary", "float": "float32"}  # runs as -> field of Limits
+LIMIT_OF = {"1-bit": "binary", "float": "float32", "int8": "int8"}  # runs as -> field of Limits
 
 Row = dict[str, Any]
 

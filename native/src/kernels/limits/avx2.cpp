@@ -1,5 +1,5 @@
 // The limits of AVX2: the 9 operations for 768 binary products of the table look-up (see kernels/binary_conv/lookup.h);
-// one fused multiply-add for 8 real ones.
+// one fused multiply-add for 8 real ones; a multiplication of pairs and an addition for 16 of int8.
 #include <immintrin.h>
 
 #include "kernels/inline.h"
@@ -49,13 +49,26 @@ void multiply(size_t rounds) {
   unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_f32x8[i]); });
 }
 
-constexpr LimitLoop kBinary{kCounts * 768, count}, kFloat{kSums * 8, multiply};
+void multiply_pairs(size_t rounds) {
+  __m256i sum_s32x8[kSums], a = _mm256_set1_epi16(1), b = a;
+  ONEBIT_FORGET(b);
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_s32x8[i] = _mm256_setzero_si256(); });
+  for (size_t r = 0; r < rounds; ++r) {
+    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
+      ONEBIT_FORGET(a);
+      sum_s32x8[i] = _mm256_add_epi32(sum_s32x8[i], _mm256_madd_epi16(a, b));
+    });
+  }
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_s32x8[i]); });
+}
+
+constexpr LimitLoop kBinary{kCounts * 768, count}, kFloat{kSums * 8, multiply}, kInt8{kSums * 16, multiply_pairs};
 #else
-constexpr LimitLoop kBinary, kFloat;
+constexpr LimitLoop kBinary, kFloat, kInt8;
 #endif
 
 }  // namespace
 
-const LimitLoops limits_avx2 = {Isa::avx2, kBinary, kFloat};
+const LimitLoops limits_avx2 = {Isa::avx2, kBinary, kFloat, kInt8};
 
 }  // namespace onebit

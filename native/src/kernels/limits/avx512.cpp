@@ -1,5 +1,6 @@
 // The limits of AVX-512: xor, count, add for 512 binary products or, without VPOPCNTDQ, the 9 operations for 1536 of
-// the table look-up (see kernels/binary_conv/lookup.h); one fused multiply-add for 16 real ones.
+// the table look-up (see kernels/binary_conv/lookup.h); one fused multiply-add for 16 real ones; one VPDPBUSD
+// for 64 of int8.
 #include "kernels/avx512.h"
 
 #include "kernels/inline.h"
@@ -62,14 +63,29 @@ void multiply(size_t rounds) {
   unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_f32x16[i]); });
 }
 
-constexpr LimitLoop kBinary{kSums * 512, count}, kLookUp{kCounts * 1536, look_up}, kFloat{kSums * 16, multiply};
+void multiply_bytes(size_t rounds) {
+  __m512i sum_s32x16[kSums], a = _mm512_set1_epi32(0x01010101), b = a;
+  ONEBIT_FORGET(a);
+  ONEBIT_FORGET(b);
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
+    sum_s32x16[i] = _mm512_setzero_si512();
+    ONEBIT_FORGET(sum_s32x16[i]);  // or all sums are one
+  });
+  for (size_t r = 0; r < rounds; ++r) {
+    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_s32x16[i] = _mm512_dpbusd_epi32(sum_s32x16[i], a, b); });
+  }
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_s32x16[i]); });
+}
+
+constexpr LimitLoop kBinary{kSums * 512, count}, kLookUp{kCounts * 1536, look_up}, kFloat{kSums * 16, multiply},
+    kInt8{kSums * 64, multiply_bytes, Feature::vnni};
 #else
-constexpr LimitLoop kBinary, kLookUp, kFloat;
+constexpr LimitLoop kBinary, kLookUp, kFloat, kInt8;
 #endif
 
 }  // namespace
 
-const LimitLoops limits_avx512 = {Isa::avx512, kBinary, kFloat};
-const LimitLoops limits_avx512bw = {Isa::avx512bw, kLookUp, kFloat};
+const LimitLoops limits_avx512 = {Isa::avx512, kBinary, kFloat, kInt8};
+const LimitLoops limits_avx512bw = {Isa::avx512bw, kLookUp, kFloat, kInt8};
 
 }  // namespace onebit

@@ -18,11 +18,12 @@ namespace onebit {
 struct LimitLoop {
   size_t macs = 0;                       // multiply-accumulates of one round
   void (*run)(size_t rounds) = nullptr;  // null: there is none
+  Feature feature = Feature::none;
 };
 
 struct LimitLoops {
   Isa isa;
-  LimitLoop binary, float32;
+  LimitLoop binary, float32, int8;
 };
 
 #define ONEBIT_LIMIT_LOOPS(isa, variable) extern const LimitLoops variable;

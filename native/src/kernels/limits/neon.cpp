@@ -1,4 +1,5 @@
-// The limits of NEON: xor, count, add for 128 binary products; one fused multiply-add for 4 real ones.
+// The limits of NEON: xor, count, add for 128 binary products; one fused multiply-add for 4 real ones; a
+// multiplication of bytes and an addition of pairs for 8 of int8.
 #include <arm_neon.h>
 
 #include "kernels/inline.h"
@@ -37,13 +38,27 @@ void multiply(size_t rounds) {
   unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_f32x4[i]); });
 }
 
-constexpr LimitLoop kBinary{kSums * 128, count}, kFloat{kSums * 4, multiply};
+void multiply_bytes(size_t rounds) {
+  int32x4_t sum_s32x4[kSums];
+  int8x8_t a = vdup_n_s8(1), b = a;
+  ONEBIT_FORGET(b);
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_s32x4[i] = vdupq_n_s32(0); });
+  for (size_t r = 0; r < rounds; ++r) {
+    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
+      ONEBIT_FORGET(a);
+      sum_s32x4[i] = vpadalq_s16(sum_s32x4[i], vmull_s8(a, b));
+    });
+  }
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_s32x4[i]); });
+}
+
+constexpr LimitLoop kBinary{kSums * 128, count}, kFloat{kSums * 4, multiply}, kInt8{kSums * 8, multiply_bytes};
 #else
-constexpr LimitLoop kBinary, kFloat;
+constexpr LimitLoop kBinary, kFloat, kInt8;
 #endif
 
 }  // namespace
 
-const LimitLoops limits_neon = {Isa::neon, kBinary, kFloat};
+const LimitLoops limits_neon = {Isa::neon, kBinary, kFloat, kInt8};
 
 }  // namespace onebit

@@ -3,6 +3,6 @@
 
 namespace onebit {
 
-const LimitLoops limits_portable = {Isa::portable, {}, {}};
+const LimitLoops limits_portable = {Isa::portable, {}, {}, {}};
 
 }  // namespace onebit
