@@ -15,7 +15,7 @@ help:
 	@echo "make wheel-arm  the wheel for 64-bit ARM, in build/wheels, tried on an emulated one"
 	@echo "make test-arm  all C++ tests on an emulated 64-bit ARM (needs packages; it says which)"
 	@echo "make lint    formatting, types, import rules"
-	@echo "make bench   speed of the kernels, and of whole networks beside other engines (tables and JSON lines in reports/)"
+	@echo "make bench   speed of the kernels, and of whole networks beside other engines (reports/; a quarter of an hour)"
 	@echo "make docs    the documentation as a site in site/"
 
 setup: $(VENV)/.installed

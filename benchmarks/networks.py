@@ -1,8 +1,12 @@
 """Whole networks: ours, packed, beside OpenVINO, ONNX Runtime and torch, all in turn in one process.
 
-Checks every answer against torch before it times it.  Appends one JSON line per measurement to reports/networks.jsonl
-and writes the table and the picture of this run.  An engine that is not installed, or runs something else than asked,
-is a row that says so.
+Checks every answer against torch before it times it: a tenth of a second with one row, then the next, of which the
+first tenth, one call at least, warms up and is not counted.  For the first setting also the profile of our networks,
+and the cold start of every row in fresh processes.  Appends one JSON line per measurement to reports/networks.jsonl and
+writes the tables and pictures of this run: networks.md and .png, networks-roofline.md and .png.  An engine that is not
+installed, or runs something else than asked, is a row that says so.
+
+With all rows and settings it takes about 10 minutes on two quiet cores, of which --seconds bounds a part.
 
     make bench        or        python benchmarks/networks.py [--only openvino bi-real] [--threads 1] [--batch 1 16]
 """
@@ -13,10 +17,11 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,15 +29,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engines import Prepared, Refused, noise
+from engines import Fresh, Prepared, Refused, noise
 from engines.float_networks import mobilenet_v2, resnet18
 from onebit.models.noise import fill_with_noise_
 from onebit.models.published import Network
 from onebit.nn import SCHEMES
 from onebit.report.networks import networks_png, networks_table
+from onebit.report.roofline import profiled, roofline_png, roofline_table
+from onebit.runtime.atomic import write_atomic
+from onebit.runtime.cold import cold_start
 from onebit.runtime.cpu import describe
+from onebit.runtime.engine import usable_isas
+from onebit.runtime.limits import kernel_rate, measure_limits
 from onebit.runtime.timing import time_in_turn
-from speed import commit, write_report
+from speed import SHAPES, commit, rounded, write_report
 
 
 def chain() -> nn.Sequential:
@@ -113,6 +123,8 @@ ROWS = (
 # numbers -> largest |got - want| / |want| of the median image; rounding flips a sign now and then, and that is felt
 LIMITS = {"1-bit": 0.1, "1-bit, int8 stem": 0.4, "fp32": 1e-3, "bf16": 5e-2, "int8": 0.2}
 PACKAGES = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "numpy")
+FRESH_PROCESSES = 3
+REQUIRED = ("engine", "network", "numbers", "input", "threads", "batch", "median_ms", "p90_ms", "count", "runs_as")
 
 
 @cache
@@ -147,11 +159,14 @@ def prepare(row: Row, threads: int, batch: int) -> tuple[Prepared, float]:
     return prepared, difference
 
 
-def measure(rows: list[Row], threads: int, batch: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """The lines of ``rows``, all timed in turn."""
-    lines, work = [], {}
+def measure(
+    rows: list[Row], threads: int, batch: int, seconds: float, details: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The lines of ``rows``, all timed in turn; with their profiles and cold starts for ``details``."""
+    lines, work, ready = [], {}, {}
     for row in rows:
         line: dict[str, Any] = {
+            "what": "network",
             "engine": row.label,
             "network": row.network,
             "numbers": row.numbers,
@@ -163,6 +178,7 @@ def measure(rows: list[Row], threads: int, batch: int, seconds: float) -> Iterat
         try:
             prepared, line["difference"] = prepare(row, threads, batch)
             line |= {"runs_as": prepared.runs_as, **prepared.facts}
+            ready[len(lines)] = prepared
             work[str(len(lines))] = prepared.run
         except Refused as why:
             line["skipped"] = str(why)
@@ -172,7 +188,59 @@ def measure(rows: list[Row], threads: int, batch: int, seconds: float) -> Iterat
         if timing := timings.get(str(index)):
             line["median_ms"], line["p90_ms"] = timing.median * 1e3, timing.p90 * 1e3
             line["fastest_ms"], line["count"] = timing.fastest * 1e3, timing.count
+        if details and index in ready:
+            line |= measure_details(ready[index], threads)
         yield line
+
+
+def measure_details(prepared: Prepared, threads: int) -> dict[str, Any]:
+    """The profile and the cold start of a row, as far as it has them."""
+    found: dict[str, Any] = {}
+    if prepared.profile is not None:
+        found["profile"] = [rounded(row) for row in prepared.profile()]
+    if prepared.fresh is not None:
+        try:
+            found["cold"] = rounded(cold(prepared.fresh, threads))
+        except RuntimeError as error:
+            found["cold"] = {"skipped": str(error)}
+    return found
+
+
+def cold(fresh: Fresh, threads: int) -> dict[str, Any]:
+    """The cold start of what ``fresh`` saves, and the bytes of its files."""
+    with TemporaryDirectory() as folder:
+        path = fresh.save(Path(folder))
+        size = sum(file.stat().st_size for file in Path(folder).iterdir())
+        found = cold_start(str(path), threads=threads, count=FRESH_PROCESSES, steps=fresh.steps)
+    return {**asdict(found), "file_bytes": size}
+
+
+def measure_limits_of(threads: list[int]) -> Iterator[dict[str, Any]]:
+    """Lines of what the machine can do at most with each number of threads, and of the binary kernel inside, per
+    instruction set; plain C++ has no limits.
+    """
+    for isa in reversed(usable_isas()):
+        if isa == "portable":
+            continue
+        for count in threads:
+            yield {"what": "limits", "isa": isa, "threads": count, **asdict(measure_limits(isa, count))}
+        for channels, side in SHAPES:
+            rate = kernel_rate(isa, (side, side, channels), channels)
+            share = rate / measure_limits(isa).binary
+            name = f"{channels} ch {side}x{side}"
+            yield {"what": "kernel", "isa": isa, "name": name, "bit_macs": rate, "limit_share": share}
+
+
+def lines_of(file: Path) -> list[dict[str, Any]]:
+    """The lines that another program measured; SystemExit where they are not such lines."""
+    try:
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        missing = {key for line in lines for key in REQUIRED if key not in line}
+    except (OSError, ValueError, TypeError) as error:
+        raise SystemExit(f"--also {file}: {error}") from error
+    if missing or not lines:
+        raise SystemExit(f"--also {file}: needs JSON lines with {', '.join(sorted(missing or REQUIRED))}")
+    return [{**line, "what": "network", "elsewhere": True} for line in lines]
 
 
 def versions() -> dict[str, str]:
@@ -201,19 +269,27 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="parts of engines, networks or numbers")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--seconds", type=float, default=3.0, help="per row and setting; 11 calls are made in any case")
+    parser.add_argument("--seconds", type=float, default=2.0, help="per row and setting; 11 calls are made in any case")
+    parser.add_argument("--also", type=Path, help="JSON lines of another program, as benchmarks/lce.py writes them")
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the reports")
     arguments = parser.parse_args()
     rows = chosen(arguments.only)
+    also = lines_of(arguments.also) if arguments.also else []
     facts = {"machine": describe(), "commit": commit(), "versions": versions()}
     facts["date"] = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+    settings = [(threads, batch) for threads in arguments.threads for batch in arguments.batch]
+    begin = time.perf_counter()
     lines = []
-    for threads in arguments.threads:
-        for batch in arguments.batch:
-            for line in measure(rows, threads, batch, arguments.seconds):
-                lines.append({**facts, **line})
-                print(json.dumps(line), flush=True)
+    for setting in settings:
+        for line in measure(rows, *setting, arguments.seconds, details=setting == settings[0]):
+            lines.append({**facts, **line})
+            print(json.dumps({key: value for key, value in line.items() if key != "profile"}), flush=True)
+    lines += [{**facts, **line} for line in [*also, *measure_limits_of(sorted({1, *arguments.threads}))]]
+    lines.append({**facts, "what": "run", "minutes": round((time.perf_counter() - begin) / 60, 1)})
     write_report(arguments.out, "networks", lines, networks_table(lines), networks_png(lines))
+    if profiled(lines):
+        write_atomic(arguments.out / "networks-roofline.md", roofline_table(lines).encode())
+        write_atomic(arguments.out / "networks-roofline.png", roofline_png(lines))
 
 
 if __name__ == "__main__":

@@ -11,14 +11,26 @@ the engine cannot do that on this machine, or does something else; a package tha
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onebit.runtime.cold import Steps
+from onebit.runtime.profile import Profile
+
 
 class Refused(Exception):
     """A row that cannot be measured here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """How a process of its own gets to the first answer: ``save`` writes the file into a folder and names it."""
+
+    save: Callable[[Path], Path]
+    steps: Steps
 
 
 @dataclass(frozen=True)
@@ -29,11 +41,15 @@ class Prepared:
         run: computes the logits (B, classes) of the batch that the network was prepared with.
         runs_as: what the convolutions really run as, as the engine tells it.
         facts: more columns for the report's lines.
+        fresh: for the cold start, of one image; None where it is not to be measured.
+        profile: the time of every layer; None where the engine does not tell.
     """
 
     run: Callable[[], NDArray[np.float32]]
     runs_as: str
     facts: dict[str, Any]
+    fresh: Fresh | None = None
+    profile: Callable[[], Profile] | None = None
 
 
 MEAN, STD = 0.5, 0.25  # of every channel, for pixels of 0...1

@@ -1,19 +1,22 @@
 """This package's own engine: the packed network in the C++ core."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engines import MEAN, STD, Prepared, Refused
+from engines import MEAN, STD, Fresh, Prepared, Refused, noise
 from onebit.export.capture import capture
 from onebit.export.fuse import fuse
 from onebit.export.int8 import with_int8_stem
+from onebit.runtime.cold import ONEBIT
 from onebit.runtime.engine import usable_isas
-from onebit.runtime.file import to_bytes
+from onebit.runtime.file import save_graph, to_bytes
 from onebit.runtime.graph import Graph, InputSpec
 from onebit.runtime.model import Model
 
@@ -29,23 +32,47 @@ def packed(network: nn.Module, shape_CHW: tuple[int, int, int], stem: str = "flo
     return with_int8_stem(graph) if stem == "int8" else graph
 
 
+def pixels(image_BCHW: NDArray) -> NDArray[np.uint8]:
+    """What was normalised, (B, H, W, C)."""
+    return np.rint(255 * (image_BCHW.transpose(0, 2, 3, 1) * STD + MEAN)).astype(np.uint8)
+
+
+@cache
+def reference_is_met(network: nn.Module, shape_CHW: tuple[int, int, int], stem: str, isa: str | None) -> bool:
+    """Whether the core computes what the reference does, of one image."""
+    graph, image = packed(network, shape_CHW, stem), pixels(noise((1, *shape_CHW), seed=0))
+    want = Model(graph, backend="reference").logits(image)
+    return np.allclose(Model(graph, isa=isa).logits(image), want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
+
+
 def prepare(
-    network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: str, isa: str | None = None, **pack_options: str
+    network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: str, isa: str | None = None, stem: str = "float"
 ) -> Prepared:
     """See the package; the images are given as the core takes them, floats (B, H, W, C), pixels to an int8 stem."""
     if isa is not None and isa not in usable_isas():
         raise Refused(f"{isa} cannot run here")
-    graph = packed(network, image_BCHW.shape[1:], **pack_options)
+    shape_CHW = image_BCHW.shape[1:]
+    graph = packed(network, shape_CHW, stem)
     model = Model(graph, threads=threads, isa=isa)
     image_BHWC = np.ascontiguousarray(image_BCHW.transpose(0, 2, 3, 1))
     if graph.input.type == "uint8":
-        image_BHWC = np.rint(255 * (image_BHWC * STD + MEAN)).astype(np.uint8)
+        image_BHWC = pixels(image_BCHW)
         # torch has no int8 stem: what it is compared with says how much that costs, the reference that this is right.
-        want = Model(graph, backend="reference").logits(image_BHWC[:1])
-        if not np.allclose(model.logits(image_BHWC[:1]), want, rtol=1e-4, atol=1e-4 * np.abs(want).max()):
+        if not reference_is_met(network, shape_CHW, stem, isa):
             raise Refused("wrong: its answer differs from the reference's")
-    rows = model.profile(image_BHWC, repeats=1)
-    kernels = Counter(row["kernel"] for row in rows if row["macs"])
+    kernels = Counter(row["kernel"] for row in model.profile(image_BHWC, repeats=1) if row["macs"])
     facts = {"file_bytes": len(to_bytes(graph)), "memory_bytes": model.engine.memory}  # type: ignore[attr-defined]
     runs_as = ", ".join(f"{count} {kernel}" for kernel, count in kernels.most_common())
-    return Prepared(lambda: model.logits(image_BHWC), runs_as, facts)
+
+    def save(folder: Path) -> Path:
+        save_graph(graph, folder / "network.onebit")
+        return folder / "network.onebit"
+
+    steps = ONEBIT if isa is None else replace(ONEBIT, load=f"model = onebit.load(path, threads=threads, isa={isa!r})")
+    return Prepared(
+        run=lambda: model.logits(image_BHWC),
+        runs_as=runs_as,
+        facts=facts,
+        fresh=Fresh(save, steps),
+        profile=lambda: model.profile(image_BHWC, repeats=31),
+    )

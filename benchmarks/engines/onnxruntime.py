@@ -11,8 +11,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from torch import nn
 
-from engines import Prepared, Refused, calibration
+from engines import Fresh, Prepared, Refused, calibration
 from engines.onnx_graph import to_onnx
+from onebit.runtime.cold import Steps
 
 QUANTISED = ("QLinearConv", "ConvInteger")
 
@@ -73,4 +74,15 @@ def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: s
         session.run_with_iobinding(binding)
         return binding.copy_outputs_to_cpu()[0]
 
-    return Prepared(run, runs_as, {})
+    def save(folder: Path) -> Path:
+        (folder / "network.onnx").write_bytes(model)
+        return folder / "network.onnx"
+
+    steps = Steps(
+        imports="import numpy, onnxruntime",
+        load="options = onnxruntime.SessionOptions()\n"
+        "options.intra_op_num_threads = threads\n"
+        "session = onnxruntime.InferenceSession(path, options, ['CPUExecutionProvider'])",
+        answer="session.run(None, {'image': numpy.zeros(session.get_inputs()[0].shape, numpy.float32)})",
+    )
+    return Prepared(run, runs_as, {}, Fresh(save, steps))

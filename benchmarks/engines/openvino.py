@@ -2,15 +2,17 @@
 
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import openvino
 from numpy.typing import NDArray
 from torch import nn
 
-from engines import Prepared, Refused, calibration
+from engines import Fresh, Prepared, Refused, calibration
 from engines.onnx_graph import to_onnx
 from onebit.nn.layers import BinaryConv2d
+from onebit.runtime.cold import Steps
 
 CORE = openvino.Core()
 PRECISIONS = {"1-bit": "f32", "fp32": "f32", "bf16": "bf16", "int8": "I8"}  # numbers -> of the convolutions on floats
@@ -23,11 +25,13 @@ def converted(network: nn.Module, shape_BCHW: tuple[int, int, int, int], int8: b
         return CORE.read_model(to_onnx(network, shape_BCHW).SerializeToString())
     import nncf
 
-    images = calibration(shape_BCHW[1:])
-    one = converted(network, (1, *shape_BCHW[1:]), False)
-    quantised = nncf.quantize(one, nncf.Dataset(images), subset_size=len(images))
-    quantised.reshape(list(shape_BCHW))
-    return quantised
+    one = (1, *shape_BCHW[1:])
+    if shape_BCHW == one:
+        images = calibration(shape_BCHW[1:])
+        return nncf.quantize(converted(network, one, False), nncf.Dataset(images), subset_size=len(images))
+    batch = converted(network, one, True).clone()
+    batch.reshape(list(shape_BCHW))
+    return batch
 
 
 def convolutions(compiled: openvino.CompiledModel) -> Counter[tuple[str, str]]:
@@ -62,4 +66,13 @@ def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: s
         request.infer()
         return request.get_output_tensor().data.reshape(len(image_BCHW), -1)
 
-    return Prepared(run, runs_as, {})
+    def save(folder: Path) -> Path:
+        openvino.save_model(model, folder / "network.xml", compress_to_fp16=False)
+        return folder / "network.xml"
+
+    steps = Steps(
+        imports="import numpy, openvino",
+        load=f"compiled = openvino.Core().compile_model(path, 'CPU', {settings!r})",
+        answer="compiled(numpy.zeros(tuple(compiled.input(0).shape), numpy.float32))",
+    )
+    return Prepared(run, runs_as, {}, Fresh(save, steps))

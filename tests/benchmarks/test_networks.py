@@ -1,5 +1,6 @@
 """The benchmark of whole networks: what it does around its engines; and the graphs that it gives them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+
+from onebit.runtime.cold import Steps
+from onebit.runtime.engine import usable_isas
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 OTHERS = ("openvino", "nncf", "onnx", "onnxruntime")
@@ -56,6 +60,58 @@ def test_answers_are_checked_before_the_timing(networks, monkeypatch):
     assert wrong["skipped"].startswith("wrong: its answer differs from torch's by 0.01")
     assert "median_ms" not in wrong
     assert "skipped" in nothing
+
+
+def test_details_are_a_profile_and_cold_starts(networks, monkeypatch):
+    def prepare(network, image_BCHW, *, threads, numbers, answer="pass"):
+        with torch.no_grad():
+            logits = network(torch.from_numpy(image_BCHW)).numpy()
+
+        def save(folder):
+            (folder / "file").write_bytes(b"12345")
+            return folder / "file"
+
+        steps = Steps("import sys", "assert open(path).read() == '12345'", answer)
+        rows = [{"name": "layer", "ms": 1.0 / 3}]
+        return Prepared(lambda: logits, "torch", {}, Fresh(save, steps), lambda: rows)
+
+    from engines import Fresh, Prepared
+
+    monkeypatch.setitem(sys.modules, "engines.fake", SimpleNamespace(prepare=prepare))
+    rows = [networks.Row("fake", "small", "fp32"), networks.Row("fake", "small", "fp32", {"answer": "1 / 0"})]
+    plain, _ = networks.measure(rows, 1, 1, 0.01)
+    assert not {"profile", "cold"} & set(plain)
+    right, wrong = networks.measure(rows, 1, 1, 0.01, details=True)
+    assert right["profile"] == [{"name": "layer", "ms": 0.33333}]
+    assert (right["cold"]["count"], right["cold"]["file_bytes"]) == (networks.FRESH_PROCESSES, 5)
+    assert right["cold"]["seconds"] > 0
+    assert wrong["cold"] == {"skipped": "the fresh process failed: ZeroDivisionError: division by zero"}
+
+
+def test_limits_are_lines_too(networks, monkeypatch):
+    monkeypatch.setattr(networks, "SHAPES", ((32, 8),))
+    lines = list(networks.measure_limits_of([1, 2]))
+    assert len(lines) == 3 * (len(usable_isas()) - 1), "plain C++ has no limits"
+    for line in lines:
+        assert line["what"] in ("limits", "kernel")
+        assert line["binary" if line["what"] == "limits" else "bit_macs"] > 0
+
+
+def test_lines_of_another_program(networks, tmp_path):
+    file = tmp_path / "lce.jsonl"
+    line = dict.fromkeys(networks.REQUIRED, 1)
+    file.write_text(json.dumps(line) + "\n")
+    assert networks.lines_of(file) == [{**line, "what": "network", "elsewhere": True}]
+    for text, message in (
+        ("", "needs JSON lines"),
+        ('{"engine": 1}', "needs JSON lines with batch, count"),
+        ("x", "--also"),
+    ):
+        file.write_text(text)
+        with pytest.raises(SystemExit, match=message):
+            networks.lines_of(file)
+    with pytest.raises(SystemExit, match=r"missing\.jsonl"):
+        networks.lines_of(tmp_path / "missing.jsonl")
 
 
 def test_rows_are_chosen_by_words(networks):

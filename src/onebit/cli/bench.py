@@ -62,7 +62,7 @@ def run(args: "Namespace") -> dict[str, Any]:
     twin, why = float_twin(dict(model.graph.provenance), images, args.threads)
     if twin is not None:
         work["torch_float"] = twin
-    timings = time_in_turn(work, seconds=args.seconds)
+    timings = time_in_turn(work, seconds=args.seconds, stay=0.1)
     result: dict[str, Any] = {"file": args.file, "machine": describe(), "threads": args.threads, "batch": args.batch}
     for name, timing in timings.items():
         result[name] = {"median_ms": timing.median * 1e3, "p90_ms": timing.p90 * 1e3, "count": timing.count}

@@ -3,26 +3,41 @@
 import io
 from typing import Any
 
+from onebit.report import roofline
 from onebit.report.style import BLUE, ORANGE, PALETTE, figure
+from onebit.runtime.profile import LIMIT_OF
 
 Line = dict[str, Any]
 Key = tuple[str, str, str]  # engine, network, numbers: what one row of the table is about
+Place = tuple[Key, int, int]  # and threads, batch: one measurement
 
 OURS = "onebit"
-COMPARED: tuple[tuple[Key, Key], ...] = (
-    ((OURS, "Bi-Real-18", "1-bit"), ("OpenVINO", "Bi-Real-18", "1-bit")),
-    ((OURS, "Bi-Real-18", "1-bit"), ("OpenVINO", "ResNet-18", "int8")),
-    (("onebit, stem int8", "Bi-Real-18", "1-bit, int8 stem"), ("OpenVINO", "Bi-Real-18", "1-bit")),
-    (("onebit, stem int8", "Bi-Real-18", "1-bit, int8 stem"), ("OpenVINO", "ResNet-18", "int8")),
-    ((OURS, "Bi-Real-18", "1-bit"), ("torch", "ResNet-18", "fp32")),
-    (("onebit, isa avx2", "Bi-Real-18", "1-bit"), ("torch", "ResNet-18", "fp32")),
-    ((OURS, "RB-Net-18, RPC stem", "1-bit"), ("OpenVINO", "ResNet-18", "int8")),
-    ((OURS, "RB-Net-18, wide", "1-bit"), ("OpenVINO", "ResNet-18", "int8")),
-    ((OURS, "FTBNN-18, purified", "1-bit"), ("OpenVINO", "ResNet-18", "int8")),
-    ((OURS, "ReActNet-A", "1-bit"), ("ONNX Runtime", "MobileNetV2", "fp32")),
-    ((OURS, "VGG-Small", "1-bit"), ("OpenVINO", "VGG-Small, real", "int8")),
-    ((OURS, "four convolutions", "1-bit"), ("OpenVINO", "four convolutions", "1-bit")),
+BIREAL: Key = (OURS, "Bi-Real-18", "1-bit")
+INT8: Key = ("OpenVINO", "ResNet-18", "int8")
+TORCH: Key = ("torch", "ResNet-18", "fp32")
+
+# ours, theirs, and how many times faster ours is to be at one thread and batch 1
+COMPARED: tuple[tuple[Key, Key, float | None], ...] = (
+    (BIREAL, ("OpenVINO", "Bi-Real-18", "1-bit"), 2.2),
+    (BIREAL, INT8, 1.8),
+    (("onebit, stem int8", "Bi-Real-18", "1-bit, int8 stem"), ("OpenVINO", "Bi-Real-18", "1-bit"), None),
+    (("onebit, stem int8", "Bi-Real-18", "1-bit, int8 stem"), INT8, 2.5),
+    (BIREAL, TORCH, 10.0),
+    (("onebit, isa avx2", "Bi-Real-18", "1-bit"), TORCH, 3.0),
+    ((OURS, "RB-Net-18, RPC stem", "1-bit"), INT8, 4.0),
+    ((OURS, "RB-Net-18, wide", "1-bit"), INT8, 4.0),
+    ((OURS, "FTBNN-18, purified", "1-bit"), INT8, 3.0),
+    (("onebit, stem int8", "FTBNN-18, purified", "1-bit, int8 stem"), INT8, None),
+    ((OURS, "ReActNet-A", "1-bit"), ("ONNX Runtime", "MobileNetV2", "fp32"), 1.5),
+    ((OURS, "VGG-Small", "1-bit"), ("OpenVINO", "VGG-Small, real", "int8"), None),
+    ((OURS, "four convolutions", "1-bit"), ("OpenVINO", "four convolutions", "1-bit"), 1.3),
+    (BIREAL, ("LCE", "Bi-Real-18", "1-bit"), None),
+    (BIREAL, ("LCE, indirect", "Bi-Real-18", "1-bit"), None),
 )
+KINDS = tuple(LIMIT_OF.values())
+COLD_TARGET, COLD_OF = 0.25, BIREAL  # seconds
+THREADS_TARGET = 1.7  # two threads against one
+KERNEL_TARGETS = {"avx512": ("limit_share", 0.85), "avx2": ("bit_macs", 0.55e12)}
 
 
 def _key(line: Line) -> Key:
@@ -30,7 +45,7 @@ def _key(line: Line) -> Key:
 
 
 def _settings(lines: list[Line]) -> list[tuple[int, int]]:
-    return list(dict.fromkeys((line["threads"], line["batch"]) for line in lines))
+    return list(dict.fromkeys((line["threads"], line["batch"]) for line in lines if not line.get("elsewhere")))
 
 
 def _name(setting: tuple[int, int]) -> str:
@@ -42,36 +57,66 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
-def networks_table(lines: list[Line]) -> str:
-    """Markdown: milliseconds per image, one table for each size of the input; how the rows compare; what they run as.
+def _section(title: str, about: str, head: list[str], rows: list[list[str]]) -> list[str]:
+    """A table under its title; nothing for no rows."""
+    return [f"## {title}", "", *([about, ""] if about else []), *_table(head, rows)] if rows else []
 
-    Raises ValueError for no lines.
+
+def networks_table(lines: list[Line]) -> str:
+    """Markdown: milliseconds per image, one table for each size of the input; how the rows compare, with what was aimed
+    at; threads, limits, cold starts; what the rows run as.
+
+    ``lines`` say what they are: "network", a row in one setting; "limits" and "kernel", of the machine; "run".  Raises
+    ValueError for no networks.
     """
-    if not lines:
+    networks = [line for line in lines if line["what"] == "network"]
+    if not networks:
         raise ValueError("there are no measurements to put into a table")
-    facts, settings = lines[0], _settings(lines)
-    by = {(_key(line), line["threads"], line["batch"]): line for line in lines}
-    names = [_name(setting) for setting in settings]
+    by = {(_key(line), line["threads"], line["batch"]): line for line in networks}
+    settings = _settings(networks)
+    return "\n".join(
+        [
+            *_heading(lines, networks),
+            *_times(networks, by, settings),
+            *_comparisons(by, settings),
+            *_targets(lines, by),
+            *_threads(lines, networks, by, settings),
+            *_limits(lines, networks),
+            *_cold_starts(networks),
+            *_plans(networks),
+            "![milliseconds per image](networks.png)",
+            "",
+        ]
+    )
+
+
+def _heading(lines: list[Line], networks: list[Line]) -> list[str]:
+    facts = networks[0]
     packages = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
-    text = [
-        "# Whole networks",
-        "",
-        f"{facts['machine']}; {packages}; commit {facts['commit']}; {facts['date']} UTC. Milliseconds per image, "
-        "median (90th percentile) of calls made in turn in one process; networks without training, answers checked "
-        "against torch's before the timing; every engine is given floats in its own layout, an int8 stem pixels, and "
-        "gives logits. Made by "
-        "`make bench`.",
-        "",
-    ]
-    for size in dict.fromkeys(line["input"] for line in lines):
+    minutes = "".join(f"; {line['minutes']} minutes" for line in lines if line["what"] == "run")
+    elsewhere = ", ".join(dict.fromkeys(line["engine"] for line in networks if line.get("elsewhere")))
+    text = (
+        f"{facts['machine']}; {packages}; commit {facts['commit']}; {facts['date']} UTC{minutes}. Networks without "
+        "training, answers checked against torch's before the timing; every engine is given floats in its own layout, "
+        "an int8 stem pixels, and gives logits. All rows are timed in turn in one process: a tenth of a second with "
+        "one, then the next; the first tenth of such a turn, one call at least, is not counted, so that a row finds "
+        "caches of its own, and its threads awake. Made by `make bench`."
+    )
+    return ["# Whole networks", "", text + (f" {elsewhere}: in a process of its own." if elsewhere else ""), ""]
+
+
+def _times(networks: list[Line], by: dict[Place, Line], settings: list[tuple[int, int]]) -> list[str]:
+    text = ["Milliseconds per image: median (90th percentile; calls).", ""]
+    cold = any("cold" in line for line in networks)
+    head = ["network", "engine", "numbers", *map(_name, settings), *(["cold start", "peak memory"] if cold else [])]
+    for size in dict.fromkeys(line["input"] for line in networks):
         rows = []
-        for key in dict.fromkeys(_key(line) for line in lines if line["input"] == size):
+        for key in dict.fromkeys(_key(line) for line in networks if line["input"] == size):
             engine, network, numbers = key
-            rows.append([network, engine, numbers, *(_milliseconds(by.get((key, *setting))) for setting in settings)])
-        text += [f"## Input {size}", "", *_table(["network", "engine", "numbers", *names], rows)]
-    text += _comparisons(by, settings)
-    text += ["## What the convolutions run as", "", *_plans(lines)]
-    return "\n".join([*text, "![milliseconds per image](networks.png)", ""])
+            row = [network, engine, numbers, *(_milliseconds(by.get((key, *setting))) for setting in settings)]
+            rows.append(row + (_cold_cells(_cold(networks, key)) if cold else []))
+        text += _section(f"Input {size}", "", head, rows)
+    return text
 
 
 def _milliseconds(line: Line | None) -> str:
@@ -79,39 +124,144 @@ def _milliseconds(line: Line | None) -> str:
         return ""
     if "skipped" in line:
         return line["skipped"].replace("|", "/")
-    return f"{line['median_ms'] / line['batch']:.3f} ({line['p90_ms'] / line['batch']:.3f})"
+    return f"{line['median_ms'] / line['batch']:.3f} ({line['p90_ms'] / line['batch']:.3f}; {line['count']})"
 
 
-def _comparisons(by: dict[tuple[Key, int, int], Line], settings: list[tuple[int, int]]) -> list[str]:
+def _ratio(by: dict[Place, Line], ours: Place, theirs: Place) -> float | None:
+    """How many times faster ours is, per image; None where one was not measured."""
+    mine, other = by.get(ours, {}), by.get(theirs, {})
+    if "median_ms" not in mine or "median_ms" not in other:
+        return None
+    return (other["median_ms"] / other["batch"]) / (mine["median_ms"] / mine["batch"])
+
+
+def _comparisons(by: dict[Place, Line], settings: list[tuple[int, int]]) -> list[str]:
     rows = []
-    for ours, theirs in COMPARED:
-        ratios = []
-        for setting in settings:
-            mine, other = by.get((ours, *setting), {}), by.get((theirs, *setting), {})
-            measured = "median_ms" in mine and "median_ms" in other
-            ratios.append(f"{other['median_ms'] / mine['median_ms']:.2f}" if measured else "")
+    for ours, theirs, target in COMPARED:
+        ratios = [_ratio(by, (ours, *setting), (theirs, *setting)) for setting in settings]
         if any(ratios):
-            rows.append([" ".join(reversed(ours[:2])), " ".join((theirs[1], *theirs[::2])), *ratios])
-    if not rows:
-        return []
-    head = ["ours", "against", *(_name(setting) for setting in settings)]
-    return ["## Times faster", "", *_table(head, rows)]
+            names = [f"{ours[1]}, {ours[0]}", f"{theirs[1]}, {theirs[0]} {theirs[2]}"]
+            cells = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+            rows.append([*names, "" if target is None else f"{target:.1f}", *cells])
+    head = ["ours", "against", "target at 1 thread, batch 1", *map(_name, settings)]
+    return _section("Times faster", "", head, rows)
 
 
-def _plans(lines: list[Line]) -> list[str]:
+def _targets(lines: list[Line], by: dict[Place, Line]) -> list[str]:
+    """What was aimed at besides, and what was measured."""
+    rows = []
+    for batch in dict.fromkeys(batch for _, _, batch in by):
+        ratio = _ratio(by, (BIREAL, 2, batch), (BIREAL, 1, batch))
+        if ratio is not None:
+            target = f"{THREADS_TARGET}" if batch == 1 else ""
+            rows.append([f"Bi-Real-18: two threads, times faster than one, batch {batch}", target, f"{ratio:.2f}"])
+    for isa, (what, target) in KERNEL_TARGETS.items():
+        for line in lines:
+            if line["what"] == "kernel" and line["isa"] == isa:
+                share, tera = f"{line['limit_share']:.0%} of the limit", f"{line['bit_macs'] / 1e12:.2f} Tera bit-MAC/s"
+                aim = f"{target:.0%} of the limit" if what == "limit_share" else f"{target / 1e12} Tera bit-MAC/s"
+                rows.append([f"inside the {isa} kernel, 3x3, {line['name']}", aim, f"{tera}, {share}"])
+    found = _cold([line for line in by.values() if "cold" in line], COLD_OF)
+    if found and "seconds" in found:
+        name = "Bi-Real-18: fresh process to first answer"
+        rows.append([name, f"{COLD_TARGET} s", f"{found['seconds']:.3f} s (CPU {found['cpu_seconds']:.3f} s)"])
+    return _section("Other targets", "", ["what", "target", "measured"], rows)
+
+
+def _threads(
+    lines: list[Line], networks: list[Line], by: dict[Place, Line], settings: list[tuple[int, int]]
+) -> list[str]:
+    """What more threads bring: to instructions on registers alone, and to every row."""
+    limits = {(line["isa"], line["threads"]): line for line in lines if line["what"] == "limits"}
+    batches = list(dict.fromkeys(batch for _, batch in settings))
+    text = []
+    for threads in dict.fromkeys(threads for threads, _ in settings if threads > 1):
+        rows = []
+        for (isa, count), line in limits.items():
+            one = limits.get((isa, 1))
+            if count == threads and one is not None:
+                gains = [f"{kind} {line[kind] / one[kind]:.2f}" for kind in KINDS if one[kind]]
+                rows.append([f"the {isa} instructions alone", ", ".join(gains), *[""] * (len(batches) - 1)])
+        for key in dict.fromkeys(map(_key, networks)):
+            ratios = [_ratio(by, (key, threads, batch), (key, 1, batch)) for batch in batches]
+            if any(ratios):
+                name = f"{key[1]}: {key[0]} {key[2]}"
+                rows.append([name, *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)])
+        about = (
+            "Times faster than one thread. The first rows are instructions on registers alone, on all threads at the "
+            "same time: where cores share their arithmetic units no program gains more."
+        )
+        text += _section(f"{threads} threads", about, ["", *(f"batch {batch}" for batch in batches)], rows)
+    return text
+
+
+def _limits(lines: list[Line], networks: list[Line]) -> list[str]:
+    about = (
+        "One thread, one image: layers that multiply and accumulate, and what share of the core's limit they reach "
+        "with their epilogues; [every layer](networks-roofline.md), [drawn](networks-roofline.png)."
+    )
+    text = _section("Against the limits of the core", about, roofline.HEAD, roofline.roofline_rows(networks))
+    rows = [
+        [line["isa"], str(line["threads"]), *(f"{line[kind] / 1e9:.0f}" for kind in KINDS)]
+        for line in lines
+        if line["what"] == "limits"
+    ]
+    head = ["ISA", "threads", "1-bit", "float", "int8"]
+    return text + _section("Limits", "GMAC/s of all threads together, measured in this run.", head, rows)
+
+
+def _cold(networks: list[Line], key: Key) -> Line | None:
+    return next((line["cold"] for line in networks if _key(line) == key and "cold" in line), None)
+
+
+def _cold_cells(cold: Line | None) -> list[str]:
+    if cold is None or "skipped" in cold:
+        return ["", ""]
+    return [f"{cold['seconds']:.3f} s", "" if cold["peak_bytes"] is None else f"{cold['peak_bytes'] / 1e6:.0f} MB"]
+
+
+def _cold_starts(networks: list[Line]) -> list[str]:
+    rows = []
+    for key in dict.fromkeys(map(_key, networks)):
+        cold = _cold(networks, key)
+        if cold is None:
+            continue
+        if "skipped" in cold:
+            cells = [cold["skipped"].replace("|", "/"), *[""] * 6]
+        else:
+            parts = ("seconds", "import_seconds", "load_seconds", "answer_seconds", "cpu_seconds")
+            cells = [f"{cold[part]:.3f}" for part in parts]
+            cells += [_cold_cells(cold)[1], f"{cold['file_bytes'] / 1e6:.1f} MB"]
+        rows.append([key[1], key[0], key[2], *cells])
+    about = (
+        "Fresh processes with one network each, from their start to the first answer, in seconds: the median, its "
+        "parts, and the least CPU time. The peak is the most memory that such a process had. A compiled torch is left "
+        "out."
+    )
+    head = ["network", "engine", "numbers", "start", "import", "load", "first answer", "CPU", "peak", "file"]
+    return _section("Cold start", about, head, rows)
+
+
+def _plans(networks: list[Line]) -> list[str]:
     first: dict[Key, Line] = {}
-    for line in lines:
+    for line in networks:
         if "runs_as" in line:
             first.setdefault(_key(line), line)
     rows = [
-        [line["network"], line["engine"], line["numbers"], line["runs_as"], f"{line['difference']:.1e}"]
+        [line["network"], line["engine"], line["numbers"], line["runs_as"], _difference(line)]
         for line in first.values()
     ]
-    return _table(["network", "engine", "numbers", "runs as", "differs from torch by"], rows)
+    head = ["network", "engine", "numbers", "runs as", "differs from torch by"]
+    return _section("What the convolutions run as", "", head, rows)
+
+
+def _difference(line: Line) -> str:
+    return f"{line['difference']:.1e}" if "difference" in line else "not compared"
 
 
 def networks_png(lines: list[Line]) -> bytes:
     """Bars: milliseconds per image of every row, one panel for each setting, on a logarithmic axis."""
+    lines = [line for line in lines if line["what"] == "network"]
     settings = _settings(lines)
     keys = list(dict.fromkeys(_key(line) for line in lines if "median_ms" in line))
     engines = [name for name in dict.fromkeys(line["engine"].partition(",")[0] for line in lines) if name != OURS]

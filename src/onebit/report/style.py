@@ -9,12 +9,16 @@ ORANGE = "#d55e00"
 PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
 
 
-def figure(panels: int, width: float = 4.2, height: float = 3.6) -> tuple[Figure, list[Any]]:
-    """A figure with that many panels of ``width`` x ``height`` inches side by side: no frame on top and right, a light
-    grid.
+def figure(
+    panels: int, width: float = 4.2, height: float = 3.6, columns: int | None = None
+) -> tuple[Figure, list[Any]]:
+    """A figure with that many panels of ``width`` x ``height`` inches, ``columns`` or else all side by side: no frame
+    on top and right, a light grid.
     """
-    canvas = Figure(figsize=(width * panels, height), layout="constrained")
-    axes = [canvas.add_subplot(1, panels, index + 1) for index in range(panels)]
+    columns = min(columns or panels, panels)
+    rows = -(-panels // columns)
+    canvas = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = [canvas.add_subplot(rows, columns, index + 1) for index in range(panels)]
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(alpha=0.25)
