@@ -89,7 +89,8 @@ def roofline_png(lines: list[Line]) -> bytes:
             drawn.setdefault(kind, bars)
             at += row["ms"]
         panel.set_title(f"{title}, {at:.2f} ms", fontsize=9)
-        panel.set(ylim=(0, 1), xlim=(0, at), xlabel="ms", ylabel="share of limit")
+        highest = max(row["limit_share"] or 1.0 for row in profile)
+        panel.set(ylim=(0, max(1.0, highest)), xlim=(0, at), xlabel="ms", ylabel="share of limit")
         panel.grid(visible=False, axis="x")
     canvas.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=len(drawn), frameon=False)
     image = io.BytesIO()
