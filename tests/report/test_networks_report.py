@@ -72,7 +72,7 @@ def test_targets_stand_beside_what_was_measured():
 def test_threads_stand_beside_what_the_machine_gains():
     text = networks_table([*LINES, *MACHINE, line("onebit", "Bi-Real-18", "1-bit", 1.25, threads=2)])
     section = text[text.index("## 2 threads") :]
-    assert "| the avx512 instructions alone | binary 1.30, float32 1.00 |" in section, "int8 is not known there"
+    assert "| the avx512 instructions alone | 1-bit 1.30, float 1.00 |" in section, "int8 is not known there"
     assert "| Bi-Real-18: onebit 1-bit | 1.60 |  |" in section
     assert "| avx512 | 2 | 2600 | 100 | 0 |" in section
 

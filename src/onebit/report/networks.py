@@ -34,7 +34,6 @@ COMPARED: tuple[tuple[Key, Key, float | None], ...] = (
     (BIREAL, ("LCE", "Bi-Real-18", "1-bit"), None),
     (BIREAL, ("LCE, indirect", "Bi-Real-18", "1-bit"), None),
 )
-KINDS = tuple(LIMIT_OF.values())
 COLD_TARGET = "0.25 s"
 THREADS_TARGET = "1.7"  # two threads against one, batch 1
 KERNEL_TARGETS = {"avx512": "85% of the limit", "avx2": "0.55 Tera bit-MAC/s"}
@@ -144,7 +143,7 @@ def _comparisons(by: dict[Place, Line], settings: list[tuple[int, int]]) -> list
             cells = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
             rows.append([*names, "" if target is None else f"{target:.1f}", *cells])
     head = ["ours", "against", "target at 1 thread, batch 1", *map(_name, settings)]
-    return _section("Times faster", "", head, rows)
+    return _section("Times faster", "Ratios of the medians.", head, rows)
 
 
 def _targets(lines: list[Line], by: dict[Place, Line]) -> list[str]:
@@ -179,7 +178,7 @@ def _threads(
         for (isa, count), line in limits.items():
             one = limits.get((isa, 1))
             if count == threads and one is not None:
-                gains = [f"{kind} {line[kind] / one[kind]:.2f}" for kind in KINDS if one[kind]]
+                gains = [f"{name} {line[kind] / one[kind]:.2f}" for name, kind in LIMIT_OF.items() if one[kind]]
                 rows.append([f"the {isa} instructions alone", ", ".join(gains), *[""] * (len(batches) - 1)])
         for key in dict.fromkeys(map(_key, networks)):
             ratios = [_ratio(by, (key, threads, batch), (key, 1, batch)) for batch in batches]
@@ -201,11 +200,11 @@ def _limits(lines: list[Line], networks: list[Line]) -> list[str]:
     )
     text = _section("Against the limits of the core", about, roofline.HEAD, roofline.roofline_rows(networks))
     rows = [
-        [line["isa"], str(line["threads"]), *(f"{line[kind] / 1e9:.0f}" for kind in KINDS)]
+        [line["isa"], str(line["threads"]), *(f"{line[kind] / 1e9:.0f}" for kind in LIMIT_OF.values())]
         for line in lines
         if line["what"] == "limits"
     ]
-    head = ["ISA", "threads", "1-bit", "float", "int8"]
+    head = ["ISA", "threads", *LIMIT_OF]
     return text + _section("Limits", "GMAC/s of all threads together, measured in this run.", head, rows)
 
 
