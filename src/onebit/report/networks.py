@@ -93,7 +93,7 @@ def _heading(lines: list[Line], networks: list[Line]) -> list[str]:
     facts = networks[0]
     packages = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     minutes = "".join(f"; {line['minutes']} minutes" for line in lines if line["what"] == "run")
-    elsewhere = ", ".join(dict.fromkeys(line["engine"] for line in networks if line.get("elsewhere")))
+    elsewhere = ", ".join(dict.fromkeys(line["engine"].partition(",")[0] for line in networks if line.get("elsewhere")))
     text = (
         f"{facts['machine']}; {packages}; commit {facts['commit']}; {facts['date']} UTC{minutes}. Networks without "
         "training, answers checked against torch's before the timing; every engine is given floats in its own layout, "
@@ -274,7 +274,7 @@ def networks_png(lines: list[Line]) -> bytes:
                 panel.bar_label(bar, fmt="%.2f", padding=2, fontsize=7)
         panel.set(title=_name(setting), xlabel="ms per image", xscale="log", yticks=range(len(keys)))
         panel.set_yticklabels([f"{network}: {engine} {numbers}" for engine, network, numbers in keys], fontsize=7)
-        panel.invert_yaxis()
+        panel.set_ylim(len(keys) - 0.4, -0.6)  # a row that was not measured leaves its place
         panel.margins(x=0.15)
         if panel is not panels[0]:
             panel.tick_params(labelleft=False)
