@@ -70,7 +70,7 @@ STUDY: dict[str, Row] = {
         "RB-Net: RPC, rolled", {"model": "rb-net-20", "scheme": "rb-net", "model_options": {"roll": "alternate"}}
     ),
     "ftbnn": Row("FTBNN", {"model": "ftbnn-20", "scheme": "ftbnn"}),
-    "ir-net": Row("IR-Net", {"scheme": "ir-net"}),
+    "ir-net": Row("IR-Net, Hardtanh", {"scheme": "ir-net", "model_options": {"activation": "hardtanh"}}),
     "reactnet": Row("ReActNet layers", {"scheme": "reactnet", "model_options": {"activation": "rprelu"}}),
     "distillation": Row("Bi-Real + distillation", {**BIREAL, "method": "distillation"}, guided=True),
 }
