@@ -58,8 +58,9 @@ onebit::Rule rule(const std::string& name) {
 
 onebit::ValueType value_type(const std::string& name) {
   if (name == "float32") return onebit::ValueType::float32;
+  if (name == "float16") return onebit::ValueType::float16;
   if (name == "uint8") return onebit::ValueType::uint8;
-  throw std::invalid_argument("input type '" + name + "' is neither 'float32' nor 'uint8'");
+  throw std::invalid_argument("type '" + name + "' is none of 'float32', 'float16', 'uint8'");
 }
 
 onebit::Pair pair(nb::tuple sides) {
@@ -111,16 +112,19 @@ nb::dict values(const Engine& engine) {
   nb::dict all;
   for (size_t i = 0; i < engine.values().size(); ++i) {
     const onebit::ValueInfo& value = engine.values()[i];
-    const onebit::Shape s = value.shape;
+    const auto copy = [&](auto type, size_t channels) {
+      using T = decltype(type);
+      Owned<T> copied(value.shape.height * value.shape.width * channels);
+      std::copy_n(static_cast<const T*>(engine.value(i)), value.shape.height * value.shape.width * channels,
+                  copied.data);
+      all[value.name.c_str()] = copied.array({1, value.shape.height, value.shape.width, channels});
+    };
     if (value.type == onebit::ValueType::float32) {
-      Owned<float> copy(s.height * s.width * s.channels);
-      std::copy_n(static_cast<const float*>(engine.value(i)), s.height * s.width * s.channels, copy.data);
-      all[value.name.c_str()] = copy.array({1, s.height, s.width, s.channels});
+      copy(float{}, value.shape.channels);
+    } else if (value.type == onebit::ValueType::float16) {
+      copy(uint16_t{}, value.shape.channels);
     } else {
-      const size_t words = (s.channels + 31) / 32;
-      Owned<uint32_t> copy(s.height * s.width * words);
-      std::copy_n(static_cast<const uint32_t*>(engine.value(i)), s.height * s.width * words, copy.data);
-      all[value.name.c_str()] = copy.array({1, s.height, s.width, words});
+      copy(uint32_t{}, (value.shape.channels + 31) / 32);
     }
   }
   return all;
@@ -199,7 +203,10 @@ void bind_steps(nb::module_& m) {
             return Step::threshold(output, to_vector(below), to_vector(flip));
           },
           "output"_a, "below"_a, "flip"_a)
-      .def_static("store", &Step::store, "output"_a);
+      .def_static(
+          "store",
+          [](const std::string& output, const std::string& type) { return Step::store(output, value_type(type)); },
+          "output"_a, "type"_a = "float32");
 }
 
 void bind_builder(nb::module_& m) {
@@ -295,7 +302,7 @@ void bind_engine(nb::module_& m) {
       .def("run", &run<float>, "images"_a.noconvert(), "(results, ns of every node) of normalised float32 NHWC images.")
       .def("run", &run<uint8_t>, "images"_a.noconvert(), "(results, ns of every node) of uint8 NHWC pixels.")
       .def("nodes", &nodes, "(name, op, output shape, kernel, multiply-accumulates) of every node.")
-      .def("values", &values, "Values of the last image by name; only with keep_values.")
+      .def("values", &values, "Values of the last image by name, float16 as uint16; only with keep_values.")
       .def_prop_ro("isa", [](const Engine& e) { return onebit::name(e.isa()); })
       .def_prop_ro("threads", &Engine::threads)
       .def_prop_ro("memory", &Engine::memory, "Bytes for values and scratch, without weights.");

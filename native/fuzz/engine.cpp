@@ -88,7 +88,10 @@ class Network {
     floats_.push_back({"x", input});
   }
 
-  std::unique_ptr<Engine> finish() { return builder_.finish(c_.rarely() ? any_name() : floats_.back().name); }
+  std::unique_ptr<Engine> finish() {
+    builder_.elementwise("end", wire(floats_.back()), {Step::store("result")});
+    return builder_.finish(c_.rarely() ? any_name() : "result");
+  }
 
   void add_node() {
     const Value& real = floats_[c_.below(floats_.size())];
@@ -288,7 +291,7 @@ class Network {
     }
     if (!c_.rarely()) {
       floats.push_back({fresh(), result});
-      steps.push_back(Step::store(floats.back().name));
+      steps.push_back(Step::store(floats.back().name, c_.below(3) == 0 ? ValueType::float16 : ValueType::float32));
     }
     return steps;
   }

@@ -45,6 +45,7 @@ TEST(input_is_checked) {
 TEST(wires_are_checked) {
   CHECK_THROWS(start().elementwise("e", "nothing", kStore), Error, "e: no value 'nothing' was written before");
   CHECK_THROWS(start().elementwise("e", "x", {Step::store("x")}), Error, "value 'x' is written twice");
+  CHECK_THROWS(start().elementwise("e", "x", {Step::store("y", ValueType::bits)}), Error, "needs float32 or float16");
   CHECK_THROWS(start().bit_max_pool2d("p", "x", {}, {0}, kStore), Error, "value 'x' holds float32, needs bits");
   CHECK_THROWS(with_bits().flatten("f", "bits", kStore), Error, "value 'bits' holds bits, needs float32");
   CHECK_THROWS(start().finish("x"), Error, "the network has no nodes");
@@ -119,6 +120,7 @@ TEST(int8_convolutions_are_checked) {
   CHECK_THROWS(start().int8_conv2d("c", "x", conv(), weight, zero, Floats(2), kStore), Error,
                "holds float32, needs uint8");
   CHECK_THROWS(Builder("x", {4, 4, 1}, {0}, {1}, {}, ValueType::bits), Error, "needs float32 or uint8");
+  CHECK_THROWS(Builder("x", {4, 4, 1}, {0}, {1}, {}, ValueType::float16), Error, "needs float32 or uint8");
   Builder wide("x", {4, 4, 200}, Floats(200, 0.0f), Floats(200, 1.0f), {}, ValueType::uint8);
   CHECK_THROWS(wide.int8_conv2d("c", "x", conv(13), {}, {}, {}, kStore), Error, "terms of a sum exceed 32768");
   Builder floats("x", {4, 4, 8}, Floats(8, 0.0f), Floats(8, 1.0f), {}, ValueType::uint8);

@@ -4,6 +4,7 @@
 
 #include <emmintrin.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +20,7 @@ struct alignas(64) __m512 {
   float lane[16];
 };
 using __mmask16 = uint16_t;
-enum { _CMP_LT_OQ = 0x11, _CMP_LE_OQ = 0x12 };
+enum { _CMP_LT_OQ = 0x11, _CMP_LE_OQ = 0x12, _MM_FROUND_TO_NEAREST_INT = 0 };
 
 namespace emulated {
 
@@ -60,6 +61,28 @@ Lane lane_of(const Vector& vector, size_t i) {
   Lane lane;
   std::memcpy(&lane, reinterpret_cast<const uint8_t*>(&vector) + i * sizeof lane, sizeof lane);
   return lane;
+}
+
+inline float float_of_half(uint16_t half) {
+  const int exponent = half >> 10 & 31, fraction = half & 1023;
+  const double size = exponent == 31  ? (fraction ? NAN : HUGE_VAL)
+                      : exponent == 0 ? std::ldexp(fraction, -24)
+                                      : std::ldexp(1024 + fraction, exponent - 25);
+  return static_cast<float>(half & 0x8000 ? -size : size);
+}
+
+// In doubles, which hold every float and half: x in units of its half's last bit, rounded to even.
+inline uint16_t nearest_half(float x) {
+  const unsigned sign = std::signbit(x) ? 0x8000 : 0;
+  if (x == 0) return static_cast<uint16_t>(sign);
+  if (std::isnan(x)) return static_cast<uint16_t>(sign | 0x7E00);
+  if (std::fabs(x) >= 65520) return static_cast<uint16_t>(sign | 0x7C00);
+  int exponent;
+  std::frexp(x, &exponent);                       // |x| < 2^exponent
+  const int unit = std::max(exponent - 11, -24);  // of the last bit
+  const double units = std::nearbyint(std::ldexp(std::fabs(static_cast<double>(x)), -unit));
+  // A half of `units` below 2048 times 2^unit; one of 2048 or more carries into the exponent by itself.
+  return static_cast<uint16_t>(sign | (static_cast<unsigned>(unit + 24) * 1024 + static_cast<unsigned>(units)));
 }
 
 inline int32_t wrap(int64_t x) { return static_cast<int32_t>(static_cast<uint32_t>(x)); }
@@ -162,6 +185,17 @@ EMULATED __m512 _mm512_mul_ps(__m512 a, __m512 b) {
 }
 EMULATED __m512 _mm512_div_ps(__m512 a, __m512 b) {
   return emulated::each<__m512>([&](int i) { return a.lane[i] / b.lane[i]; });
+}
+EMULATED __m256i _mm256_loadu_si256(const __m256i* p) { return emulated::load<__m256i>(p); }
+EMULATED void _mm256_storeu_si256(__m256i* p, __m256i a) { std::memcpy(p, &a, sizeof a); }
+EMULATED __m512 _mm512_cvtph_ps(__m256i a) {
+  return emulated::each<__m512>(
+      [&](int i) { return emulated::float_of_half(emulated::lane_of<uint16_t>(a, static_cast<size_t>(i))); });
+}
+EMULATED __m256i _mm512_cvtps_ph(__m512 a, int) {
+  uint16_t halves[16];
+  for (int i = 0; i < 16; ++i) halves[i] = emulated::nearest_half(a.lane[i]);
+  return emulated::load<__m256i>(halves);
 }
 EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {
   return emulated::each<__m512>([&](int i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });

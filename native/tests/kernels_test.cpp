@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 
 #include "check.h"
@@ -19,6 +20,31 @@ constexpr size_t kGuard = 64;
 std::mt19937 random_bits(1);  // fixed, so a failure can be repeated
 
 float random_float() { return static_cast<float>(static_cast<int>(random_bits() % 2001) - 1000) / 256.0f; }
+
+// What a half is, and the half that is nearest to a float, by the letter of IEEE 754.
+float plain_float(Half half) {
+  const int exponent = half >> 10 & 31, fraction = half & 1023;
+  const double size = exponent == 31  ? (fraction ? NAN : INFINITY)
+                      : exponent == 0 ? std::ldexp(fraction, -24)
+                                      : std::ldexp(1024 + fraction, exponent - 25);
+  return static_cast<float>(half & 0x8000 ? -size : size);
+}
+
+Half plain_half(float x) {
+  const double size = std::fabs(x);
+  unsigned low = 0, high = 0x7C00;  // the first above `size`: infinity stands for 65536
+  const auto at = [](unsigned half) { return half == 0x7C00 ? 65536.0 : plain_float(static_cast<Half>(half)); };
+  if (size >= 65536) low = 0x7C00;
+  while (high - low > 1) {
+    const unsigned middle = (low + high) / 2;
+    (at(middle) <= size ? low : high) = middle;
+  }
+  const double below = size - at(low), above = at(high) - size;
+  const unsigned nearest = low == high || below < above || (below == above && low % 2 == 0) ? low : high;
+  return static_cast<Half>(nearest | (std::signbit(x) ? 0x8000 : 0));
+}
+
+bool same(float a, float b) { return a == b ? std::signbit(a) == std::signbit(b) : std::isnan(a) && std::isnan(b); }
 
 int differing(uint32_t a, uint32_t b) {
   int count = 0;
@@ -289,21 +315,28 @@ TEST(epilogue_pools_windows) {
   for (const EpilogueKernel* kernel : kEpilogueKernels) {
     if (skip(*kernel)) continue;
     for (size_t total : {1, 15, 16, 33, 48, 64, 80}) {
-      std::vector<float> map(kTaps * kPixels * total), out(kPixels * total);
+      std::vector<Half> halves(kTaps * kPixels * total);
+      std::vector<float> map(halves.size()), out(kPixels * total);
       std::vector<float> divisors;
-      for (float& v : map) v = random_float();
-      std::vector<const float*> taps;
-      for (size_t i = 0; i < kTaps * kPixels; ++i) taps.push_back(map.data() + (i * 7 % (kTaps * kPixels)) * total);
+      for (size_t i = 0; i < map.size(); ++i) map[i] = plain_float(halves[i] = plain_half(random_float()));
+      std::vector<const uint8_t*> taps, half_taps;
+      std::vector<const float*> plain_taps;
+      for (size_t i = 0; i < kTaps * kPixels; ++i) {
+        const size_t at = (i * 7 % (kTaps * kPixels)) * total;
+        taps.push_back(reinterpret_cast<const uint8_t*>(map.data() + at));
+        half_taps.push_back(reinterpret_cast<const uint8_t*>(halves.data() + at));
+        plain_taps.push_back(map.data() + at);
+      }
       for (size_t p = 0; p < kPixels; ++p) divisors.push_back(static_cast<float>(p + 1));
       uint8_t* values[] = {reinterpret_cast<uint8_t*>(out.data())};
       const StepPlan store{StepKind::store};
-      for (const bool mean : {false, true}) {
+      for (const auto& [mean, half] : {std::pair{false, false}, {false, true}, {true, false}, {true, true}}) {
         for (size_t c = 0; c < total; c += kBlock) {
           const EpilogueTile tile{&store, 1, values, 0, 1, kPixels, c, c, std::min(kBlock, total - c), total};
-          kernel->windows(tile, {taps.data(), kTaps, mean ? divisors.data() : nullptr});
+          kernel->windows(tile, {(half ? half_taps : taps).data(), kTaps, half, mean ? divisors.data() : nullptr});
         }
         for (size_t p = 0; p < kPixels; ++p) {
-          const float* const* tap = taps.data() + p * kTaps;
+          const float* const* tap = plain_taps.data() + p * kTaps;
           for (size_t c = 0; c < total; ++c) {
             const float want =
                 mean ? (tap[0][c] + tap[1][c] + tap[2][c]) / divisors[p] : std::max({tap[0][c], tap[1][c], tap[2][c]});
@@ -315,12 +348,61 @@ TEST(epilogue_pools_windows) {
   }
 }
 
+// Every half as a float; each float that lies on a half, on the border between two, and beside both, as a half.
+TEST(epilogue_widens_and_rounds_halves) {
+  std::vector<Half> halves(65536);
+  std::vector<float> floats(halves.size()), others;
+  for (size_t i = 0; i < halves.size(); ++i) floats[i] = plain_float(halves[i] = static_cast<Half>(i));
+  for (unsigned i = 0; i < 0x7C00; ++i) {
+    const float here = plain_float(static_cast<Half>(i)),
+                next = i == 0x7BFF ? 65536.0f : plain_float(static_cast<Half>(i + 1));
+    for (const float x : {here, (here + next) / 2}) {
+      for (const float y : {x, std::nextafter(x, INFINITY), std::nextafter(x, -INFINITY)}) {
+        others.insert(others.end(), {y, -y});
+      }
+    }
+  }
+  for (const float x : {65536.0f, 1e30f, INFINITY, std::numeric_limits<float>::denorm_min(), 0.0f}) {
+    others.insert(others.end(), {x, -x, x});
+  }
+  others.push_back(NAN);
+  for (const EpilogueKernel* kernel : kEpilogueKernels) {
+    if (skip(*kernel)) continue;
+    for (const size_t count : {size_t{65536}, size_t{1}, size_t{7}, size_t{15}, size_t{17}}) {
+      std::vector<float> got(count + kGuard, -77.0f);
+      const size_t from = 65536 - count;
+      kernel->widen(halves.data() + from, count, got.data());
+      for (size_t i = 0; i < got.size(); ++i) {
+        CHECK_NOTE(same(got[i], i < count ? floats[from + i] : -77.0f), kernel->name + (" " + std::to_string(i)));
+      }
+    }
+    for (const size_t total : {64, 48, 5}) {
+      const size_t pixels = others.size() / total + 1;
+      std::vector<float> y(pixels * total);
+      std::copy(others.begin(), others.end(), y.begin());
+      std::vector<Half> got(y.size() + kGuard, 0x5A5A);
+      uint8_t* values[] = {reinterpret_cast<uint8_t*>(got.data())};
+      StepPlan store{StepKind::store};
+      store.half = true;
+      kernel->floats({&store, 1, values, 0, 1, pixels, 0, 0, total, total}, y.data(), total);
+      for (size_t i = 0; i < got.size(); ++i) {
+        if (i < y.size() && std::isnan(y[i])) {
+          CHECK_NOTE(std::isnan(plain_float(got[i])), kernel->name);
+        } else {
+          CHECK_NOTE(got[i] == (i < y.size() ? plain_half(y[i]) : 0x5A5A),
+                     kernel->name + (" of " + std::to_string(y[i])));
+        }
+      }
+    }
+  }
+}
+
 TEST(epilogue_writes_its_pixels_only) {
   constexpr size_t kTotal = 130, kTable = 96, kPixels = 7, kFirst = 2;
   const size_t words = words_for(kTotal);
   for (const EpilogueKernel* kernel : kEpilogueKernels) {
     if (skip(*kernel)) continue;
-    for (size_t step : {1, 2}) {
+    for (const auto& [step, half] : {std::pair<size_t, bool>{1, false}, {2, false}, {1, true}, {2, true}}) {
       for (const auto& [channel, channels] :
            {std::pair<size_t, size_t>{0, 64}, {64, 64}, {128, 2}, {0, 33}, {32, 16}, {64, 32}, {0, 48}}) {
         const size_t map_pixels = kFirst + (kPixels - 1) * step + 2;
@@ -333,13 +415,18 @@ TEST(epilogue_writes_its_pixels_only) {
         for (int32_t& v : below) v = static_cast<int32_t>(random_bits() % 41) - 20;
         for (int32_t& v : diff) v = static_cast<int32_t>(random_bits() % 51);
         for (uint32_t& v : flip) v = random_bits();
+        std::vector<Half> half_added, halves(map_pixels * kTotal, 0x5A5A);
+        for (float& v : added) v = plain_float(half_added.emplace_back(plain_half(v)));
         std::vector<float> floats(map_pixels * kTotal, -77.0f);
         std::vector<uint32_t> bits(map_pixels * words, 0xA5A5A5A5u), low(bits);
-        uint8_t* values[] = {reinterpret_cast<uint8_t*>(added.data()), reinterpret_cast<uint8_t*>(floats.data()),
-                             reinterpret_cast<uint8_t*>(bits.data()), reinterpret_cast<uint8_t*>(low.data())};
+        uint8_t* values[] = {
+            half ? reinterpret_cast<uint8_t*>(half_added.data()) : reinterpret_cast<uint8_t*>(added.data()),
+            half ? reinterpret_cast<uint8_t*>(halves.data()) : reinterpret_cast<uint8_t*>(floats.data()),
+            reinterpret_cast<uint8_t*>(bits.data()), reinterpret_cast<uint8_t*>(low.data())};
         StepPlan affine{StepKind::affine}, add{StepKind::add}, store{StepKind::store}, binarize{StepKind::binarize};
         affine.first = first.data();
         affine.second = second.data();
+        add.half = store.half = half;
         store.value = 1;
         binarize.value = 2;
         binarize.first = second.data();
@@ -353,6 +440,7 @@ TEST(epilogue_writes_its_pixels_only) {
         kernel->counts({&threshold, 1, values, kFirst, step, kPixels, channel, kTable, channels, kTotal}, diff.data(),
                        kBlock, depths.data());
 
+        std::vector<Half> want_halves(halves.size(), 0x5A5A);
         std::vector<float> want(floats.size(), -77.0f);
         std::vector<uint32_t> want_bits(bits.size(), 0xA5A5A5A5u), want_low(want_bits);
         for (size_t p = 0; p < kPixels; ++p) {
@@ -363,6 +451,7 @@ TEST(epilogue_writes_its_pixels_only) {
           for (size_t c = 0; c < channels; ++c) {
             const size_t at = pixel * kTotal + channel + c, word = pixel * words + (channel + c) / kWordBits;
             want[at] = first[kTable + c] * y[p * kBlock + c] + second[kTable + c] + added[at];
+            want_halves[at] = plain_half(want[at]);
             const bool is_low = 50 - 2 * diff[p * kBlock + c] < below[kTable + c];
             const bool flipped = flip[(kTable + c) / kWordBits] >> c % kWordBits & 1;
             if (want[at] < second[kTable + c]) want_bits[word] |= 1u << c % kWordBits;
@@ -371,7 +460,11 @@ TEST(epilogue_writes_its_pixels_only) {
         }
         const std::string note = std::string(kernel->name) + " step " + std::to_string(step) + " channels " +
                                  std::to_string(channel) + " + " + std::to_string(channels);
-        CHECK_NOTE(floats == want, note);
+        if (half) {
+          CHECK_NOTE(halves == want_halves, note);
+        } else {
+          CHECK_NOTE(floats == want, note);
+        }
         CHECK_NOTE(bits == want_bits, note);
         CHECK_NOTE(low == want_low, note);
       }

@@ -24,8 +24,8 @@ from onebit.runtime.summary import summarize
 GOLDEN = Path(__file__).parent.parent / "golden"
 WILD = (
     None, True, False, 0, -1, 1, 2, 3, 16, 32, 33, 65535, 65536, 65537, 2**31, 2**32, 2**40, 2**63, 10**30, 0.5, 1e300,
-    -0.0, "", "x", "image", "a", "sign", "step", "store", "bits", "float32", "\0", "\ud800", [], [[]], {}, {"x": 1},
-    [0, 0], [1, 1], [2, 3], [65536, 65536], [2**40, 1],
+    -0.0, "", "x", "image", "a", "sign", "step", "store", "bits", "float32", "float16", "\0", "\ud800", [], [[]],
+    {}, {"x": 1}, [0, 0], [1, 1], [2, 3], [65536, 65536], [2**40, 1],
 )  # fmt: skip
 DTYPES = (np.float32, np.uint32, np.int32, np.float64, np.float16, np.uint8, np.int64, np.bool_)
 

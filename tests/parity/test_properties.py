@@ -17,7 +17,20 @@ from hypothesis import strategies as st
 
 from onebit.runtime.bits import pack_bits, words_for
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.graph import BITS, FLOAT, INTEGER_OPS, OPS, PIXELS, STEPS, Graph, InputSpec, Node, validate
+from onebit.runtime.graph import (
+    BITS,
+    FLOAT,
+    FLOATS,
+    HALF,
+    INTEGER_OPS,
+    OPS,
+    PIXELS,
+    STEPS,
+    Graph,
+    InputSpec,
+    Node,
+    validate,
+)
 from onebit.runtime.reference import ReferenceEngine
 
 _SIDES = ((1, 1), (2, 2), (1, 3), (3, 2))
@@ -29,34 +42,35 @@ _POOL = {"kernel": _KERNELS, "stride": _SIDES, "padding": ((0, 0), (1, 1), (1, 0
 _RPC = {"block": (1, 2, 3, 4, 8, 16), "upscale": (1, 2), "roll": (0, 1)}
 
 # The values of every attribute, and of what else there is to choose: the kernel of a convolution, which the file has as
-# the sides of its weight; the role of that weight; how many maps are joined.  None: the attribute is left out.
+# the sides of its weight; the role of that weight; how many maps are joined; whether the maps are float32, float16 or
+# one and the other in turn.  None: the attribute is left out.
 OPTIONS: Mapping[str, Mapping[str, tuple]] = {
     "binary_conv2d": {**_CONV, "pad_value": (-1, 0, 1), "shuffle": (None, 1, 2, 3)},
-    "conv2d": {**_CONV, "role": ("weight", "weight_bits")},
+    "conv2d": {**_CONV, "role": ("weight", "weight_bits"), "takes": FLOATS},
     "int8_conv2d": _CONV,
     "binary_rpc2d": {**_RPC, "pad_value": (-1, 1)},
-    "rpc2d": _RPC,
-    "max_pool2d": _POOL,
-    "avg_pool2d": {**_POOL, "count_include_pad": (True, False)},
+    "rpc2d": {**_RPC, "takes": FLOATS},
+    "max_pool2d": {**_POOL, "takes": FLOATS},
+    "avg_pool2d": {**_POOL, "count_include_pad": (True, False), "takes": FLOATS},
     "bit_max_pool2d": _POOL,
-    "elementwise": {},
-    "flatten": {},
-    "pad_channels": {"before": (0, 1, 31, 32), "after": (0, 1, 33, 64)},
-    "concat": {"maps": (1, 2, 3, 16)},
-    "shuffle_channels": {"groups": (1, 2, 3, 32, 33)},
+    "elementwise": {"takes": FLOATS},
+    "flatten": {"takes": FLOATS},
+    "pad_channels": {"before": (0, 1, 31, 32), "after": (0, 1, 33, 64), "takes": FLOATS},
+    "concat": {"maps": (1, 2, 3, 16), "takes": (*FLOATS, "both")},
+    "shuffle_channels": {"groups": (1, 2, 3, 32, 33), "takes": FLOATS},
 }
-NO_ATTRS = frozenset({"kernel", "role", "maps"})  # of the options above; kernel is one of a pool
+NO_ATTRS = frozenset({"kernel", "role", "maps", "takes"})  # of the options above; kernel is one of a pool
 
-# Every step with its options.
+# Every step with its options; "adds" is the type of the value that is added.
 STEP_OPTIONS: Mapping[str, Mapping[str, tuple]] = {
     "affine": {},
     "slopes": {},
     "clamp": {},
-    "add": {},
+    "add": {"adds": FLOATS},
     "levels": {"rule": ("sign", "step")},
     "binarize": {"rule": ("sign", "step"), "threshold": (False, True)},
     "threshold": {},
-    "store": {},
+    "store": {"type": (None, *FLOATS)},
 }
 
 STORE = {"step": "store", "output": "y"}
@@ -68,6 +82,7 @@ STEP_CELLS = [
     for step, options in STEP_OPTIONS.items()
     if (step == "store" or OPS[op].gives != BITS) and (step != "threshold" or op in INTEGER_OPS)
     for values in itertools.product(*options.values())
+    if OPS[op].gives != BITS or values == (None,)
 ]
 
 
@@ -75,9 +90,15 @@ def test_the_tables_have_every_op_attribute_and_step():
     assert {op: set(options) - NO_ATTRS for op, options in OPTIONS.items()} == {
         op: {*spec.attrs, *spec.optional} - NO_ATTRS for op, spec in OPS.items()
     }
-    optional = {step: {*spec.get("settings", ()), *spec.get("optional", ())} for step, spec in STEPS.items()}
+    optional = {
+        step: {*spec.get("settings", ()), *spec.get("options", ()), *spec.get("optional", ())}
+        for step, spec in STEPS.items()
+    }
     assert {step: names - {"low", "high"} for step, names in optional.items()} == {
-        step: set(options) for step, options in STEP_OPTIONS.items()
+        step: set(options) - {"adds"} for step, options in STEP_OPTIONS.items()
+    }
+    assert {op for op, options in OPTIONS.items() if "takes" in options} == {
+        op for op, spec in OPS.items() if spec.takes == FLOAT
     }
     assert set(DRAWINGS) == set(OPS)
 
@@ -98,6 +119,7 @@ class Drawing:
             name: fixed[name] if name in fixed else self.one_of(*values) for name, values in OPTIONS[op].items()
         }
         self.tensors: dict[str, np.ndarray] = {}
+        self.adds = FLOAT  # the type of the value that the epilogue may add
 
     def one_of(self, *values: Any) -> Any:
         return self.draw(st.sampled_from(values))
@@ -123,14 +145,20 @@ class Drawing:
     def graph(self) -> Graph:
         """The input, as bits where the op takes them; the op alone; the op with an epilogue, which may add that."""
         attrs, tensors, inputs, shape, channels, positions = DRAWINGS[self.op](self)
-        attrs = {name: value for name, value in attrs.items() if value is not None}
+        attrs = {name: value for name, value in attrs.items() if value is not None and name != "takes"}
         nodes = []
+        takes = self.options.get("takes", FLOAT)
+        if takes != FLOAT:
+            nodes.append(Node("narrow", "elementwise", ("image",), epilogue=({**STORE, "type": HALF, "output": "h"},)))
+            inputs = tuple(name if takes == "both" and i % 2 else "h" for i, name in enumerate(inputs))
         if OPS[self.op].takes == BITS:
             inputs = ("b",)
             sign = ({"step": "binarize", "rule": "sign", "output": "b"},)
             nodes.append(Node("sign", "elementwise", ("image",), epilogue=sign))
-        nodes.append(Node("alone", self.op, inputs, attrs, tensors, ({**STORE, "output": "other"},)))
-        nodes.append(Node("node", self.op, inputs, attrs, tensors, tuple(self.steps(channels, positions))))
+        steps = tuple(self.steps(channels, positions))
+        type = {"type": self.adds} if self.adds == HALF else {}
+        nodes.append(Node("alone", self.op, inputs, attrs, tensors, ({**STORE, **type, "output": "other"},)))
+        nodes.append(Node("node", self.op, inputs, attrs, tensors, steps))
         pixels = OPS[self.op].takes == PIXELS
         end = "other" if pixels else "image"
         nodes.append(Node("end", "elementwise", (end,), epilogue=({**STORE, "output": "end"},)))
@@ -168,6 +196,9 @@ class Drawing:
             step |= {"low": -1.25, "high": 2.0}
         if name == "add":
             step["input"] = "other"
+            self.adds = given.get("adds", self.adds)
+        if chosen.get("type"):
+            step["type"] = chosen["type"]
         if "writes" in STEPS[name]:
             step["output"] = output
         return step
@@ -280,7 +311,9 @@ def check(graph: Graph) -> None:
         engine = Engine(graph, threads=threads, isa=isa, keep_values=True)
         engine.run(x)
         for name, want in reference.values().items():
-            assert np.array_equal(engine.values()[name], want), (isa, threads, name)
+            got = engine.values()[name]
+            assert got.dtype == want.dtype, name
+            assert np.array_equal(got, want), (isa, threads, name)
 
 
 def label(value: object) -> str:
@@ -294,6 +327,7 @@ def test_every_option(op, option, value):
     @given(networks(op, {option: value}))
     def run(graph):
         node = next(node for node in graph.nodes if node.name == "node")
+        assert option != "takes" or (value != FLOAT) == ("h" in node.inputs)
         assert option in NO_ATTRS or node.attrs.get(option) == value
         check(graph)
 
@@ -307,7 +341,9 @@ def test_every_step_behind_every_op(op, step, options):
     @given(networks(op, {}, step, options))
     def run(graph):
         steps = next(node.epilogue for node in graph.nodes if node.name == "node")
-        assert any(s["step"] == step for s in steps)
+        found = [s for s in steps if s["step"] == step]
+        assert found
+        assert "type" not in options or any(s.get("type") == options["type"] for s in found)
         check(graph)
 
     run()

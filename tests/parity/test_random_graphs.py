@@ -9,7 +9,7 @@ import pytest
 
 from onebit.runtime.bits import pack_bits, words_for
 from onebit.runtime.engine import Engine
-from onebit.runtime.graph import BITS, FLOAT, OPS, PIXELS, Graph, InputSpec, Node, validate
+from onebit.runtime.graph import BITS, FLOAT, HALF, OPS, PIXELS, Graph, InputSpec, Node, validate
 from onebit.runtime.parity import check_kernels
 
 Shape = tuple[int, int, int]
@@ -40,7 +40,8 @@ class Drawing:
     def graph(self) -> Graph:
         height, width, channels = self.image
         spec = InputSpec(height, width, channels, (0.0,) * channels, (1.0,) * channels, "other", type=self.type)
-        return Graph(spec, tuple(self.nodes), list(self.floats)[-1], self.tensors)
+        end = Node("end", "elementwise", (list(self.floats)[-1],), epilogue=({"step": "store", "output": "end"},))
+        return Graph(spec, (*self.nodes, end), "end", self.tensors)
 
     def pick(self, values: dict[str, Shape]) -> tuple[str, Shape]:
         name = str(self.rng.choice(list(values)))
@@ -106,7 +107,11 @@ class Drawing:
             if self.rng.random() < 0.5:
                 steps[-1]["threshold"] = self.real(entries)
             self.bits[f"{out}b"] = shape
-        steps.append({"step": "store", "output": out})
+        store = {"step": "store", "output": out}
+        if self.rng.random() < 0.4:
+            steps.append({"step": "clamp", "low": -1e3, "high": 1e3})  # infinities would hide all behind them
+            store["type"] = HALF
+        steps.append(store)
         self.floats[out] = shape
         return steps
 

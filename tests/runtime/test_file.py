@@ -119,6 +119,47 @@ def test_every_wrong_field_is_named(path, value, message):
         read(document, TENSORS)
 
 
+def half_document(**step: object) -> dict:
+    """A document whose node "scale" stores what ``step`` says."""
+    document = copy.deepcopy(FILES["blocks"][0])
+    node = next(node for node in document["nodes"] if node["name"] == "scale")
+    node["epilogue"][-1].update(step)
+    return document
+
+
+def named(document: dict, name: str) -> dict:
+    return next(node for node in document["nodes"] if node["name"] == name)
+
+
+def test_types_of_stores():
+    tensors = FILES["blocks"][1]
+    for type in ("float32", "float16"):
+        read(half_document(type=type), tensors)
+    for type in ("float64", "bits", "uint8", "", None, 16, ["float16"]):
+        with pytest.raises(FormatError, match=r"\(scale\).epilogue\[1\].type: .* allowed: 'float32' or 'float16'"):
+            read(half_document(type=type), tensors)
+    document = half_document()
+    named(document, "head")["epilogue"][-1]["type"] = "float16"
+    with pytest.raises(FormatError, match="output: found 'm'; allowed: the name of a float32 value"):
+        read(document, tensors)
+    document = half_document()
+    named(document, "mix")["epilogue"][0]["type"] = "float16"
+    with pytest.raises(FormatError, match=r"epilogue\[0\]: found \['type'\]; allowed: only the fields high, low, step"):
+        read(document, tensors)
+    document = half_document()
+    named(document, "small")["inputs"] = ["a"]
+    with pytest.raises(FormatError, match="found 'a of type float16'; allowed: a value of type bits"):
+        read(document, tensors)
+    document = copy.deepcopy(DOCUMENT)
+    document["nodes"][2]["epilogue"][0]["type"] = "float16"  # behind bit_max_pool2d
+    with pytest.raises(FormatError, match="type: found 'float16'; allowed: no type where bits are stored"):
+        read(document, TENSORS)
+    document = copy.deepcopy(DOCUMENT)
+    document["input"]["type"] = "float16"
+    with pytest.raises(FormatError, match=r"input.type: found 'float16'; allowed: 'float32' or 'uint8'"):
+        read(document, TENSORS)
+
+
 def fields(value: object, path: tuple = ()) -> list[tuple]:
     """Paths of all fields and entries in a JSON value."""
     if isinstance(value, dict):
@@ -152,7 +193,7 @@ def test_every_field_cut_or_of_another_type_is_refused(file, path):
             read(document, tensors)
         except FormatError:
             continue
-        if change == "cut" and path[-1] == "shuffle":  # it has a default
+        if change == "cut" and (path[-1] == "shuffle" or path[-3::2] == ("epilogue", "type")):  # they have defaults
             continue
         allowed = ("mean", "std", "pad_value", "low", "high", "below", "epilogue", "classes", "provenance")
         assert any(part in allowed for part in path), (path, change)

@@ -19,7 +19,8 @@ struct Shape {
   size_t height = 0, width = 0, channels = 0;
 };
 
-enum class ValueType { float32, bits, uint8 };  // uint8: the pixels of a network's input, and nothing else
+// float16: IEEE binary16. uint8: the pixels of a network's input, and nothing else.
+enum class ValueType { float32, bits, uint8, float16 };
 
 // The real number x becomes a 1 (low) where x < t (sign) or x <= t (step).
 enum class Rule { sign, step };
@@ -52,7 +53,8 @@ struct Step {
   std::vector<uint32_t> flip;        // bits, one per channel
   float low = 0, high = 0;
   Rule rule = Rule::sign;
-  std::string value;  // read by add, written by binarize, threshold and store
+  std::string value;                    // read by add, written by binarize, threshold and store
+  ValueType type = ValueType::float32;  // of what store writes; float16 rounds to the nearest even
 
   static Step affine(std::vector<float> scale, std::vector<float> bias);
   static Step slopes(std::vector<float> positive, std::vector<float> negative);
@@ -61,7 +63,7 @@ struct Step {
   static Step levels(float low, float high, Rule rule);
   static Step binarize(std::string output, Rule rule, std::vector<float> threshold = {});  // no threshold: 0
   static Step threshold(std::string output, std::vector<int32_t> below, std::vector<uint32_t> flip);
-  static Step store(std::string output);
+  static Step store(std::string output, ValueType type = ValueType::float32);
 };
 
 struct Options {
@@ -117,6 +119,7 @@ class Engine {
 };
 
 // Collects a network, one call per node in execution order, and re-lays its weights for the kernels of this CPU.
+// What takes a float32 value takes a float16 one as well, but for `finish`.
 // Every call checks what it is given and throws std::invalid_argument with the node's name and what is wrong.
 class Builder {
  public:

@@ -10,7 +10,7 @@ namespace onebit {
 enum class Isa {
   portable,  // plain C++17, any CPU
   neon,      // every 64-bit ARM
-  avx2,      // AVX2 and FMA: Intel from Haswell (2013), AMD from Excavator (2015)
+  avx2,      // AVX2, FMA and F16C: Intel from Haswell (2013), AMD from Excavator (2015)
   avx512bw,  // AVX-512 F, BW, VL and DQ: Intel servers from Skylake (2017)
   avx512,    // and VPOPCNTDQ: Intel from Ice Lake (2019), AMD from Zen 4 (2022)
 };

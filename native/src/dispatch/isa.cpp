@@ -67,8 +67,8 @@ struct X86Features {
     const Registers extended = cpuid(7);
     const bool ymm_saved = (state & 0x06) == 0x06;  // SSE and AVX state
     const bool zmm_saved = (state & 0xE6) == 0xE6;  // and opmask, upper halves, upper registers
-    const bool fma = bit(basic.ecx, 12), avx = bit(basic.ecx, 28);
-    avx2 = ymm_saved && avx && fma && bit(extended.ebx, 5);
+    const bool fma = bit(basic.ecx, 12), avx = bit(basic.ecx, 28), f16c = bit(basic.ecx, 29);
+    avx2 = ymm_saved && avx && fma && f16c && bit(extended.ebx, 5);
     const bool f = bit(extended.ebx, 16), dq = bit(extended.ebx, 17), bw = bit(extended.ebx, 30);
     const bool vl = bit(extended.ebx, 31), vpopcntdq = bit(extended.ecx, 14);
     avx512bw = avx2 && zmm_saved && f && dq && bw && vl;

@@ -47,8 +47,21 @@ std::string text(const ReshapedConvolution& g) {
 }
 
 const char* text(ValueType type) {
-  return type == ValueType::bits ? "bits" : type == ValueType::uint8 ? "uint8" : "float32";
+  switch (type) {
+    case ValueType::bits:
+      return "bits";
+    case ValueType::uint8:
+      return "uint8";
+    case ValueType::float16:
+      return "float16";
+    case ValueType::float32:
+      break;
+  }
+  return "float32";
 }
+
+// Of a layer that reads the value: it has to widen halves first.
+std::string precision(ValueRef value) { return value.half ? " of float16" : ""; }
 
 // The product of the factors, refused where it passes `limit`; factors are at most 2^32, so nothing overflows.
 size_t bounded_product(const std::string& where, const char* what, std::initializer_list<size_t> factors,
@@ -197,9 +210,10 @@ Step Step::threshold(std::string output, std::vector<int32_t> below, std::vector
   return step;
 }
 
-Step Step::store(std::string output) {
+Step Step::store(std::string output, ValueType type) {
   Step step;
   step.value = std::move(output);
+  step.type = type;
   return step;
 }
 
@@ -227,6 +241,13 @@ struct Builder::State {
     network.lifetimes[found->second].last = node();
     read_values.push_back(found->second);
     return found->second;
+  }
+
+  // A value of floats of either type.
+  ValueRef read_floats(const std::string& where, const std::string& name) {
+    const auto found = index.find(name);
+    const bool half = found != index.end() && network.values[found->second].type == ValueType::float16;
+    return {read(where, name, half ? ValueType::float16 : ValueType::float32), half};
   }
 
   Shape shape(size_t value) const { return network.values[value].shape; }
@@ -259,26 +280,29 @@ struct Builder::State {
   Epilogue epilogue(const std::string& where, const std::vector<Step>& steps, Shape result, bool integers,
                     size_t positions = 1) {
     check_shape(where, result);
-    std::vector<size_t> values;
+    std::vector<ValueRef> values;
     const std::vector<size_t> inputs = read_values;
     size_t added = Lifetime::kNothing, stored = Lifetime::kNothing;  // the last to be so, in that order
     bool writes = false;
     for (const Step& step : steps) {
       check_tables(where, step, integers, result.channels, positions);
-      size_t value = 0;
+      ValueRef value;
       if (step.kind == Step::Kind::add) {
-        value = read(where, step.value, ValueType::float32);
-        require(text(shape(value)) == text(result), where,
-                "add: value '" + step.value + "' is " + text(shape(value)) + ", needs " + text(result));
-        added = value;
+        value = read_floats(where, step.value);
+        require(text(shape(value.index)) == text(result), where,
+                "add: value '" + step.value + "' is " + text(shape(value.index)) + ", needs " + text(result));
+        added = value.index;
         stored = Lifetime::kNothing;
       } else if (step.kind == Step::Kind::store) {
-        stored = value = add_value(where, step.value, ValueType::float32, result);
+        require(step.type == ValueType::float32 || step.type == ValueType::float16, where,
+                std::string("store: its type is ") + text(step.type) + ", needs float32 or float16");
+        stored = value.index = add_value(where, step.value, step.type, result);
+        value.half = step.type == ValueType::float16;
       } else if (step.kind == Step::Kind::binarize || step.kind == Step::Kind::threshold) {
-        value = add_value(where, step.value, ValueType::bits, result);
+        value.index = add_value(where, step.value, ValueType::bits, result);
       }
       require(step.kind != Step::Kind::threshold || steps.size() == 1, where, "threshold must be the only step");
-      writes |= value != 0 && step.kind != Step::Kind::add;
+      writes |= value.index != 0 && step.kind != Step::Kind::add;
       values.push_back(value);
     }
     require(writes, where, "the epilogue writes no value");
@@ -308,7 +332,8 @@ struct Builder::State {
       for (const Kernel* kernel : candidates) names.push_back(kernel->name);
       const auto make_alone = [&](size_t candidate) {
         chosen.*family = candidates[candidate];
-        return make(0, chosen, Epilogue(*kernels.epilogue, {Step::store("result")}, {1}, result.channels, positions));
+        return make(0, chosen,
+                    Epilogue(*kernels.epilogue, {Step::store("result")}, {ValueRef{1}}, result.channels, positions));
       };
       const std::string key =
           std::string(onebit::name(network.isa)) + " " + op + " " + text(shape(input)) + " " + layer;
@@ -331,7 +356,8 @@ Builder::Builder(const std::string& input, Shape shape, std::vector<float> mean,
   network.isa = choose_isa(options.isa);
   network.options = std::move(options);
   state_->kernels = kernels_for(network.isa);
-  require(input_type != ValueType::bits, "input", "its type is bits, needs float32 or uint8");
+  require(input_type == ValueType::float32 || input_type == ValueType::uint8, "input",
+          std::string("its type is ") + text(input_type) + ", needs float32 or uint8");
   state_->add_value("input", input, input_type, shape);
   for (size_t c = 0; c < shape.channels; ++c) {
     require(std[c] > 0 && std::isfinite(std[c]) && std::isfinite(mean[c]), "input", "std must be above 0, mean finite");
@@ -392,23 +418,23 @@ void Builder::binary_rpc2d(const std::string& name, const std::string& input, co
 
 void Builder::rpc2d(const std::string& name, const std::string& input, const ReshapedConvolution& geometry,
                     const std::vector<float>& weight, const std::vector<Step>& epilogue) {
-  const size_t value = state_->read(name, input, ValueType::float32);
-  const Shape shape = state_->shape(value);
+  const ValueRef value = state_->read_floats(name, input);
+  const Shape shape = state_->shape(value.index);
   check_rpc(name, geometry, shape);
   check_length(name, "weight", weight, geometry.out_channels * geometry.block * geometry.block * shape.channels);
   const Shape result = rpc_result(geometry, shape);
   Epilogue steps = state_->epilogue(name, epilogue, result, false, geometry.upscale * geometry.upscale);
-  state_->add_node(name, "rpc2d", result, &Kernels::float_conv, kFloatConvKernels, text(geometry), value,
-                   std::move(steps), geometry.upscale * geometry.upscale,
+  state_->add_node(name, "rpc2d", result, &Kernels::float_conv, kFloatConvKernels, text(geometry) + precision(value),
+                   value.index, std::move(steps), geometry.upscale * geometry.upscale,
                    [&](size_t from, const Kernels& kernels, Epilogue behind) {
-                     return make_rpc2d(kernels, shape, from, geometry, weight, std::move(behind));
+                     return make_rpc2d(kernels, shape, {from, value.half}, geometry, weight, std::move(behind));
                    });
 }
 
 void Builder::conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
                      const std::vector<float>& weight, const std::vector<Step>& epilogue) {
-  const size_t value = state_->read(name, input, ValueType::float32);
-  const Shape shape = state_->shape(value);
+  const ValueRef value = state_->read_floats(name, input);
+  const Shape shape = state_->shape(value.index);
   check_convolution(name, geometry, shape);
   check_length(name, "weight", weight,
                geometry.out_channels * geometry.kernel.vertical * geometry.kernel.horizontal *
@@ -416,9 +442,9 @@ void Builder::conv2d(const std::string& name, const std::string& input, const Co
   const Pair size = convolution_output(geometry, shape);
   const Shape result{size.vertical, size.horizontal, geometry.out_channels};
   Epilogue steps = state_->epilogue(name, epilogue, result, false);
-  state_->add_node(name, "conv2d", result, &Kernels::float_conv, kFloatConvKernels, text(geometry), value,
-                   std::move(steps), 1, [&](size_t from, const Kernels& kernels, Epilogue behind) {
-                     return make_conv2d(kernels, shape, from, geometry, weight, std::move(behind));
+  state_->add_node(name, "conv2d", result, &Kernels::float_conv, kFloatConvKernels, text(geometry) + precision(value),
+                   value.index, std::move(steps), 1, [&](size_t from, const Kernels& kernels, Epilogue behind) {
+                     return make_conv2d(kernels, shape, {from, value.half}, geometry, weight, std::move(behind));
                    });
 }
 
@@ -450,7 +476,7 @@ void Builder::int8_conv2d(const std::string& name, const std::string& input, con
 
 void Builder::conv2d_bits(const std::string& name, const std::string& input, const Convolution& geometry,
                           const std::vector<uint32_t>& weight_bits, const std::vector<Step>& epilogue) {
-  const Shape shape = state_->shape(state_->read(name, input, ValueType::float32));
+  const Shape shape = state_->shape(state_->read_floats(name, input).index);
   check_convolution(name, geometry, shape);
   const size_t depth = shape.channels / geometry.groups, words = words_for(depth);
   const size_t rows = geometry.out_channels * geometry.kernel.vertical * geometry.kernel.horizontal;
@@ -469,8 +495,8 @@ void Builder::conv2d_bits(const std::string& name, const std::string& input, con
 
 void Builder::max_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
                          const std::vector<Step>& epilogue) {
-  const size_t value = state_->read(name, input, ValueType::float32);
-  const Shape shape = state_->shape(value);
+  const ValueRef value = state_->read_floats(name, input);
+  const Shape shape = state_->shape(value.index);
   check_pooling(name, geometry, shape);
   const Pair size = pooling_output(geometry, shape);
   const Shape result{size.vertical, size.horizontal, shape.channels};
@@ -480,8 +506,8 @@ void Builder::max_pool2d(const std::string& name, const std::string& input, cons
 
 void Builder::avg_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
                          bool count_include_pad, const std::vector<Step>& epilogue) {
-  const size_t value = state_->read(name, input, ValueType::float32);
-  const Shape shape = state_->shape(value);
+  const ValueRef value = state_->read_floats(name, input);
+  const Shape shape = state_->shape(value.index);
   check_pooling(name, geometry, shape);
   const Pair size = pooling_output(geometry, shape);
   const Shape result{size.vertical, size.horizontal, shape.channels};
@@ -500,21 +526,22 @@ void Builder::bit_max_pool2d(const std::string& name, const std::string& input, 
   const Pair size = pooling_output(geometry, shape);
   const Shape result{size.vertical, size.horizontal, shape.channels};
   check_shape(name, result);
-  require(epilogue.size() == 1 && epilogue[0].kind == Step::Kind::store, name, "its epilogue must be one store");
+  require(epilogue.size() == 1 && epilogue[0].kind == Step::Kind::store && epilogue[0].type == ValueType::float32, name,
+          "its epilogue must be one store without a type");
   const size_t output = state_->add_value(name, epilogue[0].value, ValueType::bits, result);
   state_->add_node(name, "bit_max_pool2d", result, make_bit_max_pool2d(shape, value, geometry, flip, output));
 }
 
 void Builder::elementwise(const std::string& name, const std::string& input, const std::vector<Step>& epilogue) {
-  const size_t value = state_->read(name, input, ValueType::float32);
-  const Shape shape = state_->shape(value);
+  const ValueRef value = state_->read_floats(name, input);
+  const Shape shape = state_->shape(value.index);
   Epilogue steps = state_->epilogue(name, epilogue, shape, false);
   state_->add_node(name, "elementwise", shape, make_elementwise(shape, value, std::move(steps)));
 }
 
 void Builder::flatten(const std::string& name, const std::string& input, const std::vector<Step>& epilogue) {
-  const size_t value = state_->read(name, input, ValueType::float32);
-  const Shape shape = state_->shape(value);
+  const ValueRef value = state_->read_floats(name, input);
+  const Shape shape = state_->shape(value.index);
   const Shape result{1, 1, shape.height * shape.width * shape.channels};
   Epilogue steps = state_->epilogue(name, epilogue, result, false);
   state_->add_node(name, "flatten", result, make_flatten(shape, value, std::move(steps)));
@@ -522,8 +549,8 @@ void Builder::flatten(const std::string& name, const std::string& input, const s
 
 void Builder::pad_channels(const std::string& name, const std::string& input, size_t before, size_t after,
                            const std::vector<Step>& epilogue) {
-  const size_t value = state_->read(name, input, ValueType::float32);
-  const Shape shape = state_->shape(value);
+  const ValueRef value = state_->read_floats(name, input);
+  const Shape shape = state_->shape(value.index);
   require(before <= kMaxSide && after <= kMaxSide, name, "before and after may be 65536 at most");
   const Shape result{shape.height, shape.width, before + shape.channels + after};
   Epilogue steps = state_->epilogue(name, epilogue, result, false);
@@ -532,8 +559,8 @@ void Builder::pad_channels(const std::string& name, const std::string& input, si
 
 void Builder::shuffle_channels(const std::string& name, const std::string& input, size_t groups,
                                const std::vector<Step>& epilogue) {
-  const size_t value = state_->read(name, input, ValueType::float32);
-  const Shape shape = state_->shape(value);
+  const ValueRef value = state_->read_floats(name, input);
+  const Shape shape = state_->shape(value.index);
   require(groups >= 1 && shape.channels % groups == 0, name,
           "groups = " + std::to_string(groups) + " must divide " + std::to_string(shape.channels) + " channels");
   Epilogue steps = state_->epilogue(name, epilogue, shape, false);
@@ -544,12 +571,12 @@ void Builder::concat(const std::string& name, const std::vector<std::string>& in
                      const std::vector<Step>& epilogue) {
   require(!inputs.empty() && inputs.size() <= kMaxConcat, name,
           std::to_string(inputs.size()) + " inputs are outside 1 ... 16");
-  std::vector<size_t> values;
+  std::vector<ValueRef> values;
   std::vector<Shape> shapes;
   Shape result;
   for (const std::string& input : inputs) {
-    values.push_back(state_->read(name, input, ValueType::float32));
-    shapes.push_back(state_->shape(values.back()));
+    values.push_back(state_->read_floats(name, input));
+    shapes.push_back(state_->shape(values.back().index));
     const Shape& shape = shapes.back();
     require(shape.height == shapes[0].height && shape.width == shapes[0].width, name,
             "value '" + input + "' is " + text(shape) + ", needs the height and width of " + text(shapes[0]));

@@ -28,6 +28,8 @@ size_t bytes_of(const ValueInfo& value) {
       return s.height * s.width * words_for(s.channels) * sizeof(uint32_t);
     case ValueType::uint8:
       return elements(s);
+    case ValueType::float16:
+      return elements(s) * sizeof(Half);
     case ValueType::float32:
       break;
   }

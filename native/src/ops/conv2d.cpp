@@ -1,4 +1,4 @@
-// Real-valued convolution: rolls and pads the input if it must, multiplies, hands the sums to the epilogue.
+// Real-valued convolution: rolls, pads and widens the input if it must, multiplies, hands the sums to the epilogue.
 #include "ops/conv_plan.h"
 #include "ops/row_conv2d.h"
 
@@ -7,7 +7,7 @@ namespace {
 
 class Conv2d final : public Op {
  public:
-  Conv2d(const Kernels& kernels, ConvPlan plan, size_t input, const std::vector<float>& weight, Epilogue epilogue)
+  Conv2d(const Kernels& kernels, ConvPlan plan, ValueRef input, const std::vector<float>& weight, Epilogue epilogue)
       : kernel_(*kernels.float_conv),
         input_(input),
         group_channels_(plan.input.channels / plan.geometry.groups),
@@ -17,16 +17,18 @@ class Conv2d final : public Op {
     if (plan_.is_padded()) border_ = AlignedBytes(plan_.padded_width * plan_.pixel_bytes);
   }
 
-  size_t scratch_bytes() const override { return plan_.is_prepared() ? plan_.prepared_bytes() : 0; }
+  size_t scratch_bytes() const override { return is_prepared() ? plan_.prepared_bytes() : 0; }
   size_t worker_scratch_bytes() const override {
-    return plan_.collect_groups ? plan_.tile_pixels(kernel_.pixels) * plan_.collected_stride() * sizeof(float) : 0;
+    return std::max(
+        plan_.collect_groups ? plan_.tile_pixels(kernel_.pixels) * plan_.collected_stride() * sizeof(float) : 0,
+        input_.half ? plan_.padded_width * plan_.pixel_bytes / 2 : 0);
   }
   const char* kernel() const override { return kernel_.name; }
   size_t macs() const override { return plan_.pixels() * plan_.taps() * group_channels_ * plan_.geometry.out_channels; }
 
   void run(const RunContext& context) const override {
-    if (plan_.is_prepared()) prepare(context);
-    const uint8_t* prepared = plan_.is_prepared() ? context.scratch : context.values[input_];
+    if (is_prepared()) prepare(context);
+    const uint8_t* prepared = is_prepared() ? context.scratch : context.values[input_.index];
     const size_t run_floats = plan_.taps_per_run * group_channels_;
     plan_.for_each_tile<float>(
         context, epilogue_, prepared, kernel_.pixels, 1,
@@ -38,6 +40,8 @@ class Conv2d final : public Op {
   }
 
  private:
+  bool is_prepared() const { return plan_.is_prepared() || input_.half; }
+
   // Panels of consecutive channels, each with its weights in the order in which the kernel meets them.
   void pack(const std::vector<float>& weight) {
     const size_t depth = plan_.taps() * group_channels_;
@@ -58,15 +62,22 @@ class Conv2d final : public Op {
 
   void prepare(const RunContext& context) const {
     const size_t row_bytes = plan_.padded_width * plan_.pixel_bytes;
-    context.pool.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t) {
+    context.pool.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
       for (size_t y = begin; y < end; ++y) {
-        plan_.fill_row(context.values[input_], border_.data(), plan_.pixel_bytes, y, context.scratch + y * row_bytes);
+        uint8_t* const row = context.scratch + y * row_bytes;
+        uint8_t* const plain = input_.half ? context.worker_scratch[worker] : row;
+        const size_t plain_bytes = input_.half ? row_bytes / 2 : row_bytes;
+        plan_.fill_row(context.values[input_.index], border_.data(), plain_bytes / plan_.padded_width, y, plain);
+        if (input_.half) {
+          epilogue_.kernel().widen(reinterpret_cast<const Half*>(plain), plain_bytes / sizeof(Half),
+                                   reinterpret_cast<float*>(row));
+        }
       }
     });
   }
 
   const FloatConvKernel& kernel_;
-  size_t input_;
+  ValueRef input_;
   size_t group_channels_;
   ConvPlan plan_;
   Epilogue epilogue_;
@@ -77,14 +88,16 @@ class Conv2d final : public Op {
 
 }  // namespace
 
-std::unique_ptr<Op> make_conv2d(const Kernels& kernels, Shape input_shape, size_t input, const Convolution& geometry,
+std::unique_ptr<Op> make_conv2d(const Kernels& kernels, Shape input_shape, ValueRef input, const Convolution& geometry,
                                 const std::vector<float>& weight, Epilogue epilogue) {
   ConvPlan plan(input_shape, geometry, input_shape.channels / geometry.groups * sizeof(float));
-  if (fits_row_conv2d(plan)) return make_row_conv2d(kernels, std::move(plan), input, weight, std::move(epilogue));
+  if (!input.half && fits_row_conv2d(plan)) {
+    return make_row_conv2d(kernels, std::move(plan), input.index, weight, std::move(epilogue));
+  }
   return std::make_unique<Conv2d>(kernels, std::move(plan), input, weight, std::move(epilogue));
 }
 
-std::unique_ptr<Op> make_rpc2d(const Kernels& kernels, Shape input_shape, size_t input,
+std::unique_ptr<Op> make_rpc2d(const Kernels& kernels, Shape input_shape, ValueRef input,
                                const ReshapedConvolution& geometry, const std::vector<float>& weight,
                                Epilogue epilogue) {
   const size_t bytes = input_shape.channels * sizeof(float);

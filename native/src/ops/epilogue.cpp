@@ -1,6 +1,4 @@
 // Lays out the tables of an epilogue for the kernels.
-#include <algorithm>
-
 #include "ops/op.h"
 
 namespace onebit {
@@ -30,7 +28,7 @@ StepKind plan_kind(Step::Kind kind) {
 
 }  // namespace
 
-Epilogue::Epilogue(const EpilogueKernel& kernel, const std::vector<Step>& steps, const std::vector<size_t>& values,
+Epilogue::Epilogue(const EpilogueKernel& kernel, const std::vector<Step>& steps, const std::vector<ValueRef>& values,
                    size_t channels, size_t positions)
     : kernel_(&kernel), channels_(channels), positions_(positions) {
   const size_t stride = table_stride(channels);
@@ -40,7 +38,8 @@ Epilogue::Epilogue(const EpilogueKernel& kernel, const std::vector<Step>& steps,
     plan.inclusive = step.rule == Rule::step;
     plan.low = step.low;
     plan.high = step.high;
-    plan.value = values[i];
+    plan.value = values[i].index;
+    plan.half = values[i].half;
     plan.first = keep(step.first, channels, stride);
     plan.second = keep(step.second, channels, stride);
     if (step.kind == Step::Kind::threshold) {
@@ -59,16 +58,24 @@ const T* Epilogue::keep(const std::vector<T>& table, size_t count, size_t stride
   return copy;
 }
 
-void Epilogue::finish(const RunContext& context, const float* y, size_t stride, size_t pixel, size_t count,
-                      size_t channel, size_t channels) const {
-  EpilogueTile part = tile(context);
-  part.pixel = pixel;
-  part.pixel_count = count;
-  for (size_t done = 0; done < channels; done += kBlock) {
-    part.channel = part.table = channel + done;
-    part.channels = std::min(kBlock, channels - done);
-    kernel_->floats(part, y + done, stride);
+void Epilogue::finish(const RunContext& context, ValueRef map, size_t pixel, size_t count, size_t channel,
+                      size_t channels) const {
+  const uint8_t* data = context.values[map.index];
+  if (map.half) {
+    const Half* y = reinterpret_cast<const Half*>(data) + pixel * channels;
+    finish_blocks(context, kernel_->halves, y, channels, pixel, count, channel, channels);
+  } else {
+    const float* y = reinterpret_cast<const float*>(data) + pixel * channels;
+    finish_blocks(context, kernel_->floats, y, channels, pixel, count, channel, channels);
   }
+}
+
+const float* Epilogue::floats(const RunContext& context, ValueRef value, size_t first, size_t count,
+                              float* buffer) const {
+  const uint8_t* data = context.values[value.index];
+  if (!value.half) return reinterpret_cast<const float*>(data) + first;
+  kernel_->widen(reinterpret_cast<const Half*>(data) + first, count, buffer);
+  return buffer;
 }
 
 void Epilogue::finish(const RunContext& context, const PoolWindows& windows, size_t pixel, size_t count) const {

@@ -1,6 +1,7 @@
 // What the engine knows of an op: how much scratch it wants and how to run it on one image.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +20,12 @@ struct RunContext {
   ThreadPool& pool;
 };
 
+// A value, and whether its floats are halves.
+struct ValueRef {
+  size_t index = 0;
+  bool half = false;
+};
+
 class Op {
  public:
   virtual ~Op() = default;
@@ -32,10 +39,10 @@ class Op {
 // The steps behind an op, as kernels see them, with the tables they point to.
 class Epilogue {
  public:
-  // `values` gives the index of each step's value; tables were checked by the builder. They hold `positions` times the
+  // `values` gives each step's value; tables were checked by the builder. They hold `positions` times the
   // entries of all channels, one after the other; kernels find those of each position from a multiple of
   // table_stride(channels) on.
-  Epilogue(const EpilogueKernel& kernel, const std::vector<Step>& steps, const std::vector<size_t>& values,
+  Epilogue(const EpilogueKernel& kernel, const std::vector<Step>& steps, const std::vector<ValueRef>& values,
            size_t channels, size_t positions = 1);
 
   EpilogueTile tile(const RunContext& context) const {
@@ -49,11 +56,32 @@ class Epilogue {
   }
   // The same for `channels` channels from `channel` on, a multiple of kWordBits, whose floats y begins with.
   void finish(const RunContext& context, const float* y, size_t stride, size_t pixel, size_t count, size_t channel,
+              size_t channels) const {
+    finish_blocks(context, kernel_->floats, y, stride, pixel, count, channel, channels);
+  }
+  // The same from the pixels of a map, whose `channels` channels are those of the result from `channel` on.
+  void finish(const RunContext& context, ValueRef map, size_t pixel, size_t count, size_t channel,
               size_t channels) const;
   // Finishes as many pixels from `pixel` on, all channels, from what is pooled.
   void finish(const RunContext& context, const PoolWindows& windows, size_t pixel, size_t count) const;
 
+  // `count` floats of a value, from the given one on: where it holds halves, widened into `buffer`.
+  const float* floats(const RunContext& context, ValueRef value, size_t first, size_t count, float* buffer) const;
+
  private:
+  template <class T>
+  void finish_blocks(const RunContext& context, void (*kernel)(const EpilogueTile&, const T*, size_t), const T* y,
+                     size_t stride, size_t pixel, size_t count, size_t channel, size_t channels) const {
+    EpilogueTile part = tile(context);
+    part.pixel = pixel;
+    part.pixel_count = count;
+    for (size_t done = 0; done < channels; done += kBlock) {
+      part.channel = part.table = channel + done;
+      part.channels = std::min(kBlock, channels - done);
+      kernel(part, y + done, stride);
+    }
+  }
+
   // A padded copy of a table, in which the `count` entries of each position start at a multiple of `stride`.
   template <class T>
   const T* keep(const std::vector<T>& table, size_t count, size_t stride);
@@ -73,21 +101,22 @@ std::unique_ptr<Op> make_binary_conv2d(const Kernels&, Shape input_shape, size_t
                                        int pad_value, const std::vector<uint32_t>& weight, size_t shuffle, Epilogue);
 std::unique_ptr<Op> make_binary_rpc2d(const Kernels&, Shape input_shape, size_t input, const ReshapedConvolution&,
                                       int pad_value, const std::vector<uint32_t>& weight, Epilogue);
-std::unique_ptr<Op> make_conv2d(const Kernels&, Shape input_shape, size_t input, const Convolution&,
+std::unique_ptr<Op> make_conv2d(const Kernels&, Shape input_shape, ValueRef input, const Convolution&,
                                 const std::vector<float>& weight, Epilogue);
 std::unique_ptr<Op> make_int8_conv2d(const Kernels&, Shape input_shape, size_t input, const Convolution&,
                                      const std::vector<int8_t>& weight, const std::vector<int32_t>& zero,
                                      const std::vector<float>& scale, Epilogue);
-std::unique_ptr<Op> make_rpc2d(const Kernels&, Shape input_shape, size_t input, const ReshapedConvolution&,
+std::unique_ptr<Op> make_rpc2d(const Kernels&, Shape input_shape, ValueRef input, const ReshapedConvolution&,
                                const std::vector<float>& weight, Epilogue);
-std::unique_ptr<Op> make_max_pool2d(Shape input_shape, size_t input, const Pooling&, Epilogue);
-std::unique_ptr<Op> make_avg_pool2d(Shape input_shape, size_t input, const Pooling&, bool count_include_pad, Epilogue);
+std::unique_ptr<Op> make_max_pool2d(Shape input_shape, ValueRef input, const Pooling&, Epilogue);
+std::unique_ptr<Op> make_avg_pool2d(Shape input_shape, ValueRef input, const Pooling&, bool count_include_pad,
+                                    Epilogue);
 std::unique_ptr<Op> make_bit_max_pool2d(Shape input_shape, size_t input, const Pooling&,
                                         const std::vector<uint32_t>& flip, size_t output);
-std::unique_ptr<Op> make_elementwise(Shape input_shape, size_t input, Epilogue);
-std::unique_ptr<Op> make_flatten(Shape input_shape, size_t input, Epilogue);
-std::unique_ptr<Op> make_pad_channels(Shape input_shape, size_t input, size_t before, size_t after, Epilogue);
-std::unique_ptr<Op> make_shuffle_channels(Shape input_shape, size_t input, size_t groups, Epilogue);
-std::unique_ptr<Op> make_concat(const std::vector<Shape>& input_shapes, const std::vector<size_t>& inputs, Epilogue);
+std::unique_ptr<Op> make_elementwise(Shape input_shape, ValueRef input, Epilogue);
+std::unique_ptr<Op> make_flatten(Shape input_shape, ValueRef input, Epilogue);
+std::unique_ptr<Op> make_pad_channels(Shape input_shape, ValueRef input, size_t before, size_t after, Epilogue);
+std::unique_ptr<Op> make_shuffle_channels(Shape input_shape, ValueRef input, size_t groups, Epilogue);
+std::unique_ptr<Op> make_concat(const std::vector<Shape>& input_shapes, const std::vector<ValueRef>& inputs, Epilogue);
 
 }  // namespace onebit

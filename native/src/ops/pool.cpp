@@ -36,7 +36,7 @@ class FloatPool final : public Op {
  public:
   enum class Kind { maximum, average_of_all_taps, average_of_inside_taps };
 
-  FloatPool(Kind kind, Shape shape, size_t input, const Pooling& geometry, Epilogue epilogue)
+  FloatPool(Kind kind, Shape shape, ValueRef input, const Pooling& geometry, Epilogue epilogue)
       : kind_(kind),
         shape_(shape),
         input_(input),
@@ -45,23 +45,23 @@ class FloatPool final : public Op {
         epilogue_(std::move(epilogue)),
         zeros_(shape.channels * sizeof(float)) {}
 
-  size_t worker_scratch_bytes() const override { return tile_pixels() * taps() * sizeof(const float*); }
+  size_t worker_scratch_bytes() const override { return tile_pixels() * taps() * sizeof(const uint8_t*); }
   const char* kernel() const override { return epilogue_.kernel().name; }
 
   void run(const RunContext& context) const override {
-    const auto* map = reinterpret_cast<const float*>(context.values[input_]);
     context.pool.for_ranges(output_.vertical * output_.horizontal, [&](size_t begin, size_t end, size_t worker) {
-      auto* addresses = reinterpret_cast<const float**>(context.worker_scratch[worker]);
+      auto* addresses = reinterpret_cast<const uint8_t**>(context.worker_scratch[worker]);
       float divisors[kMaxPixels];
       for (size_t pixel = begin; pixel < end; pixel += tile_pixels()) {
         const size_t count = std::min(tile_pixels(), end - pixel);
         for (size_t p = 0; p < count; ++p) {
           const Window window =
               window_at(geometry_, shape_, (pixel + p) / output_.horizontal, (pixel + p) % output_.horizontal);
-          find_taps(map, window, addresses + p * taps());
+          find_taps(context.values[input_.index], window, addresses + p * taps());
           divisors[p] = static_cast<float>(kind_ == Kind::average_of_all_taps ? taps() : window.taps());
         }
-        epilogue_.finish(context, {addresses, taps(), kind_ == Kind::maximum ? nullptr : divisors}, pixel, count);
+        epilogue_.finish(context, {addresses, taps(), input_.half, kind_ == Kind::maximum ? nullptr : divisors}, pixel,
+                         count);
       }
     });
   }
@@ -72,18 +72,19 @@ class FloatPool final : public Op {
   size_t tile_pixels() const { return taps() <= kMaxPixels ? kMaxPixels : 1; }
 
   // The addresses of the window's taps. Taps outside the map come last, as ones that change nothing.
-  void find_taps(const float* map, const Window& window, const float** tap) const {
-    const float* first = map + (window.top * shape_.width + window.left) * shape_.channels;
-    const float** end = tap + taps();
+  void find_taps(const uint8_t* map, const Window& window, const uint8_t** tap) const {
+    const size_t pixel_bytes = shape_.channels * (input_.half ? sizeof(Half) : sizeof(float));
+    const uint8_t* first = map + (window.top * shape_.width + window.left) * pixel_bytes;
+    const uint8_t** end = tap + taps();
     for (size_t y = window.top; y < window.bottom; ++y) {
-      for (size_t x = window.left; x < window.right; ++x) *tap++ = map + (y * shape_.width + x) * shape_.channels;
+      for (size_t x = window.left; x < window.right; ++x) *tap++ = map + (y * shape_.width + x) * pixel_bytes;
     }
-    std::fill(tap, end, kind_ == Kind::maximum ? first : zeros_.as<float>());
+    std::fill(tap, end, kind_ == Kind::maximum ? first : zeros_.data());
   }
 
   Kind kind_;
   Shape shape_;
-  size_t input_;
+  ValueRef input_;
   Pooling geometry_;
   Pair output_;
   Epilogue epilogue_;
@@ -138,11 +139,11 @@ class BitPool final : public Op {
 
 }  // namespace
 
-std::unique_ptr<Op> make_max_pool2d(Shape input_shape, size_t input, const Pooling& geometry, Epilogue epilogue) {
+std::unique_ptr<Op> make_max_pool2d(Shape input_shape, ValueRef input, const Pooling& geometry, Epilogue epilogue) {
   return std::make_unique<FloatPool>(FloatPool::Kind::maximum, input_shape, input, geometry, std::move(epilogue));
 }
 
-std::unique_ptr<Op> make_avg_pool2d(Shape input_shape, size_t input, const Pooling& geometry, bool count_include_pad,
+std::unique_ptr<Op> make_avg_pool2d(Shape input_shape, ValueRef input, const Pooling& geometry, bool count_include_pad,
                                     Epilogue epilogue) {
   const auto kind = count_include_pad ? FloatPool::Kind::average_of_all_taps : FloatPool::Kind::average_of_inside_taps;
   return std::make_unique<FloatPool>(kind, input_shape, input, geometry, std::move(epilogue));

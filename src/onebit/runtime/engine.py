@@ -84,12 +84,12 @@ class Engine:
         results, values = [], []
         for image in images_NHWC:
             results.append(self._core.run(image[None])[0])
-            values.append(self._core.values())
+            values.append({name: _as_halves(value) for name, value in self._core.values().items()})
         self._values = {name: np.concatenate([v[name] for v in values]) for name in values[0]}
         return np.concatenate(results)
 
     def values(self) -> dict[str, NDArray]:
-        """Every value of the last run by name: float32 (N, H, W, C), or uint32 words (N, H, W, ceil(C/32)).
+        """Every value of the last run by name: float32 or float16 (N, H, W, C), or uint32 words (N, H, W, ceil(C/32)).
 
         Raises ValueError if the engine was built without ``keep_values``.
         """
@@ -122,6 +122,11 @@ class Engine:
         if self._spec.type == PIXELS and images_NHWC.shape[3] == self._spec.channels:  # the core refuses others
             images_NHWC = as_input(images_NHWC, self._spec)
         return np.ascontiguousarray(images_NHWC)
+
+
+def _as_halves(value: NDArray) -> NDArray:
+    """A value of the core, which gives float16 as uint16."""
+    return value.view(np.float16) if value.dtype == np.uint16 else value
 
 
 def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray]) -> None:

@@ -27,15 +27,16 @@ MAX_BLOCK = 16  # side of the blocks of an rpc op
 MAX_INT8_SIDE = 16  # of a kernel of int8_conv2d
 MAX_INT8_TERMS = 1 << 15  # products in a sum of int8_conv2d, so that it fits an int32
 ZERO_UNIT = 256  # of a pixel value, the unit of the zeros of int8_conv2d
-FLOAT, BITS, PIXELS = "float32", "bits", "uint8"
+FLOAT, HALF, BITS, PIXELS = "float32", "float16", "bits", "uint8"
+FLOATS = (FLOAT, HALF)  # either is taken where a float is
 
 Shape = tuple[int, int, int]  # height, width, channels
 
 
 @dataclass(frozen=True)
 class Value:
-    """Type ("float32", "bits", or "uint8" for pixels) and shape (height, width, channels) of what one node hands to
-    another.
+    """Type ("float32", "float16", "bits", or "uint8" for pixels) and shape (height, width, channels) of what one node
+    hands to another.
     """
 
     type: str
@@ -163,7 +164,7 @@ INTEGER_OPS = frozenset({"binary_conv2d", "binary_rpc2d"})  # their result is an
 
 _RULE = _one_of("sign", "step")
 
-# step -> (settings, per-channel tensors, value written, value read)
+# step -> (settings, settings that may be absent, per-channel tensors, value written, value read)
 STEPS: Mapping[str, Mapping[str, Any]] = {
     "affine": {"tensors": ("scale", "bias")},
     "slopes": {"tensors": ("positive", "negative")},
@@ -172,8 +173,18 @@ STEPS: Mapping[str, Mapping[str, Any]] = {
     "levels": {"settings": {"low": _number, "high": _number, "rule": _RULE}},
     "binarize": {"settings": {"rule": _RULE}, "optional": ("threshold",), "writes": BITS},
     "threshold": {"tensors": ("below", "flip"), "writes": BITS},
-    "store": {"writes": FLOAT},
+    "store": {"options": {"type": _one_of(*FLOATS)}, "writes": FLOAT},
 }
+
+
+def tensor_roles(step: str) -> tuple[str, ...]:
+    """The fields of a step that name tensors, those that may be absent included."""
+    return (*STEPS[step].get("tensors", ()), *STEPS[step].get("optional", ()))
+
+
+def maps_of(graph: Graph) -> str:
+    """ "float16" where any value is stored as such, else "float32"."""
+    return HALF if any(step.get("type") == HALF for node in graph.nodes for step in node.epilogue) else FLOAT
 
 
 def positions_of(node: Node) -> int:
@@ -283,8 +294,9 @@ class _Validator:
         value = self.values.get(name) if isinstance(name, str) else None
         if value is None:
             raise _fail(where, name, f"a value written before: {', '.join(self.values)}"[:300])
-        if value.type != wanted:
-            raise _fail(where, f"{name} of type {value.type}", f"a value of type {wanted}")
+        allowed = FLOATS if wanted == FLOAT else (wanted,)
+        if value.type not in allowed:
+            raise _fail(where, f"{name} of type {value.type}", f"a value of type {' or '.join(allowed)}")
         return value
 
     def _keys(self, where: str, mapping: object, wanted: set[str], optional: set[str] = frozenset()) -> None:  # type: ignore[assignment]
@@ -462,14 +474,15 @@ class _Validator:
         self, here: str, step: Mapping[str, Any], spec: Mapping[str, Any], result: Value, positions: int
     ) -> int:
         channels = result.shape[2]
-        settings, tensors = spec.get("settings", {}), spec.get("tensors", ())
+        settings, options, tensors = spec.get("settings", {}), spec.get("options", {}), spec.get("tensors", ())
         wanted = {"step", *settings, *tensors}
         wanted |= {"output"} if "writes" in spec else set()
         wanted |= {"input"} if "reads" in spec else set()
-        self._keys(here, step, wanted, set(spec.get("optional", ())))
-        for name, check in settings.items():
-            check(f"{here}.{name}", step[name])
-        for name in (*tensors, *(n for n in spec.get("optional", ()) if n in step)):
+        self._keys(here, step, wanted, {*options, *tensor_roles(step["step"])})
+        for name, check in {**settings, **options}.items():
+            if name in step:
+                check(f"{here}.{name}", step[name])
+        for name in (role for role in tensor_roles(step["step"]) if role in step):
             if name == "flip":
                 self._words(f"{here}.flip", step[name], (), channels, positions)
             else:
@@ -486,6 +499,10 @@ class _Validator:
         output = step["output"]
         if not isinstance(output, str) or not output or output in self.values:
             raise _fail(f"{here}.output", output, "a text that names no other value")
-        written = result.type if step["step"] == "store" else spec["writes"]
+        written = spec["writes"]
+        if step["step"] == "store":
+            if "type" in step and result.type == BITS:
+                raise _fail(f"{here}.type", step["type"], "no type where bits are stored")
+            written = step.get("type", result.type)
         self.values[output] = Value(written, result.shape)
         return 1

@@ -2,8 +2,9 @@
 
 Each node of the reference is fed the values that the C++ core computed, so one flipped bit is counted where it
 happens and not again in everything behind it.  Integer results must be equal, and so must all that an int8 convolution
-writes: its sums are integers and its steps round alike everywhere.  Another float may differ by rounding; a bit made
-from it may differ only where it lies within rounding of its threshold.
+writes: its sums are integers and its steps round alike everywhere.  Another float may differ by rounding, and a
+float16 that it is rounded to may then be the one beside it; a bit made from it may differ only where it lies within
+rounding of its threshold.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from onebit.runtime.bits import unpack_bits
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.graph import BITS, PIXELS, Graph, validate
+from onebit.runtime.graph import BITS, HALF, PIXELS, Graph, validate
 from onebit.runtime.reference import as_input, run_node
 
 TOLERANCE = 1e-4  # of a float, relative to the largest of its node
@@ -62,11 +63,14 @@ def _compare(
         row["bits"] += differ.size
         row["flips"] += int(differ.sum())
     else:
-        error = float(np.abs(want - got).max() / max(float(np.abs(want).max()), 1e-30))
-        row["float_error"] = max(row["float_error"], error)
+        differ = want != got
+        error = np.abs(want[differ].astype(np.float32) - got[differ])
+        if value.type == HALF:
+            error = np.maximum(error - np.spacing(np.abs(want[differ])), 0)
+        largest = max(float(np.abs(want).max()), 1e-30)
+        row["float_error"] = max(row["float_error"], float(error.max(initial=0.0)) / largest)
         if not exact:
             return
-        differ = want != got
     if margin is None:  # made from integers: there is no rounding
         unexplained = int(differ.sum())
     else:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onebit.runtime.bits import is_low, pack_bits, unpack_bits, unpack_signs
 from onebit.runtime.graph import (
     BITS,
+    HALF,
     INTEGER_OPS,
     PIXELS,
     ZERO_UNIT,
@@ -177,6 +178,21 @@ def _spread(table_PC: NDArray, node: Node, map_NHWC: NDArray) -> NDArray:
     return table_PC.reshape(upscale, upscale, channels)[row_H[:, None], column_W]
 
 
+def _floats(map_NHWC: NDArray) -> NDArray:
+    """A value as ops take it: halves become the floats that they are."""
+    return map_NHWC.astype(np.float32) if map_NHWC.dtype == np.float16 else map_NHWC
+
+
+def as_stored(y: NDArray, type: str) -> NDArray:
+    """What a value of ``type`` holds of floats: they themselves, or as "float16" the nearest, of two the even one;
+    infinity from 65,520 on.
+    """
+    if type != HALF:
+        return y
+    with np.errstate(over="ignore"):
+        return y.astype(np.float16)
+
+
 def _apply(
     y: NDArray, step: Mapping[str, Any], table: Callable[[str], NDArray], values: Mapping[str, NDArray]
 ) -> NDArray:
@@ -190,7 +206,7 @@ def _apply(
         case "clamp":
             return np.clip(y, np.float32(step["low"]), np.float32(step["high"]))
         case "add":
-            return y + values[step["input"]]
+            return y + _floats(values[step["input"]])
         case "levels":
             return np.where(is_low(y, step["rule"]), np.float32(step["low"]), np.float32(step["high"]))
     raise AssertionError(step)
@@ -207,7 +223,7 @@ def run_node(
 
     ``margins``, if given, receives for each value of bits made from floats how far every float was from its threshold.
     """
-    y = _OPS[node.op](node, tensors, shapes[node.inputs[0]].shape[2], *(values[name] for name in node.inputs))
+    y = _OPS[node.op](node, tensors, shapes[node.inputs[0]].shape[2], *(_floats(values[name]) for name in node.inputs))
     if node.op in INTEGER_OPS and node.epilogue[0]["step"] != "threshold":
         y = y.astype(np.float32)
 
@@ -217,7 +233,7 @@ def run_node(
     for step in node.epilogue:
         match step["step"]:
             case "store":
-                values[step["output"]] = y
+                values[step["output"]] = as_stored(y, shapes[step["output"]].type)
             case "binarize":
                 limit = table(step["threshold"]) if "threshold" in step else 0.0
                 values[step["output"]] = pack_bits(is_low(y, step["rule"], limit))
@@ -248,7 +264,9 @@ class ReferenceEngine:
         return values[self.graph.output]
 
     def values(self) -> dict[str, NDArray]:
-        """Every value of the last run but the input, by name: float32 (N, H, W, C), or uint32 words of the bits."""
+        """Every value of the last run but the input, by name: float32 or float16 (N, H, W, C), or uint32 words of the
+        bits.
+        """
         return {name: value for name, value in self._values.items() if name != self.graph.input.name}
 
     def signs(self, name: str) -> NDArray[np.float32]:

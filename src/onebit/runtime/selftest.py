@@ -3,7 +3,7 @@
 import numpy as np
 
 from onebit.runtime.bits import pack_bits
-from onebit.runtime.graph import PIXELS, ZERO_UNIT, Graph, InputSpec, Node
+from onebit.runtime.graph import HALF, PIXELS, ZERO_UNIT, Graph, InputSpec, Node
 
 
 class _Random:
@@ -80,7 +80,9 @@ def small_network(seed: int = 0) -> Graph:
 
 
 def block_network(seed: int = 0) -> Graph:
-    """9x7x3 pixels -> convolutions in blocks, with a shuffle and concatenations -> 5 numbers; random weights."""
+    """9x7x3 pixels -> convolutions in blocks, with a shuffle and concatenations, some maps of float16 -> 5 numbers;
+    random weights.
+    """
     random = _Random(seed)
     real, signs, affine, tensors = random.real, random.signs, random.affine, random.tensors
 
@@ -96,7 +98,7 @@ def block_network(seed: int = 0) -> Graph:
             "stem", "rpc2d", ("image",), blocks(2, 2, 1), {"weight": real("stem.w", 4 * 12, 2, 2, 3)},
             (
                 affine("stem", 4 * 12),
-                {"step": "store", "output": "a"},
+                {"step": "store", "output": "a", "type": HALF},
                 {"step": "binarize", "rule": "sign", "threshold": real("t", 4 * 12), "output": "b"},
             ),
         ),
@@ -131,7 +133,10 @@ def block_network(seed: int = 0) -> Graph:
             "last", "binary_rpc2d", ("h",), blocks(2, 1, pad_value=1), {"weight": signs("last.w", 40, 2, 2, 40)},
             (affine("last", 40), {"step": "store", "output": "i"}),
         ),
-        Node("scale", "elementwise", ("i",), epilogue=(affine("scale", 40), {"step": "store", "output": "j"})),
+        Node(
+            "scale", "elementwise", ("i",),
+            epilogue=(affine("scale", 40), {"step": "store", "output": "j", "type": HALF}),
+        ),
         Node(
             "peaks", "max_pool2d", ("j",), {"kernel": [3, 3], "stride": [1, 1], "padding": [1, 1]},
             epilogue=({"step": "store", "output": "k"},),
@@ -146,7 +151,7 @@ def block_network(seed: int = 0) -> Graph:
 
 
 def pixel_network(seed: int = 0) -> Graph:
-    """9x11x3 pixels -> int8 convolution of stride 2 -> bits and floats -> 5 numbers; random weights."""
+    """9x11x3 pixels -> int8 convolution of stride 2 -> bits and maps of float16 -> 5 numbers; random weights."""
     random = _Random(seed)
     real, affine, tensors = random.real, random.affine, random.tensors
     tensors["stem.w"] = random.rng.integers(-127, 128, (40, 5, 5, 3)).astype(np.int8)
@@ -161,13 +166,13 @@ def pixel_network(seed: int = 0) -> Graph:
             (
                 affine("stem", 40),
                 {"step": "binarize", "rule": "sign", "output": "a"},
-                {"step": "store", "output": "b"},
+                {"step": "store", "output": "b", "type": HALF},
             ),
         ),
         Node(
             "one", "binary_conv2d", ("a",), {**whole, "padding": [1, 1], "pad_value": 0},
             {"weight": random.signs("one.w", 40, 3, 3, 40)},
-            (affine("one", 40), {"step": "add", "input": "b"}, {"step": "store", "output": "c"}),
+            (affine("one", 40), {"step": "add", "input": "b"}, {"step": "store", "output": "c", "type": HALF}),
         ),
         Node(
             "head", "conv2d", ("c",), whole, {"weight": real("head.w", 5, 5, 6, 40)},

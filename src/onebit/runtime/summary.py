@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from onebit.runtime.bits import words_for
-from onebit.runtime.graph import INTEGER_OPS, Graph, Node, Value, validate
+from onebit.runtime.graph import INTEGER_OPS, Graph, Node, Value, tensor_roles, validate
 from onebit.runtime.table import text_table
 
 _WEIGHTED = ("binary_conv2d", "conv2d", "int8_conv2d", "binary_rpc2d", "rpc2d")
@@ -128,10 +128,8 @@ def summarize(graph: Graph, file_bytes: int) -> Summary:
 def _row(graph: Graph, node: Node, values: dict[str, Value], counted: set[str]) -> Row:
     output = next(step["output"] for step in node.epilogue if "output" in step)
     shape = values[output].shape
-    named = {
-        name for step in node.epilogue for key, name in step.items() if key not in ("step", "input", "output", "rule")
-    }
-    named = {name for name in named if isinstance(name, str)} | set(node.tensors.values())
+    named = {step[role] for step in node.epilogue for role in tensor_roles(step["step"]) if role in step}
+    named |= set(node.tensors.values())
     size = sum(graph.tensors[name].nbytes for name in named - counted)
     counted |= named
     weights, bits, macs, bops = 0, 0, 0, 0

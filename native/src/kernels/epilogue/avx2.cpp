@@ -20,7 +20,13 @@ struct Vec {
   __m256 x;
 
   ONEBIT_INLINE static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  ONEBIT_INLINE static Vec load(const Half* p) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+  }
   ONEBIT_INLINE void store(float* p) const { _mm256_storeu_ps(p, x); }
+  ONEBIT_INLINE void store(Half* p) const {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  }
   ONEBIT_INLINE static Vec broadcast(float value) { return {_mm256_set1_ps(value)}; }
   ONEBIT_INLINE static Vec sum(const int32_t* depth, const int32_t* diff) {
     return {_mm256_cvtepi32_ps(signed_sum(depth, diff))};
@@ -47,5 +53,6 @@ ONEBIT_INLINE uint32_t counts_below(const int32_t* depth, const int32_t* diff, c
 #include "kernels/epilogue/body.h"
 
 namespace onebit {
-const EpilogueKernel epilogue_avx2 = {Isa::avx2, "epilogue_avx2", finish_floats, finish_counts, finish_windows};
+const EpilogueKernel epilogue_avx2 = {Isa::avx2,     "epilogue_avx2", finish_floats, finish_halves,
+                                      finish_counts, finish_windows,  widen};
 }  // namespace onebit

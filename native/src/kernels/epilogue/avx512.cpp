@@ -18,7 +18,13 @@ struct Vec {
   __m512 x;
 
   ONEBIT_INLINE static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  ONEBIT_INLINE static Vec load(const Half* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+  }
   ONEBIT_INLINE void store(float* p) const { _mm512_storeu_ps(p, x); }
+  ONEBIT_INLINE void store(Half* p) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  }
   ONEBIT_INLINE static Vec broadcast(float value) { return {_mm512_set1_ps(value)}; }
   ONEBIT_INLINE static Vec sum(const int32_t* depth, const int32_t* diff) {
     return {_mm512_cvtepi32_ps(signed_sum(depth, diff))};
@@ -44,5 +50,6 @@ ONEBIT_INLINE uint32_t counts_below(const int32_t* depth, const int32_t* diff, c
 #include "kernels/epilogue/body.h"
 
 namespace onebit {
-const EpilogueKernel epilogue_avx512 = {Isa::avx512bw, "epilogue_avx512", finish_floats, finish_counts, finish_windows};
+const EpilogueKernel epilogue_avx512 = {Isa::avx512bw, "epilogue_avx512", finish_floats, finish_halves,
+                                        finish_counts, finish_windows,    widen};
 }  // namespace onebit

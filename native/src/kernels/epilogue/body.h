@@ -1,6 +1,7 @@
 // The epilogue itself, included once per instruction set by a file that first defines, in its own unnamed namespace:
-//   Vec           kLanes floats: load, store, broadcast, sum(depth, diff), add, mul, div, max, min, select, and masks
-//                 less(a, b), less_equal(a, b) with one bit per lane; kRegisters of them are worked on at once
+//   Vec           kLanes floats: load and store (as floats or as halves), broadcast, sum(depth, diff), add, mul, div,
+//                 max, min, select, and masks less(a, b), less_equal(a, b) with one bit per lane; kRegisters of them
+//                 are worked on at once
 //   counts_below  one bit per lane where depth - 2 * diff < below
 // No include guard: every including file compiles its own copy for its own instruction set.
 
@@ -47,16 +48,18 @@ ONEBIT_INLINE size_t lanes_at(size_t c, size_t channels) {
   return left < Vec::kLanes ? left : Vec::kLanes;
 }
 
-ONEBIT_INLINE Vec load_part(const float* from, size_t c, size_t channels) {
-  float lanes[Vec::kLanes] = {};
-  __builtin_memcpy(lanes, from + c, lanes_at(c, channels) * sizeof(float));
+template <class T>
+ONEBIT_INLINE Vec load_part(const T* from, size_t c, size_t channels) {
+  T lanes[Vec::kLanes] = {};
+  __builtin_memcpy(lanes, from + c, lanes_at(c, channels) * sizeof(T));
   return Vec::load(lanes);
 }
 
-ONEBIT_INLINE void store_part(const Vec& v, float* to, size_t c, size_t channels) {
-  float lanes[Vec::kLanes];
+template <class T>
+ONEBIT_INLINE void store_part(const Vec& v, T* to, size_t c, size_t channels) {
+  T lanes[Vec::kLanes];
   v.store(lanes);
-  __builtin_memcpy(to + c, lanes, lanes_at(c, channels) * sizeof(float));
+  __builtin_memcpy(to + c, lanes, lanes_at(c, channels) * sizeof(T));
 }
 
 // v = join(v, channels from at(pixel) on).
@@ -66,6 +69,15 @@ ONEBIT_INLINE void join_values(const EpilogueTile& t, RowsOf& rows, Address at, 
     rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { v = join(v, Vec::load(at(p) + c)); });
   } else {
     rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { v = join(v, load_part(at(p), c, t.channels)); });
+  }
+}
+
+template <class T, class RowsOf>
+ONEBIT_INLINE void store_values(const EpilogueTile& t, RowsOf& rows, T* to, size_t to_next) {
+  if (is_whole<RowsOf::kVectors>(t)) {
+    rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { v.store(to + p * to_next + c); });
+  } else {
+    rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { store_part(v, to + p * to_next, c, t.channels); });
   }
 }
 
@@ -100,8 +112,11 @@ ONEBIT_INLINE void store_bits(const EpilogueTile& t, size_t pixel, const StepPla
 template <size_t pixels, size_t vectors>
 ONEBIT_INLINE void finish_rows(const EpilogueTile& t, size_t pixel, Rows<pixels, vectors>& rows) {
   const size_t element = pixel * t.total_channels + t.channel, to_next = t.pixel_step * t.total_channels;
-  const auto value = [&](const StepPlan& step)
-                         ONEBIT_INLINE_LAMBDA { return reinterpret_cast<float*>(t.values[step.value]) + element; };
+  // f(the value of `step`, from the first channel of the first pixel on).
+  const auto with_value = [&](const StepPlan& step, auto f) ONEBIT_INLINE_LAMBDA {
+    if (step.half) return f(reinterpret_cast<Half*>(t.values[step.value]) + element);
+    f(reinterpret_cast<float*>(t.values[step.value]) + element);
+  };
   for (size_t s = 0; s < t.step_count; ++s) {
     const StepPlan& step = t.steps[s];
     const float *first = step.first + t.table, *second = step.second + t.table;
@@ -122,13 +137,13 @@ ONEBIT_INLINE void finish_rows(const EpilogueTile& t, size_t pixel, Rows<pixels,
         rows.each([&](Vec& v, auto, auto) ONEBIT_INLINE_LAMBDA { v = Vec::min(Vec::max(v, low), high); });
         break;
       }
-      case StepKind::add: {
-        const float* from = value(step);
-        join_values(
-            t, rows, [&](auto p) ONEBIT_INLINE_LAMBDA { return from + p * to_next; },
-            [](Vec a, Vec b) ONEBIT_INLINE_LAMBDA { return Vec::add(a, b); });
+      case StepKind::add:
+        with_value(step, [&](const auto* from) ONEBIT_INLINE_LAMBDA {
+          join_values(
+              t, rows, [&](auto p) ONEBIT_INLINE_LAMBDA { return from + p * to_next; },
+              [](Vec a, Vec b) ONEBIT_INLINE_LAMBDA { return Vec::add(a, b); });
+        });
         break;
-      }
       case StepKind::levels: {
         const Vec low = Vec::broadcast(step.low), high = Vec::broadcast(step.high), zero = Vec::broadcast(0.0f);
         rows.each([&](Vec& v, auto, auto) ONEBIT_INLINE_LAMBDA {
@@ -147,16 +162,9 @@ ONEBIT_INLINE void finish_rows(const EpilogueTile& t, size_t pixel, Rows<pixels,
           });
         }
         break;
-      case StepKind::store: {
-        float* to = value(step);
-        if (is_whole<vectors>(t)) {
-          rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { v.store(to + p * to_next + c); });
-        } else {
-          rows.each([&](Vec& v, auto p, auto c)
-                        ONEBIT_INLINE_LAMBDA { store_part(v, to + p * to_next, c, t.channels); });
-        }
+      case StepKind::store:
+        with_value(step, [&](auto* to) ONEBIT_INLINE_LAMBDA { store_values(t, rows, to, to_next); });
         break;
-      }
       case StepKind::threshold:  // handled on the integers, below
         break;
     }
@@ -247,15 +255,35 @@ void finish_counts(const EpilogueTile& t, const int32_t* diff, size_t stride, co
 
 void finish_floats(const EpilogueTile& t, const float* y, size_t stride) { finish(t, FromFloats{y, stride}); }
 
-// y[pixel][kBlock] of what the windows pool. Through memory, not registers: this code for every kind of epilogue would
-// be more than it is worth.
+void widen(const Half* from, size_t count, float* to) {
+  size_t i = 0;
+  for (; i + Vec::kLanes <= count; i += Vec::kLanes) Vec::load(from + i).store(to + i);
+  if (i < count) store_part(load_part(from, i, count), to, i, count);
+}
+
+// Through memory, not registers: this code for one more source would be more than it is worth. So below.
+void finish_halves(const EpilogueTile& t, const Half* y, size_t stride) {
+  float floats[kMaxPixels * kBlock];
+  EpilogueTile part = t;
+  for (size_t p = 0; p < t.pixel_count; p += kMaxPixels) {
+    part.pixel = t.pixel + p * t.pixel_step;
+    part.pixel_count = t.pixel_count - p < kMaxPixels ? t.pixel_count - p : kMaxPixels;
+    for (size_t i = 0; i < part.pixel_count; ++i) widen(y + (p + i) * stride, t.channels, floats + i * kBlock);
+    finish_floats(part, floats, kBlock);
+  }
+}
+
+// y[pixel][kBlock] of what the windows, maps of T, pool.
+template <class T>
 void pool_windows(const EpilogueTile& t, const PoolWindows& windows, float* y) {
   for_width(t, [&](auto vectors) {
     for_pixels<vectors>(t, [&](auto pixels, size_t p) ONEBIT_INLINE_LAMBDA {
       Rows<pixels, vectors> rows;
-      const float* const* taps = windows.taps + p * windows.tap_count;
+      const uint8_t* const* taps = windows.taps + p * windows.tap_count;
       const auto join = [&](size_t k, auto f) ONEBIT_INLINE_LAMBDA {
-        const auto tap = [&](auto i) ONEBIT_INLINE_LAMBDA { return taps[i * windows.tap_count + k] + t.channel; };
+        const auto tap = [&](auto i) ONEBIT_INLINE_LAMBDA {
+          return reinterpret_cast<const T*>(taps[i * windows.tap_count + k]) + t.channel;
+        };
         join_values(t, rows, tap, f);
       };
       join(0, [](Vec, Vec loaded) ONEBIT_INLINE_LAMBDA { return loaded; });
@@ -276,7 +304,7 @@ void pool_windows(const EpilogueTile& t, const PoolWindows& windows, float* y) {
 
 void finish_windows(const EpilogueTile& t, const PoolWindows& windows) {
   float y[kMaxPixels * kBlock];
-  pool_windows(t, windows, y);
+  windows.half ? pool_windows<Half>(t, windows, y) : pool_windows<float>(t, windows, y);
   finish_floats(t, y, kBlock);
 }
 

@@ -10,6 +10,8 @@
 
 namespace onebit {
 
+using Half = uint16_t;  // the bits of an IEEE binary16
+
 enum class StepKind : uint8_t { affine, slopes, clamp, add, levels, binarize, threshold, store };
 
 // A step as kernels see it. Tables can be read a whole block from every tile's entry on; values are named by their
@@ -17,6 +19,7 @@ enum class StepKind : uint8_t { affine, slopes, clamp, add, levels, binarize, th
 struct StepPlan {
   StepKind kind;
   bool inclusive = false;          // the rule `step` (x <= t) instead of `sign` (x < t)
+  bool half = false;               // add, store: the value holds float16
   float low = 0, high = 0;         // clamp, levels
   const float* first = nullptr;    // affine: scale; slopes: positive; binarize: threshold
   const float* second = nullptr;   // affine: bias; slopes: negative
@@ -41,8 +44,9 @@ struct EpilogueTile {
 // What is pooled into each pixel of a tile: the pixels of the input that its window covers, `tap_count` for each, in
 // whose place others may stand that do not change the result.
 struct PoolWindows {
-  const float* const* taps;  // [pixel_count][tap_count], channel 0 of each
+  const uint8_t* const* taps;  // [pixel_count][tap_count], channel 0 of each
   size_t tap_count;
+  bool half;              // taps are float16
   const float* divisors;  // one for each pixel of the tile: a mean; null: a maximum
 };
 
@@ -51,10 +55,13 @@ struct EpilogueKernel {
   const char* name;
   // y is [pixel_count][stride].
   void (*floats)(const EpilogueTile&, const float* y, size_t stride);
+  void (*halves)(const EpilogueTile&, const Half* y, size_t stride);
   // The same for binary convolutions: y = depth[p] - 2 * diff, where depth[p] points at the tile's first channel of a
   // padded table for each pixel.
   void (*counts)(const EpilogueTile&, const int32_t* diff, size_t stride, const int32_t* const* depth);
   void (*windows)(const EpilogueTile&, const PoolWindows&);
+  // The floats that `count` halves are, exactly; a NaN is quiet.
+  void (*widen)(const Half* from, size_t count, float* to);
 };
 
 #define ONEBIT_EPILOGUE_KERNEL(isa, variable) extern const EpilogueKernel variable;

@@ -23,7 +23,9 @@ struct Vec {
   float32x4_t x;
 
   ONEBIT_INLINE static Vec load(const float* p) { return {vld1q_f32(p)}; }
+  ONEBIT_INLINE static Vec load(const Half* p) { return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))}; }
   ONEBIT_INLINE void store(float* p) const { vst1q_f32(p, x); }
+  ONEBIT_INLINE void store(Half* p) const { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
   ONEBIT_INLINE static Vec broadcast(float value) { return {vdupq_n_f32(value)}; }
   ONEBIT_INLINE static Vec sum(const int32_t* depth, const int32_t* diff) {
     return {vcvtq_f32_s32(signed_sum(depth, diff))};
@@ -49,5 +51,6 @@ ONEBIT_INLINE uint32_t counts_below(const int32_t* depth, const int32_t* diff, c
 #include "kernels/epilogue/body.h"
 
 namespace onebit {
-const EpilogueKernel epilogue_neon = {Isa::neon, "epilogue_neon", finish_floats, finish_counts, finish_windows};
+const EpilogueKernel epilogue_neon = {Isa::neon,     "epilogue_neon", finish_floats, finish_halves,
+                                      finish_counts, finish_windows,  widen};
 }  // namespace onebit
