@@ -10,7 +10,8 @@ from onebit.runtime import FormatError
 from onebit.runtime.model import Model, load
 
 if TYPE_CHECKING:
-    from onebit.export import Packed, PackError, pack
+    from onebit.export import Packed, PackError
+    from onebit.export.pack import pack
     from onebit.nn import (
         BinaryConv2d,
         BinaryLinear,

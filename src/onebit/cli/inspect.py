@@ -25,11 +25,12 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, input, classes, provenance, layers, total, table}."""
+    """{file, input, maps, classes, provenance, layers, total, table}."""
     from dataclasses import asdict
     from pathlib import Path
 
     from onebit.runtime.file import load_graph
+    from onebit.runtime.graph import maps_of
     from onebit.runtime.summary import summarize
 
     graph = load_graph(args.file)
@@ -37,6 +38,7 @@ def run(args: "Namespace") -> dict[str, Any]:
     return {
         "file": args.file,
         "input": asdict(graph.input),
+        "maps": maps_of(graph),
         "classes": list(graph.classes) if graph.classes is not None else None,
         "provenance": dict(graph.provenance),
         **summary.as_dict(),
@@ -50,6 +52,7 @@ def show(result: dict[str, Any]) -> None:
     print(f"file        {result['file']}, {result['total']['file_bytes']} bytes")
     size = f"{spec['height']}x{spec['width']}x{spec['channels']}"
     print(f"input       {size} {spec['color']} {spec['type']}, mean {spec['mean']}, std {spec['std']}")
+    print(f"maps        {result['maps']}")
     if result["classes"]:
         print(f"classes     {', '.join(result['classes'])}")
     for name, value in result["provenance"].items():

@@ -1,5 +1,6 @@
 """``onebit pack``: from a trained run to a packed file."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import Failure, verb_parser
@@ -38,20 +39,29 @@ def parse(argv: list[str]) -> "Namespace":
         default="float",
         help="how the first convolution runs: on floats, or on raw pixels with int8 weights, with the loss printed",
     )
-    parser.add_argument("--data_dir", type=str, default=None, help="folder of the run's data set, for --stem int8")
-    parser.add_argument("--limit", type=int, default=None, help="compare the stems on so many test images only")
+    parser.add_argument(
+        "--maps",
+        type=str,
+        choices=("float32", "float16"),
+        default="float32",
+        help="how layers hand floats to each other: float16 takes half the memory, with the loss printed",
+    )
+    parser.add_argument(
+        "--data_dir", type=str, default=None, help="folder of the run's data set, for --stem int8 and --maps float16"
+    )
+    parser.add_argument("--limit", type=int, default=None, help="measure their loss on so many test images only")
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {args.limit}")
     for name in ("data_dir", "limit"):
-        if getattr(args, name) is not None and args.stem != "int8":
-            raise ValueError(f"--{name} is for --stem int8")
+        if getattr(args, name) is not None and args.stem != "int8" and args.maps != "float16":
+            raise ValueError(f"--{name} is for --stem int8 and --maps float16")
     return args
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, layers, total, table, stem: null or what an int8 stem costs}."""
+    """{file, layers, total, table, stem, maps: null or what an int8 stem, and what float16 maps, cost}."""
     from pathlib import Path
 
     from onebit.export import PackError
@@ -63,20 +73,25 @@ def run(args: "Namespace") -> dict[str, Any]:
     out = Path(args.out) if args.out else (run_folder if run_folder.is_dir() else run_folder.parent) / "net.onebit"
     if args.out and not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent}: no such folder; make it first or choose another --out")
-    data = _Data(args) if args.stem == "int8" else None
+    data = _Data(args) if args.stem == "int8" or args.maps == "float16" else None
     try:
         packed = pack_trained(
             args.run,
             strict=args.strict,
             allow_real=args.allow_real,
             stem=args.stem,
+            maps=args.maps,
             calibration=None if data is None else data.calibration,
         )
     except PackError as error:
-        raise PackError(str(error).replace("allow_real", "--allow_real").replace("stem='", "--stem '")) from None
+        text = str(error).replace("allow_real", "--allow_real")
+        raise PackError(text.replace("stem='", "--stem '").replace("maps='", "--maps '")) from None
+    stem = data.compare_stems(packed) if data and args.stem == "int8" else None
+    maps = data.compare_maps(packed) if data and args.maps == "float16" else None
+    if maps and maps["refused"]:
+        raise Failure(f"--maps float16: on {maps['source']} {maps['refused']}; use --maps float32")
     packed.save(out)
-    stem = None if data is None else data.compare(packed)
-    return {"file": str(out), **packed.report.as_dict(), "table": str(packed.report), "stem": stem}
+    return {"file": str(out), **packed.report.as_dict(), "table": str(packed.report), "stem": stem, "maps": maps}
 
 
 class _Data:
@@ -98,18 +113,27 @@ class _Data:
                 raise
             self.why_none = str(error)
 
-    def compare(self, packed: Any) -> dict[str, Any]:
+    def compare_stems(self, packed: Any) -> dict[str, Any]:
         """What the int8 stem costs on the test images, or on noise where there are none."""
-        import numpy as np
-
         from onebit.train.deploy import compare_stems
+
+        return self._compare(compare_stems, packed)
+
+    def compare_maps(self, packed: Any) -> dict[str, Any]:
+        """What float16 maps cost, likewise."""
+        from onebit.train.deploy import compare_maps
+
+        return self._compare(compare_maps, packed)
+
+    def _compare(self, compare: Callable[..., dict[str, Any]], packed: Any) -> dict[str, Any]:
+        import numpy as np
 
         images, labels = self.test
         spec = packed.graph.input
         if images is None:
             shape = (16, spec.height, spec.width, spec.channels)
             images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        row = compare_stems(packed, images, labels)
+        row = compare(packed, images, labels)
         return {"source": "noise" if labels is None else "test images", **row, "why_no_images": self.why_none}
 
 
@@ -122,6 +146,8 @@ def show(result: dict[str, Any]) -> None:
     print(f"{len(binary)} of {len(layers)} layers with weights run as bits; real: {', '.join(real) or 'none'}")
     if result["stem"]:
         _show_stem(result["stem"])
+    if result["maps"]:
+        _show_maps(result["maps"])
     print(f"wrote {result['file']}, {result['total']['file_bytes']} bytes")
 
 
@@ -135,6 +161,22 @@ def _show_stem(row: dict[str, Any]) -> None:
         print(
             f"accuracy   float stem {row['float_accuracy']:.2%}, int8 stem {row['int8_accuracy']:.2%} "
             f"({100 * loss:.2f} points lost); {row['same_class']} of {row['images']} images keep their class"
+        )
+    else:
+        print(f"accuracy   not measured: {row['why_no_images']}")
+
+
+def _show_maps(row: dict[str, Any]) -> None:
+    images = {"noise": "images of noise"}.get(row["source"], row["source"])
+    print(
+        f"float16 maps: {row['same_class']} of {row['images']} {images} keep their class, outputs differ by "
+        f"{row['output_error']:.1e} of the largest (median); the largest number in a map is {row['largest']:.4g} "
+        "(of 65504)"
+    )
+    if "lost" in row:
+        print(
+            f"accuracy   float32 maps {row['float32_accuracy']:.2%}, float16 maps {row['float16_accuracy']:.2%} "
+            f"({row['lost']} images lost, allowed: {row['allowed']})"
         )
     else:
         print(f"accuracy   not measured: {row['why_no_images']}")

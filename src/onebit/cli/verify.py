@@ -91,6 +91,12 @@ def show(result: dict[str, Any]) -> None:
                 f"          torch computed with the file's int8 stem; {row['float_same_class']} are of the same class "
                 "as with the float stem that was trained"
             )
+        if "float16_same_class" in row:
+            print(
+                "          compared with float32 maps; with the file's float16 maps "
+                f"{row['float16_same_class']} are of torch's class"
+            )
         if "torch_accuracy" in row:
             trained = f" (with its float stem {row['float_accuracy']:.2%})" if "float_accuracy" in row else ""
-            print(f"accuracy  torch {row['torch_accuracy']:.2%}{trained}, packed {row['packed_accuracy']:.2%}")
+            halves = f" (with its float16 maps {row['float16_accuracy']:.2%})" if "float16_accuracy" in row else ""
+            print(f"accuracy  torch {row['torch_accuracy']:.2%}{trained}, packed {row['packed_accuracy']:.2%}{halves}")

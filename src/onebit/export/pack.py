@@ -17,6 +17,7 @@ from onebit.export.capture import capture
 from onebit.export.draft import PackError
 from onebit.export.fuse import fuse
 from onebit.export.int8 import STEMS, with_int8_stem
+from onebit.export.maps import MAPS, with_float16_maps
 from onebit.runtime.atomic import write_atomic
 from onebit.runtime.errors import FormatError
 from onebit.runtime.file import to_bytes
@@ -33,7 +34,8 @@ class Packed:
     Attributes:
         graph: what the runtime executes.
         report: per layer: shape, bits, bytes, MACs, BOPs, OPs, runs as, why real; prints as a table.
-        float_stem: the network as it was before its stem became int8; ``graph`` itself where it did not.
+        float_stem: the network as it was before its stem became int8 (its maps are float32); ``graph`` itself where it
+            did not.
     """
 
     def __init__(self, graph: Graph, float_stem: Graph | None = None) -> None:
@@ -68,6 +70,7 @@ def pack(
     strict: bool = False,
     allow_real: Sequence[str] = (),
     stem: str = "float",
+    maps: str = "float32",
     calibration: NDArray[np.uint8] | None = None,
 ) -> Packed:
     """Turn a trained model into a packed network; the model is left as it is.
@@ -82,17 +85,20 @@ def pack(
         strict: refuse a network in which another layer than the first and the last runs in float.
         allow_real: names or patterns of layers that ``strict`` accepts as real.
         stem: "float", or "int8" for a first convolution of raw pixels with weights of 8 bits; see docs/packing.md.
-        calibration: raw pixels (N, H, W, C) of typical images, by which the scales of an int8 stem are chosen; without
-            them by the weights alone.
+        maps: "float32", or "float16" for values of half the size between the layers; see docs/packing.md.
+        calibration: raw pixels (N, H, W, C) of typical images, by which the scales of an int8 stem are chosen, without
+            them by the weights alone; and on which the range of float16 maps is checked, without them on noise.
 
     Raises:
         PackError: a layer without a packed form; with ``strict``, a float layer that was not expected; with
-            ``stem="int8"``, a first layer that is no real convolution.
-        ValueError: bad ``input_shape``, mean or std; another ``stem``; ``calibration`` of another shape or type, or
-            without an int8 stem.
+            ``stem="int8"``, a first layer that is no real convolution; with ``maps="float16"``, values that are too
+            large.
+        ValueError: bad ``input_shape``, mean or std; another ``stem`` or ``maps``; ``calibration`` of another shape or
+            type, or with neither an int8 stem nor float16 maps.
     """
-    if stem not in STEMS:
-        raise ValueError(f"stem must be {' or '.join(map(repr, STEMS))}, got {stem!r}")
+    for name, choice, allowed in (("stem", stem, STEMS), ("maps", maps, MAPS)):
+        if choice not in allowed:
+            raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {choice!r}")
     if len(input_shape) != 3 or any(not isinstance(side, int) or side < 1 for side in input_shape):
         raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {input_shape}")
     for name, value in (("classes", classes), ("allow_real", allow_real)):
@@ -112,7 +118,7 @@ def pack(
         std=tuple(map(float, std if std is not None else [1.0] * channels)),
         color=color or {1: "L", 3: "RGB"}.get(channels, "other"),
     )
-    _check_calibration(calibration, stem, spec)
+    _check_calibration(calibration, stem == "int8" or maps == "float16", spec)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -127,17 +133,21 @@ def pack(
     finally:
         for module, mode in modes:
             module.training = mode
-    packed = Packed(with_int8_stem(graph, calibration), graph) if stem == "int8" else Packed(graph)
+    final = with_int8_stem(graph, calibration) if stem == "int8" else graph
+    if maps == "float16":
+        noise_NHWC = np.random.default_rng(0).integers(0, 256, (3, height, width, channels), dtype=np.uint8)
+        final = with_float16_maps(final, noise_NHWC if calibration is None else calibration)
+    packed = Packed(final, graph if stem == "int8" else final)
     if strict:
         _refuse_float(packed.report, allow_real)
     return packed
 
 
-def _check_calibration(images: NDArray | None, stem: str, spec: InputSpec) -> None:
+def _check_calibration(images: NDArray | None, used: bool, spec: InputSpec) -> None:
     if images is None:
         return
-    if stem != "int8":
-        raise ValueError(f"calibration is for stem='int8', but stem is {stem!r}")
+    if not used:
+        raise ValueError("calibration is for stem='int8' and maps='float16', but neither is asked for")
     wanted = (spec.height, spec.width, spec.channels)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != wanted or len(images) == 0:
         found = f"{images.dtype} {list(images.shape)}"

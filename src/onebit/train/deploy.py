@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from onebit.data import DATASETS, ImageSet
 from onebit.export import Packed, pack
 from onebit.export.int8 import stem_deviation
+from onebit.export.maps import largest, with_float32_maps
 from onebit.nn.layers import BinaryConv2d, operands
-from onebit.runtime.graph import PIXELS, Graph, Node
+from onebit.runtime.graph import HALF, PIXELS, Graph, Node, maps_of
 from onebit.runtime.model import Model
 from onebit.runtime.parity import TOLERANCE
 from onebit.runtime.reference import int8_sums, normalize, to_pixels
@@ -31,6 +32,7 @@ def pack_trained(
     strict: bool = False,
     allow_real: Sequence[str] = (),
     stem: str = "float",
+    maps: str = "float32",
     calibration: NDArray[np.uint8] | None = None,
 ) -> Packed:
     """Pack the trained model of a run's folder (or checkpoint); errors as in ``load_trained`` and ``pack``."""
@@ -54,6 +56,7 @@ def pack_trained(
         strict=strict,
         allow_real=allow_real,
         stem=stem,
+        maps=maps,
         calibration=calibration,
     )
 
@@ -84,12 +87,39 @@ def compare_stems(packed: Packed, images_NHWC: NDArray[np.uint8], labels_N: NDAr
     row |= stem_deviation(packed.float_stem, packed.graph, images_NHWC[:16])
     if labels_N is None:
         return row
-    classes = [
-        Model(graph, threads=torch.get_num_threads()).logits(images_NHWC).argmax(axis=1)
-        for graph in (packed.float_stem, packed.graph)
-    ]
+    both = (packed.float_stem, with_float32_maps(packed.graph))
+    classes = [_packed_logits(graph, images_NHWC).argmax(axis=1) for graph in both]
     row["float_accuracy"], row["int8_accuracy"] = (float((c == labels_N).mean()) for c in classes)
     row["same_class"] = int((classes[0] == classes[1]).sum())
+    return row
+
+
+def compare_maps(packed: Packed, images_NHWC: NDArray[np.uint8], labels_N: NDArray | None) -> dict[str, Any]:
+    """What the float16 maps of ``packed`` cost, against the same network with float32 maps.
+
+    Returns images, same_class, output_error (median over the images of the largest difference, relative to the largest
+    output), largest (magnitude of what the nodes write, on 16 images); where labels are given float32_accuracy,
+    float16_accuracy, lost (images that float32 has right, less those that float16 has) and allowed (1 of 1,000, and 1
+    of fewer); and refused, why these maps must not be used, or "".
+    """
+    graph = packed.graph
+    want, got = (_packed_logits(g, images_NHWC) for g in (with_float32_maps(graph), graph))
+    row: dict[str, Any] = {
+        "images": len(want),
+        "same_class": int((want.argmax(1) == got.argmax(1)).sum()),
+        "output_error": _output_error(want, got),
+        "largest": max(largest(graph, images_NHWC[:16]).values()),
+    }
+    row["refused"] = "" if math.isfinite(row["largest"]) else "numbers pass 65504, the largest float16"
+    if labels_N is not None:
+        right = [int((logits.argmax(1) == labels_N).sum()) for logits in (want, got)]
+        row["float32_accuracy"], row["float16_accuracy"] = (count / len(want) for count in right)
+        row["lost"], row["allowed"] = right[0] - right[1], max(1, len(want) // 1000)
+        if row["lost"] > row["allowed"]:
+            row["refused"] = (
+                f"{row['lost']} of {len(want)} images are lost (allowed: {row['allowed']}), the accuracy falls from "
+                f"{row['float32_accuracy']:.2%} to {row['float16_accuracy']:.2%}"
+            )
     return row
 
 
@@ -99,9 +129,12 @@ def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labe
     Where the packed network has an int8 stem, torch computes with that stem too, in exact integers, and everything
     behind it as it was trained: rounding the stem's weights is no error of the packed network, and hides none.
 
+    Likewise float16 maps: torch, which computes in float32, is compared with the same network of float32 maps.
+
     Returns images, same_class, other_class, allowed (2 of 10,000, rounded up), output_error (median over the images
     of the largest difference, relative to the largest output), accuracies where labels are given, passed; for an int8
-    stem also float_accuracy and float_same_class, of torch with the stem that it was trained with.
+    stem also float_accuracy and float_same_class, of torch with the stem that it was trained with; for float16 maps
+    also float16_accuracy and float16_same_class, of the file as it is.
     """
     network, _ = load_trained(run)
     pixels = images_NHWC
@@ -112,17 +145,16 @@ def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labe
     if graph.input.type == PIXELS:
         _give_int8_stem(network, graph)
         want = _logits(network, pixels)
-    got = Model(graph, threads=torch.get_num_threads()).logits(images_NHWC)
+    got = _packed_logits(with_float32_maps(graph), images_NHWC)
     other = int((want.argmax(1) != got.argmax(1)).sum())
     allowed = math.ceil(2 * len(want) / 10_000)
-    errors = np.abs(want - got).max(axis=1) / np.abs(want).max(axis=1).clip(1e-30)
     row: dict[str, Any] = {
         "images": len(want),
         "same_class": len(want) - other,
         "other_class": other,
         "allowed": allowed,
     }
-    row["output_error"] = float(np.median(errors))
+    row["output_error"] = _output_error(want, got)
     if labels_N is not None:
         row["torch_accuracy"] = float((want.argmax(1) == labels_N).mean())
         row["packed_accuracy"] = float((got.argmax(1) == labels_N).mean())
@@ -130,8 +162,22 @@ def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labe
         row["float_same_class"] = int((trained.argmax(1) == got.argmax(1)).sum())
         if labels_N is not None:
             row["float_accuracy"] = float((trained.argmax(1) == labels_N).mean())
+    if maps_of(graph) == HALF:
+        halves = _packed_logits(graph, images_NHWC)
+        row["float16_same_class"] = int((want.argmax(1) == halves.argmax(1)).sum())
+        if labels_N is not None:
+            row["float16_accuracy"] = float((halves.argmax(1) == labels_N).mean())
     row["passed"] = other <= allowed and row["output_error"] <= TOLERANCE
     return row
+
+
+def _packed_logits(graph: Graph, images_NHWC: NDArray) -> NDArray[np.float32]:
+    return Model(graph, threads=torch.get_num_threads()).logits(images_NHWC)
+
+
+def _output_error(want_NF: NDArray, got_NF: NDArray) -> float:
+    errors = np.abs(want_NF - got_NF).max(axis=1) / np.abs(want_NF).max(axis=1).clip(1e-30)
+    return float(np.median(errors))
 
 
 def _logits(network: nn.Module, images_NHWC: NDArray[np.float32]) -> NDArray[np.float32]:

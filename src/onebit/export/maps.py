@@ -1,0 +1,68 @@
+"""Maps of float16: what nodes hand to each other as floats takes half the memory.
+
+Sums and steps stay float32; only what is stored is rounded, to 11 significant bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onebit.export.draft import PackError
+from onebit.runtime.engine import Engine
+from onebit.runtime.graph import FLOAT, FLOATS, HALF, Graph, validate
+
+MAPS = FLOATS
+LARGEST = float(np.finfo(np.float16).max) / 2  # of a value on images, so that others may be twice as large
+IMAGES = 64  # how many images the range of the values is looked up on
+# What reads a map as it lies in memory; other ops would have to turn it into floats before they start.
+_READERS = frozenset({"elementwise", "max_pool2d", "avg_pool2d", "pad_channels", "concat"})
+
+
+def with_float16_maps(graph: Graph, images_NHWC: NDArray) -> Graph:
+    """``graph`` with every value of floats stored as float16, but for the output and what a convolution, a
+    ``flatten`` or a ``shuffle_channels`` reads.
+
+    Raises PackError where a value is larger than 32,752, half of what float16 holds, on one of ``images_NHWC`` (raw
+    pixels or normalised floats, at most 64 are used).
+    """
+    kept = {graph.output} | {name for node in graph.nodes if node.op not in _READERS for name in node.inputs}
+    values = validate(graph)
+    halves = {name for name, value in values.items() if value.type == FLOAT and name not in kept}
+    sizes = {name: size for name, size in largest(graph, images_NHWC[:IMAGES]).items() if name in halves}
+    beyond = [name for name, size in sizes.items() if not size <= LARGEST]
+    if beyond:
+        node = next(node.name for node in graph.nodes if any(s.get("output") == beyond[0] for s in node.epilogue))
+        raise PackError(
+            f"maps='float16' holds numbers up to 65504, but behind {node} they reach {sizes[beyond[0]]:.6g} "
+            f"(allowed: {LARGEST:g}, so that other images may go beyond these): use maps='float32'"
+        )
+    return _with_stores(graph, lambda step: {**step, "type": HALF} if step["output"] in halves else step)
+
+
+def with_float32_maps(graph: Graph) -> Graph:
+    """``graph`` with every value of floats stored as float32."""
+    return _with_stores(graph, lambda step: {key: field for key, field in step.items() if key != "type"})
+
+
+def _with_stores(graph: Graph, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Graph:
+    def changed(epilogue: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+        return tuple(change(step) if step["step"] == "store" else step for step in epilogue)
+
+    return replace(graph, nodes=tuple(replace(node, epilogue=changed(node.epilogue)) for node in graph.nodes))
+
+
+def largest(graph: Graph, images_NHWC: NDArray) -> dict[str, float]:
+    """The largest magnitude on ``images_NHWC`` of each value of floats that a node writes, by name; NaN is one."""
+    engine = Engine(graph, keep_values=True)
+    sizes: dict[str, float] = {}
+    for image_HWC in images_NHWC:
+        engine.run(image_HWC[None])
+        for name, value in engine.values().items():
+            if value.dtype.kind == "f":
+                sizes[name] = float(np.maximum(sizes.get(name, 0.0), np.abs(value).max()))
+    return sizes
