@@ -14,6 +14,7 @@ from engines import MEAN, STD, Fresh, Prepared, Refused, noise
 from onebit.export.capture import capture
 from onebit.export.fuse import fuse
 from onebit.export.int8 import with_int8_stem
+from onebit.export.maps import with_float16_maps
 from onebit.runtime.cold import ONEBIT
 from onebit.runtime.engine import usable_isas
 from onebit.runtime.file import save_graph, to_bytes
@@ -22,14 +23,15 @@ from onebit.runtime.model import Model
 
 
 @cache
-def packed(network: nn.Module, shape_CHW: tuple[int, int, int], stem: str = "float") -> Graph:
+def packed(network: nn.Module, shape_CHW: tuple[int, int, int], stem: str = "float", maps: str = "float32") -> Graph:
     """The packed network, without the comparison that ``onebit.pack`` ends with; the answers are checked here too."""
     channels, height, width = shape_CHW
     color = "RGB" if channels == 3 else "other"
     spec = InputSpec(height, width, channels, (MEAN,) * channels, (STD,) * channels, color)
     with torch.no_grad():
         graph = fuse(capture(network, shape_CHW)).finish(spec, None, {})
-    return with_int8_stem(graph) if stem == "int8" else graph
+    graph = with_int8_stem(graph) if stem == "int8" else graph
+    return with_float16_maps(graph, image_for(graph, noise((1, *shape_CHW), seed=0))) if maps == "float16" else graph
 
 
 def pixels(image_BCHW: NDArray) -> NDArray[np.uint8]:
@@ -37,29 +39,43 @@ def pixels(image_BCHW: NDArray) -> NDArray[np.uint8]:
     return np.rint(255 * (image_BCHW.transpose(0, 2, 3, 1) * STD + MEAN)).astype(np.uint8)
 
 
+def image_for(graph: Graph, image_BCHW: NDArray) -> NDArray:
+    """What the core takes: floats (B, H, W, C), or the pixels that were normalised for an int8 stem."""
+    image_BHWC = np.ascontiguousarray(image_BCHW.transpose(0, 2, 3, 1))
+    return pixels(image_BCHW) if graph.input.type == "uint8" else image_BHWC
+
+
 @cache
-def reference_is_met(network: nn.Module, shape_CHW: tuple[int, int, int], stem: str, isa: str | None) -> bool:
+def reference_is_met(
+    network: nn.Module, shape_CHW: tuple[int, int, int], stem: str, maps: str, isa: str | None
+) -> bool:
     """Whether the core computes what the reference does, of one image."""
-    graph, image = packed(network, shape_CHW, stem), pixels(noise((1, *shape_CHW), seed=0))
+    graph = packed(network, shape_CHW, stem, maps)
+    image = image_for(graph, noise((1, *shape_CHW), seed=0))
     want = Model(graph, backend="reference").logits(image)
     return np.allclose(Model(graph, isa=isa).logits(image), want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
 
 
 def prepare(
-    network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: str, isa: str | None = None, stem: str = "float"
+    network: nn.Module,
+    image_BCHW: NDArray,
+    *,
+    threads: int,
+    numbers: str,
+    isa: str | None = None,
+    stem: str = "float",
+    maps: str = "float32",
 ) -> Prepared:
-    """See the package; the images are given as the core takes them, floats (B, H, W, C), pixels to an int8 stem."""
+    """See the package; the images are given as the core takes them."""
     if isa is not None and isa not in usable_isas():
         raise Refused(f"{isa} cannot run here")
     shape_CHW = image_BCHW.shape[1:]
-    graph = packed(network, shape_CHW, stem)
+    graph = packed(network, shape_CHW, stem, maps)
     model = Model(graph, threads=threads, isa=isa)
-    image_BHWC = np.ascontiguousarray(image_BCHW.transpose(0, 2, 3, 1))
-    if graph.input.type == "uint8":
-        image_BHWC = pixels(image_BCHW)
-        # torch has no int8 stem: what it is compared with says how much that costs, the reference that this is right.
-        if not reference_is_met(network, shape_CHW, stem, isa):
-            raise Refused("wrong: its answer differs from the reference's")
+    image_BHWC = image_for(graph, image_BCHW)
+    # torch has neither: what it is compared with says how much they cost, the reference that this is right.
+    if (stem, maps) != ("float", "float32") and not reference_is_met(network, shape_CHW, stem, maps, isa):
+        raise Refused("wrong: its answer differs from the reference's")
     kernels = Counter(row["kernel"] for row in model.profile(image_BHWC, repeats=1) if row["macs"])
     facts = {"file_bytes": len(to_bytes(graph)), "memory_bytes": model.engine.memory}  # type: ignore[attr-defined]
     runs_as = ", ".join(f"{count} {kernel}" for kernel, count in kernels.most_common())
