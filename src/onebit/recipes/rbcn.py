@@ -8,12 +8,11 @@ Each wants ``--teacher``, the folder of a run of its float counterpart: the same
     + GAN         --method_options.bn_update 0 --teacher FOLDER
     + BN update   --teacher FOLDER
 
-From the authors' sibling work: lambda = 1e-4, a rate for the rectifiers of 0.1 of the weights', 200 epochs of batches
-of 128 on CIFAR.  Our assumptions: that the last tenth of each epoch is the update of the other layers, no decay of
+From the authors' sibling work: a rate for the rectifiers of 0.1 of the weights', 200 epochs of batches of 128 on CIFAR,
+lambda = 1e-4.  Our assumptions: that the last tenth of each epoch is the update of the other layers, no decay of
 rectifiers, that the last block of each stage is supervised, and what the recipes mark so.  The weight of the
-adversarial term is published as 1; under Adam, where terms compete by the size of their gradients alone, we take 0.1:
-with weight 1 and all blocks supervised the term's gradient was five times that of the cross-entropy, and training broke
-down (reports/methods.md).
+adversarial term is published as 1.  Recipes with Adam take 0.01, and lambda = 1e-6: both gradients are the same in
+every batch, and Adam makes much of what is steady (reports/methods-notes.md).
 """
 
 from dataclasses import replace
@@ -21,9 +20,14 @@ from dataclasses import replace
 from onebit.recipes.base import RECIPES, Recipe
 from onebit.recipes.resnet20 import resnet20_cifar10, resnet20_cifar10_short
 
-METHOD = {"kernel_weight": 1e-4, "gan": True, "bn_update": 0.1}
-RESNET20 = {**METHOD, "adversarial_weight": 0.1, "layers": ["blocks.5", "blocks.11", "blocks.17"]}
-RESNET18 = {**METHOD, "layers": ["blocks.3", "blocks.7", "blocks.11", "blocks.15"]}
+METHOD = {"gan": True, "bn_update": 0.1}
+RESNET20 = {  # with Adam
+    **METHOD,
+    "kernel_weight": 1e-6,
+    "adversarial_weight": 0.01,
+    "layers": ["blocks.5", "blocks.11", "blocks.17"],
+}
+RESNET18 = {**METHOD, "kernel_weight": 1e-4, "layers": ["blocks.3", "blocks.7", "blocks.11", "blocks.15"]}
 RATES = {"weight-scale": 0.1}
 
 
