@@ -61,8 +61,8 @@ fuzz: fuzz-tools setup
 	  -DCMAKE_CXX_COMPILER=clang++
 	$(BIN)/cmake --build $(FUZZ)
 	mkdir -p $(FUZZ)/engine
-	$(FUZZ)/native/fuzz/fuzz_engine -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=4096 \
-	  -artifact_prefix=$(FUZZ)/ $(FUZZ)/engine
+	$(FUZZ)/native/fuzz/fuzz_engine -max_total_time=$(SECONDS) -len_control=0 -max_len=400 -timeout=60 \
+	  -rss_limit_mb=4096 -print_final_stats=1 -artifact_prefix=$(FUZZ)/ $(FUZZ)/engine
 	-$(BIN)/python -m pip install --quiet atheris
 	$(BIN)/python tests/fuzz/loader.py --seconds $(SECONDS) --out $(FUZZ)/loader
 
@@ -70,8 +70,10 @@ fuzz-tools:
 	@command -v clang++ >/dev/null || \
 	{ echo "the fuzzer of the core needs Clang: apt-get install clang libclang-rt-dev" >&2; exit 1; }
 
+# On a CPU with all that QEMU emulates, then on one without the dot product.
 test-arm: arm-tools setup
 	$(call ctest,build/arm,-DCMAKE_TOOLCHAIN_FILE=native/cmake/aarch64.cmake)
+	QEMU_CPU=cortex-a53 $(call run-ctest,build/arm,isa_test kernels_test ops_test)
 
 # The wheel for ARM and the same version of Python, built with Debian's headers for it and tried with its interpreter
 # under QEMU: the golden files, every kernel against the reference, and `onebit doctor`.
@@ -99,12 +101,14 @@ arm-tools:
 	{ echo "the ARM build needs a cross compiler and an emulator: apt-get install g++-aarch64-linux-gnu qemu-user-static" >&2; \
 	exit 1; }
 
-# Builds in the folder $(1) with the settings $(2), and runs the tests: those named in $(3), or all.
+# Builds in the folder $(1) with the settings $(2), and runs the tests: those named in $(3), or all. run-ctest: the same
+# without the build, with the names in $(2).
 define ctest
 $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) $(2)
 $(BIN)/cmake --build $(1) $(if $(3),--target $(3))
-$(BIN)/ctest --test-dir $(1) --output-on-failure $(if $(3),-R '^($(subst $(space),|,$(3)))$$')
+$(call run-ctest,$(1),$(3))
 endef
+run-ctest = $(BIN)/ctest --test-dir $(1) --output-on-failure --parallel $(JOBS) $(if $(2),-R '^($(subst $(space),|,$(2)))$$')
 empty :=
 space := $(empty) $(empty)
 

@@ -3,6 +3,7 @@
 #include "onebit/engine.h"
 
 #include <algorithm>
+#include <limits>
 #include <random>
 #include <stdexcept>
 
@@ -52,7 +53,7 @@ class Choices {
       x = static_cast<T>(random_());
       if constexpr (std::is_floating_point_v<T>) x = x / 2147483648.0f - 1.0f;
     }
-    if (!out.empty() && rarely()) out[below(out.size())] = static_cast<T>(real());
+    if (!out.empty() && rarely()) out[below(out.size())] = extreme<T>();
     return out;
   }
 
@@ -67,6 +68,12 @@ class Choices {
 
  private:
   uint8_t byte() { return at_ < size_ ? data_[at_++] : 0; }
+
+  template <class T>
+  T extreme() {
+    if constexpr (std::is_floating_point_v<T>) return real();
+    return flip() ? std::numeric_limits<T>::max() : std::numeric_limits<T>::min();
+  }
 
   const uint8_t* data_;
   size_t size_, at_ = 0;
@@ -84,16 +91,19 @@ size_t elements(Shape s) { return s.height * s.width * s.channels; }
 // A network as it grows: the values written so far and the choices that make the next node.
 class Network {
  public:
-  Network(Choices& choices, Builder builder, Shape input) : c_(choices), builder_(std::move(builder)) {
-    floats_.push_back({"x", input});
+  Network(Choices& choices, Builder builder, Value input, ValueType type)
+      : c_(choices), builder_(std::move(builder)), input_(std::move(input)), pixels_(type == ValueType::uint8) {
+    if (!pixels_) floats_.push_back(input_);
   }
 
   std::unique_ptr<Engine> finish() {
+    if (floats_.empty()) return builder_.finish(last_name());
     builder_.elementwise("end", wire(floats_.back()), {Step::store("result")});
     return builder_.finish(c_.rarely() ? any_name() : "result");
   }
 
   void add_node() {
+    if (pixels_ ? floats_.empty() || c_.below(8) == 0 : c_.rarely()) return int8_conv2d();
     const Value& real = floats_[c_.below(floats_.size())];
     const Value& low = bits_.empty() ? real : bits_[c_.below(bits_.size())];
     switch (c_.below(13)) {
@@ -129,6 +139,7 @@ class Network {
 
  private:
   std::string any_name() { return c_.flip() ? "nothing" : bits_.empty() ? "" : bits_.back().name; }
+  const std::string& last_name() const { return floats_.empty() ? input_.name : floats_.back().name; }
   std::string wire(const Value& value) { return c_.rarely() ? any_name() : value.name; }
 
   size_t divisor(size_t number) {
@@ -176,6 +187,21 @@ class Network {
       const auto weight = c_.table<float>(rows * depth);
       add(result, [&](auto& steps) { builder_.conv2d("real", wire(in), g, weight, steps); });
     }
+  }
+
+  void int8_conv2d() {
+    Shape result;
+    const Convolution g = geometry(input_.shape, &result);
+    const size_t rows = g.out_channels * g.kernel.vertical * g.kernel.horizontal;
+    const size_t depth = input_.shape.channels / std::max<size_t>(g.groups, 1);
+    auto weight = c_.table<int8_t>(rows * depth);
+    auto zero = c_.table<int32_t>(input_.shape.channels);
+    if (!c_.rarely()) {
+      for (int8_t& w : weight) w = std::max<int8_t>(w, -127);
+      for (int32_t& z : zero) z = static_cast<int32_t>(static_cast<uint32_t>(z) % (255 * 256 + 1));
+    }
+    const auto scale = c_.table<float>(g.out_channels);
+    add(result, [&](auto& steps) { builder_.int8_conv2d("pixels", wire(input_), g, weight, zero, scale, steps); });
   }
 
   void rpc2d(const Value& in, bool binary) {
@@ -238,7 +264,7 @@ class Network {
     return c_.wild() || std::max({s.height, s.width, s.channels}) > 65536 || elements(s) <= kMostElements;
   }
 
-  std::string fresh() { return c_.rarely() ? floats_.back().name : "v" + std::to_string(count_++); }
+  std::string fresh() { return c_.rarely() ? last_name() : "v" + std::to_string(count_++); }
 
   // Makes an epilogue for a result of this shape, calls the builder, and keeps the values that it wrote.
   template <class Call>
@@ -298,6 +324,8 @@ class Network {
 
   Choices& c_;
   Builder builder_;
+  Value input_;
+  bool pixels_;
   std::vector<Value> floats_, bits_;
   size_t count_ = 0;
 };
@@ -305,10 +333,11 @@ class Network {
 void run(Engine& engine, Choices& c) {
   const size_t count = c.below(3), in = elements(engine.input_shape()), out = elements(engine.output_shape());
   std::vector<float> results(count * out);
-  const auto floats = c.table<float>(count * in);
-  if (floats.size() == count * in) engine.run(floats.data(), count, results.data());
   const auto pixels = c.table<uint8_t>(count * in);
   if (pixels.size() == count * in) engine.run(pixels.data(), count, results.data());
+  const auto floats = c.table<float>(count * in);
+  const bool takes_floats = engine.input_type() == ValueType::float32 || c.rarely();
+  if (takes_floats && floats.size() == count * in) engine.run(floats.data(), count, results.data());
   for (size_t i = c.rarely() ? 1 : 0; i <= engine.values().size(); ++i) engine.value(i);  // the last does not exist
 }
 
@@ -323,12 +352,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     const Shape input{c.number(1, 12), c.number(1, 12), c.number(1, 70)};
     const size_t threads = c.rarely() ? c.below(2) * ~size_t{0} : 1 + c.below(3);
-    const Options options{threads, isas[c.rarely() ? 1 : 2 + c.below(isas.size() - 2)], c.flip()};
+    const Options options{threads, isas[c.rarely() ? 1 : 2 + c.below(isas.size() - 2)], c.flip(), c.rarely()};
+    const ValueType type = c.below(4) == 0 ? ValueType::uint8 : ValueType::float32;
     if (c.wild() && elements(input) > kMostElements && input.channels > 0 && elements(input) <= size_t{1} << 28)
       return 0;
     Builder builder("x", input, c.table<float>(input.channels),
-                    std::vector<float>(std::min(input.channels, kMostElements), c.rarely() ? c.real() : 0.5f), options);
-    Network network(c, std::move(builder), input);
+                    std::vector<float>(std::min(input.channels, kMostElements), c.rarely() ? c.real() : 0.5f), options,
+                    type);
+    Network network(c, std::move(builder), {"x", input}, type);
     for (size_t i = 0; i < kMostNodes && !c.at_end(); ++i) network.add_node();
     run(*network.finish(), c);
   } catch (const std::invalid_argument&) {

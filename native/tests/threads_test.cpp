@@ -19,7 +19,7 @@ constexpr Shape kInput{9, 7, 32};
 constexpr size_t kElements = 9 * 7 * 32;
 constexpr size_t kImages = 2;
 
-// A network with every op; all its channels of bits fill whole words, so any words will do. Its weights are always the
+// A network with every op of floats and bits; all its channels of bits fill whole words, so any words will do. Its weights are always the
 // same.
 std::unique_ptr<Engine> network(size_t threads, const std::string& isa = "") {
   std::mt19937 random(7);
@@ -53,6 +53,17 @@ std::unique_ptr<Engine> network(size_t threads, const std::string& isa = "") {
   b.max_pool2d("peaks", "f8", half, {Step::store("f9")});
   b.avg_pool2d("means", "f9", same, false, {Step::store("f10")});
   b.flatten("vector", "f10", {Step::store("y")});
+  return b.finish("y");
+}
+
+// The same, of a network that takes pixels and not floats.
+std::unique_ptr<Engine> pixel_network(size_t threads, const std::string& isa = "") {
+  std::mt19937 random(8);
+  const Convolution conv{{5, 3}, {1, 1}, {2, 1}, {1, 1}, 1, 70};
+  std::vector<int8_t> weight(70 * 5 * 3 * 32);
+  for (int8_t& w : weight) w = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
+  Builder b("x", kInput, Floats(32, 0.5f), Floats(32, 0.25f), {threads, isa, false}, ValueType::uint8);
+  b.int8_conv2d("pixels", "x", conv, weight, std::vector<int32_t>(32, 32640), Floats(70, 0.125f), {Step::store("y")});
   return b.finish("y");
 }
 
@@ -93,6 +104,7 @@ TEST(one_to_eight_threads_agree) {
   for (Isa isa : kIsas) {
     if (!built_for(isa) || !cpu_has(isa)) continue;
     const Floats want = results(*network(1, name(isa)), pixels);
+    const Floats want_of_pixels = results(*pixel_network(1, name(isa)), pixels);
     CHECK(*std::max_element(want.begin(), want.end()) > *std::min_element(want.begin(), want.end()));
     for (size_t threads = 1; threads <= 8; ++threads) {
       const auto engine = network(threads, name(isa));
@@ -101,6 +113,7 @@ TEST(one_to_eight_threads_agree) {
         CHECK_NOTE(results(*engine, pixels) == want, note);
         CHECK_NOTE(results(*engine, floats) == want, note);
       }
+      CHECK_NOTE(results(*pixel_network(threads, name(isa)), pixels) == want_of_pixels, note);
     }
   }
 }

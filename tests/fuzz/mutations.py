@@ -18,7 +18,7 @@ from onebit.runtime.engine import Engine
 from onebit.runtime.file import content_hash, load_graph, to_bytes
 from onebit.runtime.graph import Graph, validate
 from onebit.runtime.reference import ReferenceEngine
-from onebit.runtime.selftest import block_network, small_network
+from onebit.runtime.selftest import block_network, pixel_network, small_network
 from onebit.runtime.summary import summarize
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -27,13 +27,14 @@ WILD = (
     -0.0, "", "x", "image", "a", "sign", "step", "store", "bits", "float32", "float16", "\0", "\ud800", [], [[]],
     {}, {"x": 1}, [0, 0], [1, 1], [2, 3], [65536, 65536], [2**40, 1],
 )  # fmt: skip
-DTYPES = (np.float32, np.uint32, np.int32, np.float64, np.float16, np.uint8, np.int64, np.bool_)
+DTYPES = (np.float32, np.uint32, np.int32, np.float64, np.float16, np.uint8, np.int8, np.int64, np.bool_)
+STORED = {"F32": "<f4", "U32": "<u4", "I32": "<i4", "I8": "|i1"}
 
 
 def seeds() -> list[bytes]:
     """The golden files and small networks that have every op between them."""
     golden = [path.read_bytes() for path in sorted(GOLDEN.glob("*.onebit"))]
-    return [*golden, to_bytes(small_network(1)), to_bytes(block_network())]
+    return [*golden, *(to_bytes(network) for network in (small_network(1), block_network(), pixel_network()))]
 
 
 def split(data: bytes) -> tuple[dict, dict]:
@@ -42,11 +43,10 @@ def split(data: bytes) -> tuple[dict, dict]:
     header = json.loads(data[8 : 8 + length])
     document = json.loads(header.pop("__metadata__")["onebit"])
     body = data[8 + length :]
-    dtypes = {"F32": "<f4", "U32": "<u4", "I32": "<i4"}
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        tensors[name] = np.frombuffer(body[begin:end], dtypes[entry["dtype"]]).reshape(entry["shape"]).copy()
+        tensors[name] = np.frombuffer(body[begin:end], STORED[entry["dtype"]]).reshape(entry["shape"]).copy()
     return document, tensors
 
 
@@ -54,7 +54,7 @@ def join(document: Any, tensors: dict, honest_hash: bool) -> bytes:
     """The file of any document and tensors; with a hash that fits, so that what is wrong must itself be noticed."""
     if honest_hash and isinstance(document, dict):
         document.pop("content_hash", None)
-        known = {name: value for name, value in tensors.items() if value.dtype in (np.float32, np.uint32, np.int32)}
+        known = {name: value for name, value in tensors.items() if value.dtype.str in STORED.values()}
         document["content_hash"] = content_hash(document, known)
     return save(tensors, metadata={"onebit": json.dumps(document)})
 

@@ -7,9 +7,12 @@ import pytest
 from mutations import check, join, mutate, seeds, split
 
 from onebit.runtime.file import load_graph
+from onebit.runtime.graph import OPS
 
 
 def test_seeds_are_read_and_run(tmp_path):
+    ops = {node["op"] for data in seeds() for node in split(data)[0]["nodes"]}
+    assert ops == set(OPS)
     for data in seeds():
         assert check(data, tmp_path / "seed.onebit") == "ran"
         rejoined = tmp_path / "rejoined.onebit"

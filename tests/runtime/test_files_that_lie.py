@@ -48,6 +48,13 @@ def pool(kernel: list[int], stride: list[int], padding: list[int], height: int =
     return network("max_pool2d", {"kernel": kernel, "stride": stride, "padding": padding}, sides=(height, 1, 1))
 
 
+def pixels(**attrs: object) -> Graph:
+    tensors = {"w": np.zeros((1, 1, 1, 1), np.int8), "z": np.zeros(1, np.int32), "s": np.zeros(1, np.float32)}
+    roles = {"weight": "w", "zero": "z", "scale": "s"}
+    node = Node("n", "int8_conv2d", ("image",), {**CONV, **attrs}, roles, (store("y"),))
+    return Graph(InputSpec(1, 1, 1, (0.0,), (1.0,), "other", type="uint8"), (node,), "y", tensors)
+
+
 def rpc(block: int, height: int = 1, width: int = 1) -> Graph:
     attrs = {"block": block, "upscale": 1, "roll": 0}
     return network("rpc2d", attrs, np.zeros((1, 1, 1, 1), np.float32), (height, width, 1))
@@ -61,6 +68,8 @@ GRAPHS = {
     "padded result": conv(padding=[65536, 65536]),
     "padded map": conv(padding=[65536, 65536], stride=[65536, 65536]),
     "padded map of bits": binary_conv((1, 1), padding=[65536, 65536], stride=[65536, 65536]),
+    "padded map of pixels": pixels(padding=[65536, 65536], stride=[65536, 65536]),
+    "groups of pixels": pixels(groups=HUGE),
     "table of borders": binary_conv((2000, 2000), padding=[2000, 2000]),
     "taps of a pool": pool([65536, 65536], [1, 1], [32768, 32768]),
     "padded map of a pool": pool([1, 65536], [1, 65536], [0, 32768], height=65536),

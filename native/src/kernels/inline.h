@@ -5,8 +5,12 @@
 #include <type_traits>
 #include <utility>
 
-// Functions and lambdas that must melt into their caller.
-#if defined(_MSC_VER)
+// Functions and lambdas that must melt into their caller. Not in builds whose kernels need not be fast (ONEBIT_CALLS):
+// under sanitizers or with emulated instructions, code in one piece takes compilers minutes.
+#if defined(ONEBIT_CALLS)
+#define ONEBIT_INLINE inline
+#define ONEBIT_INLINE_LAMBDA
+#elif defined(_MSC_VER)
 #define ONEBIT_INLINE __forceinline
 #define ONEBIT_INLINE_LAMBDA
 #else
@@ -37,7 +41,21 @@ ONEBIT_INLINE void unroll_each(Function& f, std::index_sequence<i...>) {
 // they unroll nested loops, so a loop variable as the index of an array of vectors leaves the array in memory.
 template <size_t count, class Function>
 ONEBIT_INLINE void unroll(Function f) {
+#if defined(ONEBIT_CALLS)
+  for (size_t i = 0; i != count; ++i) f(i);
+#else
   unroll_each(f, std::make_index_sequence<count>{});
+#endif
+}
+
+// `factor` times an index of `unroll`: a constant where that is one.
+template <size_t factor, size_t i>
+constexpr std::integral_constant<size_t, factor * i> times(std::integral_constant<size_t, i>) {
+  return {};
+}
+template <size_t factor>
+constexpr size_t times(size_t i) {
+  return factor * i;
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ class Engine:
     def __init__(
         self, graph: Graph, threads: int = 1, isa: str | None = None, keep_values: bool = False, tune: bool = False
     ) -> None:
-        validate(graph)
+        self.output_shape = validate(graph)[graph.output].shape  # height, width, channels
         spec = graph.input
         shape = (spec.height, spec.width, spec.channels)
         self._spec = spec

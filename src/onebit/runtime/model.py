@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onebit.runtime.file import load_graph
-from onebit.runtime.graph import PIXELS, Graph, InputSpec, validate
+from onebit.runtime.graph import PIXELS, Graph, InputSpec, Shape
 from onebit.runtime.reference import ReferenceEngine, to_pixels
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ BACKENDS = ("native", "reference")
 
 
 class _Engine(Protocol):
+    output_shape: Shape
+
     def run(self, images_NHWC: NDArray) -> NDArray[np.float32]: ...
 
 
@@ -69,7 +71,6 @@ class Model:
             raise ValueError("tune chooses between kernels of the C++ core; it needs backend='native'")
         self.graph = graph
         self.backend = backend
-        self._output_shape = validate(graph)[graph.output].shape
         if backend == "native":
             from onebit.runtime.engine import Engine
 
@@ -98,10 +99,9 @@ class Model:
 
         Raises ValueError where the network gives a map instead of one vector, and as :meth:`logits` does.
         """
-        if self._output_shape[:2] != (1, 1):
-            raise ValueError(
-                f"the network gives a map of shape {self._output_shape} (H, W, C), no classes; use logits()"
-            )
+        shape = self.engine.output_shape
+        if shape[:2] != (1, 1):
+            raise ValueError(f"the network gives a map of shape {shape} (H, W, C), no classes; use logits()")
         logits = self.logits(images)
         exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return exponents / exponents.sum(axis=-1, keepdims=True)

@@ -252,6 +252,7 @@ class ReferenceEngine:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.shapes = validate(graph)
+        self.output_shape = self.shapes[graph.output].shape
         self._values: dict[str, NDArray] = {}
 
     def run(self, images_NHWC: NDArray) -> NDArray[np.float32]:

@@ -154,7 +154,7 @@ void count_tile(const BinaryTile& t) {
         const Vec rows = Vec::rows(table + offset);
         unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
           const Vec counts = Vec::shuffle(rows, Vec::load(weights + (first + n) * kBlock + Vec::kBytes * v));
-          if constexpr (n == 0) {
+          if (n == 0) {
             sum[v] = counts;
           } else {
             sum[v] = Vec::keep(Vec::add8(sum[v], counts));
@@ -162,7 +162,7 @@ void count_tile(const BinaryTile& t) {
         });
       });
       unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
-        constexpr size_t i = s * vectors + v;
+        const size_t i = s * vectors + v;
         low[i] = Vec::keep(Vec::add8(low[i], Vec::and_bits(sum[v], Vec::bytes(0x0F))));
         high[i] = Vec::keep(Vec::add16(high[i], Vec::shift4(sum[v])));
       });

@@ -48,7 +48,7 @@ void count_channels(const BinaryTile& t, size_t channel) {
         __builtin_memcpy(&word, pixel[p] + at, sizeof word);
         const uint8x16_t activation = vreinterpretq_u8_u32(vdupq_n_u32(word));
         unroll<kVectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
-          constexpr size_t i = p * kVectors + v;
+          const size_t i = p * kVectors + v;
           bytes[i] = vaddq_u8(bytes[i], vcntq_u8(veorq_u8(activation, weight[v])));
         });
       });

@@ -21,9 +21,7 @@ struct Rows {
   template <class Function>
   ONEBIT_INLINE void each(Function f) {
     unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
-      unroll<vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
-        f(v[p * vectors + i], p, std::integral_constant<size_t, i * Vec::kLanes>{});
-      });
+      unroll<vectors>([&](auto i) ONEBIT_INLINE_LAMBDA { f(v[p * vectors + i], p, times<Vec::kLanes>(i)); });
     });
   }
 
@@ -92,8 +90,8 @@ ONEBIT_INLINE void store_bits(const EpilogueTile& t, size_t pixel, const StepPla
   unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
     uint32_t word[2] = {};
     unroll<vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
-      constexpr size_t c = i * Vec::kLanes;
-      word[c / kWordBits] |= bits(p, i, std::integral_constant<size_t, c>{}) << (c % kWordBits);
+      const auto c = times<Vec::kLanes>(i);
+      word[c / kWordBits] |= bits(p, i, c) << (c % kWordBits);
     });
     if (flip) {
       word[0] ^= flip[0];

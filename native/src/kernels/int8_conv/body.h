@@ -34,8 +34,8 @@ void multiply_panel(const Int8Tile& t, const uint8_t* weights, size_t channel) {
     }
   }
   unroll<pixels * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
-    constexpr size_t kFirst = i % vectors * Sum::kLanes;
-    sum[i].store(t.scale + channel + kFirst, t.y + i / vectors * kBlock + channel + kFirst);
+    const size_t first = i % vectors * Sum::kLanes;
+    sum[i].store(t.scale + channel + first, t.y + i / vectors * kBlock + channel + first);
   });
 }
 

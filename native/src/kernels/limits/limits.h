@@ -6,11 +6,20 @@
 #include "onebit/isa.h"
 
 // Makes the compiler forget what it knows of a vector register, at no cost: what is computed from it is then computed
-// again each time, and what it holds counts as used. Elsewhere there are no loops.
+// again each time, and what it holds counts as used. By a reference, since Clang's lambdas do not capture what only
+// assembler names. Elsewhere there are no loops.
 #if defined(__GNUC__) && defined(__x86_64__) && !defined(ONEBIT_EMULATE_AVX512)
-#define ONEBIT_FORGET(vector) __asm__ volatile("" : "+v"(vector))
+#define ONEBIT_FORGET(vector)               \
+  do {                                      \
+    auto& forgotten = vector;               \
+    __asm__ volatile("" : "+v"(forgotten)); \
+  } while (false)
 #elif defined(__GNUC__) && defined(__aarch64__)
-#define ONEBIT_FORGET(vector) __asm__ volatile("" : "+w"(vector))
+#define ONEBIT_FORGET(vector)               \
+  do {                                      \
+    auto& forgotten = vector;               \
+    __asm__ volatile("" : "+w"(forgotten)); \
+  } while (false)
 #endif
 
 namespace onebit {
