@@ -19,8 +19,8 @@ constexpr Shape kInput{9, 7, 32};
 constexpr size_t kElements = 9 * 7 * 32;
 constexpr size_t kImages = 2;
 
-// A network with every op of floats and bits; all its channels of bits fill whole words, so any words will do. Its weights are always the
-// same.
+// A network with every op of floats and bits; all its channels of bits fill whole words, so any words will do. Its
+// weights are always the same.
 std::unique_ptr<Engine> network(size_t threads, const std::string& isa = "") {
   std::mt19937 random(7);
   const auto words = [&](size_t count) {
