@@ -10,6 +10,7 @@ namespace {
 constexpr size_t kResults = MinimalFilter::kResults;
 constexpr size_t kLanes = 16;  // of the widest vector
 constexpr size_t kTilesAtOnce = 16;
+constexpr size_t kStripe = 8;  // rows of the output
 constexpr size_t kMaxStride = 4;
 constexpr size_t kMaxPhaseProducts = MinimalFilter::kMaxTaps + kResults - 1;
 
@@ -72,39 +73,42 @@ class RowConv2d final : public Op {
     pack(weight);
   }
 
-  size_t scratch_bytes() const override { return plan_.padded_height * row_floats() * sizeof(float); }
   size_t worker_scratch_bytes() const override {
-    return std::max(period() * plan_.input.channels * plane_floats_, sums_floats() + results_floats()) * sizeof(float);
+    const size_t planes = period() * plan_.input.channels * plane_floats_;
+    return (stripe_input_rows(kStripe) * row_floats() + std::max(planes, sums_floats() + results_floats())) *
+           sizeof(float);
   }
   const char* kernel() const override { return kernel_.row_name; }
   size_t macs() const override {
     return plan_.pixels() * plan_.taps() * plan_.input.channels * plan_.geometry.out_channels;
   }
 
+  // Stripe by stripe, so that prepared rows stay in the second-level cache; neighbours prepare those they share again.
   void run(const RunContext& context) const override {
-    auto* prepared = reinterpret_cast<float*>(context.scratch);
-    context.pool.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
-      auto* planes = reinterpret_cast<float*>(context.worker_scratch[worker]);
-      for (size_t y = begin; y < end; ++y) prepare_row(context, y, planes, prepared + y * row_floats());
-    });
     const size_t rows = plan_.output.vertical;
-    context.pool.for_ranges(rows * plan_.blocks.size(), [&](size_t begin, size_t end, size_t worker) {
-      auto* sums = reinterpret_cast<float*>(context.worker_scratch[worker]);
-      for (size_t i = begin; i < end; ++i) {
-        const size_t row = i % rows;
-        const float* from = prepared + row * plan_.geometry.stride.vertical * row_floats();
-        for (size_t tile = 0; tile < tiles_; tile += kTilesAtOnce) {
-          const size_t count = std::min(kTilesAtOnce, tiles_ - tile), pixel = tile * kResults;
-          compute(i / rows, from + tile, count, sums, sums + sums_floats());
-          const ConvPlan::Block& block = plan_.blocks[i / rows];
-          epilogue_.finish(context, sums + sums_floats(), kBlock, row * plan_.output.horizontal + pixel,
-                           std::min(count * kResults, plan_.output.horizontal - pixel), block.channel, block.channels);
+    context.pool.for_ranges((rows + kStripe - 1) / kStripe, [&](size_t begin, size_t end, size_t worker) {
+      auto* prepared = reinterpret_cast<float*>(context.worker_scratch[worker]);
+      float* sums = prepared + stripe_input_rows(kStripe) * row_floats();
+      for (size_t row = begin * kStripe; row < std::min(rows, end * kStripe); row += kStripe) {
+        const size_t count = std::min(kStripe, rows - row);
+        for (size_t y = 0; y < stripe_input_rows(count); ++y) {
+          prepare_row(context, row * plan_.geometry.stride.vertical + y, sums, prepared + y * row_floats());
+        }
+        for (size_t block = 0; block < plan_.blocks.size(); ++block) {
+          for (size_t i = 0; i < count; ++i) {
+            finish_row(context, block, row + i, prepared + i * plan_.geometry.stride.vertical * row_floats(), sums);
+          }
         }
       }
     });
   }
 
  private:
+  // That `rows` rows of the output read.
+  size_t stripe_input_rows(size_t rows) const {
+    const Convolution& g = plan_.geometry;
+    return (rows - 1) * g.stride.vertical + (g.kernel.vertical - 1) * g.dilation.vertical + 1;
+  }
   // Columns from one tile to the next.
   size_t period() const { return kResults * plan_.geometry.stride.horizontal; }
   // A prepared row is [product][channel][tile].
@@ -174,6 +178,18 @@ class RowConv2d final : public Op {
       kernel_.combine(
           {terms, factors, product.pixels.size(), plane_floats_, tile_stride_, channels, row, tile_stride_});
       row += channels * tile_stride_;
+    }
+  }
+
+  // All results of a row of the output; `from` is the first prepared row that it reads.
+  void finish_row(const RunContext& context, size_t block, size_t row, const float* from, float* sums) const {
+    float* results = sums + sums_floats();
+    const size_t width = plan_.output.horizontal;
+    for (size_t tile = 0; tile < tiles_; tile += kTilesAtOnce) {
+      const size_t count = std::min(kTilesAtOnce, tiles_ - tile), pixel = tile * kResults;
+      compute(block, from + tile, count, sums, results);
+      epilogue_.finish(context, results, kBlock, row * width + pixel, std::min(count * kResults, width - pixel),
+                       plan_.blocks[block].channel, plan_.blocks[block].channels);
     }
   }
 
