@@ -7,8 +7,8 @@
 
 using namespace onebit;
 
-// Sanitizers slow loops down, each as it likes.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+// Sanitizers and emulators slow loops down, each as it likes.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(ONEBIT_EMULATED)
 constexpr bool kTimesCount = false;
 #else
 constexpr bool kTimesCount = true;
