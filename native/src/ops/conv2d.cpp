@@ -52,11 +52,9 @@ class Conv2d final : public Op {
     }
     weights_ = AlignedBytes(floats * sizeof(float));
     for (size_t b = 0; b < plan_.blocks.size(); ++b) {
-      for (size_t c = 0; c < plan_.blocks[b].rows(); ++c) {
-        const float* row = weight.data() + (plan_.blocks[b].row + c) * depth;
-        float* panel = weights_.as<float>() + block_start_[b] + c / kernel_.panel * kernel_.panel * depth;
-        for (size_t k = 0; k < depth; ++k) panel[k * kernel_.panel + c % kernel_.panel] = row[k];
-      }
+      const float* rows = weight.data() + plan_.blocks[b].row * depth;
+      fill_panels(weights_.as<float>() + block_start_[b], kernel_.panel, plan_.blocks[b].rows(), depth,
+                  [&](size_t channel, size_t k) { return rows[channel * depth + k]; });
     }
   }
 

@@ -191,4 +191,14 @@ struct ConvPlan {
   }
 };
 
+// Brings the real weights of `rows` channels, at(channel, k) for each of `depth` inputs, into panels of `panel`
+// channels (see kernels/float_conv/float_conv.h); what the panels hold of channels that do not exist stays.
+template <class At>
+void fill_panels(float* panels, size_t panel, size_t rows, size_t depth, At at) {
+  for (size_t c = 0; c < rows; ++c) {
+    float* to = panels + c / panel * panel * depth + c % panel;
+    for (size_t k = 0; k < depth; ++k) to[k * panel] = at(c, k);
+  }
+}
+
 }  // namespace onebit

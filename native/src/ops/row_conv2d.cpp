@@ -133,19 +133,16 @@ class RowConv2d final : public Op {
     auto start = starts_.begin();
     for (const ConvPlan::Block& block : plan_.blocks) {
       for (const Product& product : products_) {
-        float* weights = weights_.as<float>() + *start++;
-        for (size_t c = 0; c < block.rows(); ++c) {
-          float* panel = weights + c / kernel_.panel * kernel_.panel * depth + c % kernel_.panel;
-          for (size_t k = 0; k < depth; ++k) {
-            const size_t row = (block.row + c) * g.kernel.vertical + k / channels;
-            const float* from = weight.data() + row * g.kernel.horizontal * channels + k % channels;
-            double sum = 0;
-            for (size_t i = 0; i < product.tap_factors.size(); ++i) {
-              sum += product.tap_factors[i] * from[(product.first_tap + i * product.tap_step) * channels];
-            }
-            panel[k * kernel_.panel] = static_cast<float>(sum);
+        const auto sum = [&](size_t channel, size_t k) {
+          const size_t row = (block.row + channel) * g.kernel.vertical + k / channels;
+          const float* from = weight.data() + row * g.kernel.horizontal * channels + k % channels;
+          double total = 0;
+          for (size_t i = 0; i < product.tap_factors.size(); ++i) {
+            total += product.tap_factors[i] * from[(product.first_tap + i * product.tap_step) * channels];
           }
-        }
+          return static_cast<float>(total);
+        };
+        fill_panels(weights_.as<float>() + *start++, kernel_.panel, block.rows(), depth, sum);
       }
     }
   }

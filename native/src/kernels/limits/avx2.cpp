@@ -2,7 +2,6 @@
 // one fused multiply-add for 8 real ones; a multiplication of pairs and an addition for 16 of int8.
 #include <immintrin.h>
 
-#include "kernels/inline.h"
 #include "kernels/limits/limits.h"
 
 namespace onebit {
@@ -36,30 +35,20 @@ void count(size_t rounds) {
 }
 
 void multiply(size_t rounds) {
-  __m256 sum_f32x8[kSums], a = _mm256_set1_ps(1.0f), b = a;
+  __m256 a = _mm256_set1_ps(1.0f), b = a;
   ONEBIT_FORGET(a);
   ONEBIT_FORGET(b);
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
-    sum_f32x8[i] = _mm256_setzero_ps();
-    ONEBIT_FORGET(sum_f32x8[i]);  // or all sums are one
-  });
-  for (size_t r = 0; r < rounds; ++r) {
-    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_f32x8[i] = _mm256_fmadd_ps(a, b, sum_f32x8[i]); });
-  }
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_f32x8[i]); });
+  add_up<kSums>(rounds, _mm256_setzero_ps(),
+                [&](__m256 sum) ONEBIT_INLINE_LAMBDA { return _mm256_fmadd_ps(a, b, sum); });
 }
 
 void multiply_pairs(size_t rounds) {
-  __m256i sum_s32x8[kSums], a = _mm256_set1_epi16(1), b = a;
+  __m256i a = _mm256_set1_epi16(1), b = a;
   ONEBIT_FORGET(b);
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_s32x8[i] = _mm256_setzero_si256(); });
-  for (size_t r = 0; r < rounds; ++r) {
-    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
-      ONEBIT_FORGET(a);
-      sum_s32x8[i] = _mm256_add_epi32(sum_s32x8[i], _mm256_madd_epi16(a, b));
-    });
-  }
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_s32x8[i]); });
+  add_up<kSums>(rounds, _mm256_setzero_si256(), [&](__m256i sum_s32x8) ONEBIT_INLINE_LAMBDA {
+    ONEBIT_FORGET(a);
+    return _mm256_add_epi32(sum_s32x8, _mm256_madd_epi16(a, b));
+  });
 }
 
 constexpr LimitLoop kBinary{kCounts * 768, count}, kFloat{kSums * 8, multiply}, kInt8{kSums * 16, multiply_pairs};

@@ -3,7 +3,6 @@
 // for 64 of int8.
 #include "kernels/avx512.h"
 
-#include "kernels/inline.h"
 #include "kernels/limits/limits.h"
 
 namespace onebit {
@@ -14,16 +13,12 @@ constexpr size_t kSums = 24;
 constexpr size_t kCounts = 8;  // of which each holds two sums
 
 void count(size_t rounds) {
-  __m512i sum_u32x16[kSums], activation = _mm512_setzero_si512(), weight = _mm512_setzero_si512();
+  __m512i activation = _mm512_setzero_si512(), weight = activation;
   ONEBIT_FORGET(weight);
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_u32x16[i] = _mm512_setzero_si512(); });
-  for (size_t r = 0; r < rounds; ++r) {
-    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
-      ONEBIT_FORGET(activation);
-      sum_u32x16[i] = _mm512_add_epi32(sum_u32x16[i], _mm512_popcnt_epi32(_mm512_xor_si512(activation, weight)));
-    });
-  }
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_u32x16[i]); });
+  add_up<kSums>(rounds, _mm512_setzero_si512(), [&](__m512i sum_u32x16) ONEBIT_INLINE_LAMBDA {
+    ONEBIT_FORGET(activation);
+    return _mm512_add_epi32(sum_u32x16, _mm512_popcnt_epi32(_mm512_xor_si512(activation, weight)));
+  });
 }
 
 void look_up(size_t rounds) {
@@ -50,31 +45,19 @@ void look_up(size_t rounds) {
 }
 
 void multiply(size_t rounds) {
-  __m512 sum_f32x16[kSums], a = _mm512_set1_ps(1.0f), b = a;
+  __m512 a = _mm512_set1_ps(1.0f), b = a;
   ONEBIT_FORGET(a);
   ONEBIT_FORGET(b);
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
-    sum_f32x16[i] = _mm512_setzero_ps();
-    ONEBIT_FORGET(sum_f32x16[i]);  // or all sums are one
-  });
-  for (size_t r = 0; r < rounds; ++r) {
-    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_f32x16[i] = _mm512_fmadd_ps(a, b, sum_f32x16[i]); });
-  }
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_f32x16[i]); });
+  add_up<kSums>(rounds, _mm512_setzero_ps(),
+                [&](__m512 sum) ONEBIT_INLINE_LAMBDA { return _mm512_fmadd_ps(a, b, sum); });
 }
 
 void multiply_bytes(size_t rounds) {
-  __m512i sum_s32x16[kSums], a = _mm512_set1_epi32(0x01010101), b = a;
+  __m512i a = _mm512_set1_epi32(0x01010101), b = a;
   ONEBIT_FORGET(a);
   ONEBIT_FORGET(b);
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
-    sum_s32x16[i] = _mm512_setzero_si512();
-    ONEBIT_FORGET(sum_s32x16[i]);  // or all sums are one
-  });
-  for (size_t r = 0; r < rounds; ++r) {
-    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_s32x16[i] = _mm512_dpbusd_epi32(sum_s32x16[i], a, b); });
-  }
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_s32x16[i]); });
+  add_up<kSums>(rounds, _mm512_setzero_si512(),
+                [&](__m512i sum_s32x16) ONEBIT_INLINE_LAMBDA { return _mm512_dpbusd_epi32(sum_s32x16, a, b); });
 }
 
 constexpr LimitLoop kBinary{kSums * 512, count}, kLookUp{kCounts * 1536, look_up}, kFloat{kSums * 16, multiply},

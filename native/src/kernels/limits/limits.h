@@ -2,6 +2,7 @@
 // enough that none waits for another. Their speed is the limit that kernels are held against.
 #pragma once
 
+#include "kernels/inline.h"
 #include "kernels/tile.h"
 #include "onebit/isa.h"
 
@@ -34,6 +35,26 @@ struct LimitLoops {
   Isa isa;
   LimitLoop binary, float32, int8;
 };
+
+#if defined(ONEBIT_FORGET)
+namespace {
+
+// `count` sums, from zero on: sum = step(sum), `rounds` times each.
+template <size_t count, class Vector, class Step>
+ONEBIT_INLINE void add_up(size_t rounds, Vector zero, Step step) {
+  Vector sum[count];
+  unroll<count>([&](auto i) ONEBIT_INLINE_LAMBDA {
+    sum[i] = zero;
+    ONEBIT_FORGET(sum[i]);  // or all sums are one
+  });
+  for (size_t r = 0; r < rounds; ++r) {
+    unroll<count>([&](auto i) ONEBIT_INLINE_LAMBDA { sum[i] = step(sum[i]); });
+  }
+  unroll<count>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum[i]); });
+}
+
+}  // namespace
+#endif
 
 #define ONEBIT_LIMIT_LOOPS(isa, variable) extern const LimitLoops variable;
 #include "kernels/limits/kernels.inc"

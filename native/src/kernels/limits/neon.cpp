@@ -2,7 +2,6 @@
 // multiplication of bytes and an addition of pairs for 8 of int8.
 #include <arm_neon.h>
 
-#include "kernels/inline.h"
 #include "kernels/limits/limits.h"
 
 namespace onebit {
@@ -12,44 +11,28 @@ namespace {
 constexpr size_t kSums = 24;
 
 void count(size_t rounds) {
-  uint8x16_t sum_u8x16[kSums], activation = vdupq_n_u8(0), weight = activation;
+  uint8x16_t activation = vdupq_n_u8(0), weight = activation;
   ONEBIT_FORGET(weight);
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_u8x16[i] = vdupq_n_u8(0); });
-  for (size_t r = 0; r < rounds; ++r) {
-    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
-      ONEBIT_FORGET(activation);
-      sum_u8x16[i] = vaddq_u8(sum_u8x16[i], vcntq_u8(veorq_u8(activation, weight)));
-    });
-  }
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_u8x16[i]); });
+  add_up<kSums>(rounds, vdupq_n_u8(0), [&](uint8x16_t sum) ONEBIT_INLINE_LAMBDA {
+    ONEBIT_FORGET(activation);
+    return vaddq_u8(sum, vcntq_u8(veorq_u8(activation, weight)));
+  });
 }
 
 void multiply(size_t rounds) {
-  float32x4_t sum_f32x4[kSums], a = vdupq_n_f32(1.0f), b = a;
+  float32x4_t a = vdupq_n_f32(1.0f), b = a;
   ONEBIT_FORGET(a);
   ONEBIT_FORGET(b);
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
-    sum_f32x4[i] = vdupq_n_f32(0.0f);
-    ONEBIT_FORGET(sum_f32x4[i]);  // or all sums are one
-  });
-  for (size_t r = 0; r < rounds; ++r) {
-    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_f32x4[i] = vfmaq_f32(sum_f32x4[i], a, b); });
-  }
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_f32x4[i]); });
+  add_up<kSums>(rounds, vdupq_n_f32(0.0f), [&](float32x4_t sum) ONEBIT_INLINE_LAMBDA { return vfmaq_f32(sum, a, b); });
 }
 
 void multiply_bytes(size_t rounds) {
-  int32x4_t sum_s32x4[kSums];
   int8x8_t a = vdup_n_s8(1), b = a;
   ONEBIT_FORGET(b);
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_s32x4[i] = vdupq_n_s32(0); });
-  for (size_t r = 0; r < rounds; ++r) {
-    unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
-      ONEBIT_FORGET(a);
-      sum_s32x4[i] = vpadalq_s16(sum_s32x4[i], vmull_s8(a, b));
-    });
-  }
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ONEBIT_FORGET(sum_s32x4[i]); });
+  add_up<kSums>(rounds, vdupq_n_s32(0), [&](int32x4_t sum) ONEBIT_INLINE_LAMBDA {
+    ONEBIT_FORGET(a);
+    return vpadalq_s16(sum, vmull_s8(a, b));
+  });
 }
 
 constexpr LimitLoop kBinary{kSums * 128, count}, kFloat{kSums * 4, multiply}, kInt8{kSums * 8, multiply_bytes};
