@@ -235,4 +235,21 @@ TEST(the_input_may_be_the_output) {
   CHECK(result == image);
 }
 
+// Three words that lie next to each other: a row of a 3x3 kernel from up to 32 channels.
+TEST(the_kernel_follows_the_words_of_a_run) {
+  const auto kernel = [](const Convolution& g) {
+    Builder b("x", {4, 4, 8}, Floats(8, 0.0f), Floats(8, 1.0f), {1, "avx512", false});
+    b.elementwise("sign", "x", {Step::binarize("bits", Rule::sign)});
+    b.binary_conv2d("c", "bits", g, 1, Words(g.out_channels * g.kernel.vertical * g.kernel.horizontal), kStore);
+    return std::string(b.finish("y")->nodes()[1].kernel);
+  };
+  if (!cpu_has(Isa::avx512)) return;
+  Convolution dilated = conv(3), grouped = conv(3);
+  dilated.dilation = {1, 2};
+  dilated.padding = {0, 1};
+  grouped.groups = 2;
+  CHECK(kernel(conv(3)) == "binary_conv_avx512_triples");
+  for (const Convolution& g : {conv(1), dilated, grouped}) CHECK(kernel(g) == "binary_conv_avx512");
+}
+
 RUN_TESTS()

@@ -125,6 +125,17 @@ EMULATED __m512i _mm512_popcnt_epi32(__m512i a) {
     return count;
   });
 }
+// Bit 4 a + 2 b + c of the table.
+EMULATED __m512i _mm512_ternarylogic_epi32(__m512i a, __m512i b, __m512i c, int table) {
+  return emulated::each<__m512i>([&](int i) {
+    uint32_t out = 0;
+    for (int bit = 0; bit < 32; ++bit) {
+      const auto of = [&](const __m512i& x) { return static_cast<uint32_t>(x.lane[i]) >> bit & 1u; };
+      out |= (static_cast<uint32_t>(table) >> (4 * of(a) + 2 * of(b) + of(c)) & 1u) << bit;
+    }
+    return static_cast<int32_t>(out);
+  });
+}
 EMULATED __m512i _mm512_and_si512(__m512i a, __m512i b) {
   return emulated::each<__m512i>([&](int i) { return a.lane[i] & b.lane[i]; });
 }

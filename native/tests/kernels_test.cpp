@@ -87,7 +87,7 @@ void check_binary_tile(const BinaryConvKernel& kernel, size_t spans, size_t chan
   }
   for (size_t i = prepared_bytes; i < prepared.size(); ++i) CHECK_NOTE(prepared[i] == 0xA5, kernel.name);
   const AlignedBytes weights(depth * kBlock * kernel.weight_bytes);
-  kernel.pack_weights(plain.data(), depth, weights.data());
+  kernel.pack_weights(plain.data(), run_count, run_words, weights.data());
 
   std::vector<size_t> starts;
   std::vector<const uint8_t*> addresses;

@@ -1,6 +1,8 @@
 // Chooses kernels from the tables and lists them.
 #include "dispatch/kernels.h"
 
+#include <algorithm>
+
 #include "onebit/engine.h"
 
 namespace onebit {
@@ -18,9 +20,11 @@ void list(const char* family, const Table& table, std::vector<KernelInfo>& all) 
 
 }  // namespace
 
-Kernels kernels_for(Isa isa) {
-  return {first_for(isa, kBinaryConvKernels), first_for(isa, kFloatConvKernels), first_for(isa, kInt8ConvKernels),
-          first_for(isa, kEpilogueKernels)};
+Kernels kernels_for(Isa isa, size_t run_words) {
+  const auto binary_conv = candidates_for(isa, kBinaryConvKernels);
+  const auto fits = [&](const BinaryConvKernel* kernel) { return kernel->best_from <= run_words; };
+  return {*std::find_if(binary_conv.begin(), binary_conv.end(), fits), first_for(isa, kFloatConvKernels),
+          first_for(isa, kInt8ConvKernels), first_for(isa, kEpilogueKernels)};
 }
 
 std::vector<KernelInfo> all_kernels() {

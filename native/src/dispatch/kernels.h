@@ -1,4 +1,5 @@
-// The kernels of one instruction set: the first row of each table that it includes and the CPU can run.
+// The kernels of one instruction set: the first row of each table that it includes, the CPU can run, and that is meant
+// for the layer.
 #pragma once
 
 #include <type_traits>
@@ -18,7 +19,8 @@ struct Kernels {
   const EpilogueKernel* epilogue;
 };
 
-Kernels kernels_for(Isa isa);
+// `run_words`: of the binary convolution that they are for.
+Kernels kernels_for(Isa isa, size_t run_words = 1);
 
 template <class Kernel>
 Feature needs(const Kernel&) {

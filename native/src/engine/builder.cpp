@@ -7,6 +7,7 @@
 
 #include "engine/state.h"
 #include "engine/tuning.h"
+#include "ops/conv_plan.h"
 
 namespace onebit {
 namespace {
@@ -319,13 +320,12 @@ struct Builder::State {
   }
 
   // The same for a layer that several kernels can compute, of which make(input, kernels, epilogue) makes an op: with
-  // the first of the table or, with Options::tune, with the fastest. `family`: the member of Kernels that the table is
-  // for; `layer`: all that tells it from others of its shapes.
+  // those `chosen` or, with Options::tune, with the fastest of the table. `family`: the member of Kernels that the
+  // table is for; `layer`: all that tells it from others of its shapes.
   template <class Kernel, class Table, class Make>
   void add_node(const std::string& name, const char* op, Shape result, const Kernel* Kernels::* family,
                 const Table& table, const std::string& layer, size_t input, Epilogue steps, size_t positions,
-                Make make) {
-    Kernels chosen = kernels;
+                Kernels chosen, Make make) {
     if (network.options.tune) {
       const auto candidates = candidates_for(network.isa, table);
       std::vector<std::string> names;
@@ -392,6 +392,7 @@ void Builder::binary_conv2d(const std::string& name, const std::string& input, c
   Epilogue steps = state_->epilogue(name, epilogue, result, true);
   state_->add_node(name, "binary_conv2d", result, &Kernels::binary_conv, kBinaryConvKernels,
                    text(geometry) + " pad " + std::to_string(pad_value), value, std::move(steps), 1,
+                   kernels_for(state_->network.isa, ConvPlan::neighbours(geometry) * words_for(depth)),
                    [&](size_t from, const Kernels& kernels, Epilogue behind) {
                      return make_binary_conv2d(kernels, shape, from, geometry, pad_value, weight, shuffle,
                                                std::move(behind));
@@ -411,6 +412,7 @@ void Builder::binary_rpc2d(const std::string& name, const std::string& input, co
   Epilogue steps = state_->epilogue(name, epilogue, result, true, geometry.upscale * geometry.upscale);
   state_->add_node(name, "binary_rpc2d", result, &Kernels::binary_conv, kBinaryConvKernels, text(geometry), value,
                    std::move(steps), geometry.upscale * geometry.upscale,
+                   kernels_for(state_->network.isa, geometry.block * words_for(shape.channels)),
                    [&](size_t from, const Kernels& kernels, Epilogue behind) {
                      return make_binary_rpc2d(kernels, shape, from, geometry, pad_value, weight, std::move(behind));
                    });
@@ -425,7 +427,7 @@ void Builder::rpc2d(const std::string& name, const std::string& input, const Res
   const Shape result = rpc_result(geometry, shape);
   Epilogue steps = state_->epilogue(name, epilogue, result, false, geometry.upscale * geometry.upscale);
   state_->add_node(name, "rpc2d", result, &Kernels::float_conv, kFloatConvKernels, text(geometry) + precision(value),
-                   value.index, std::move(steps), geometry.upscale * geometry.upscale,
+                   value.index, std::move(steps), geometry.upscale * geometry.upscale, state_->kernels,
                    [&](size_t from, const Kernels& kernels, Epilogue behind) {
                      return make_rpc2d(kernels, shape, {from, value.half}, geometry, weight, std::move(behind));
                    });
@@ -443,7 +445,8 @@ void Builder::conv2d(const std::string& name, const std::string& input, const Co
   const Shape result{size.vertical, size.horizontal, geometry.out_channels};
   Epilogue steps = state_->epilogue(name, epilogue, result, false);
   state_->add_node(name, "conv2d", result, &Kernels::float_conv, kFloatConvKernels, text(geometry) + precision(value),
-                   value.index, std::move(steps), 1, [&](size_t from, const Kernels& kernels, Epilogue behind) {
+                   value.index, std::move(steps), 1, state_->kernels,
+                   [&](size_t from, const Kernels& kernels, Epilogue behind) {
                      return make_conv2d(kernels, shape, {from, value.half}, geometry, weight, std::move(behind));
                    });
 }
@@ -469,7 +472,7 @@ void Builder::int8_conv2d(const std::string& name, const std::string& input, con
   const Shape result{size.vertical, size.horizontal, geometry.out_channels};
   Epilogue steps = state_->epilogue(name, epilogue, result, false);
   state_->add_node(name, "int8_conv2d", result, &Kernels::int8_conv, kInt8ConvKernels, text(geometry), value,
-                   std::move(steps), 1, [&](size_t from, const Kernels& kernels, Epilogue behind) {
+                   std::move(steps), 1, state_->kernels, [&](size_t from, const Kernels& kernels, Epilogue behind) {
                      return make_int8_conv2d(kernels, shape, from, geometry, weight, zero, scale, std::move(behind));
                    });
 }

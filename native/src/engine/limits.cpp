@@ -85,14 +85,16 @@ double time_binary_kernel(Isa isa, Shape input, size_t out_channels, size_t side
     }
   }
   if (side > std::min(input.height, input.width)) throw std::invalid_argument("the kernel is larger than the map");
-  const BinaryConvKernel& kernel = *kernels_for(isa).binary_conv;
   const size_t words = words_for(input.channels), padding = (side - 1) / 2;
   const Convolution geometry{{side, side}, {1, 1}, {padding, padding}, {1, 1}, 1, out_channels};
+  const size_t run_words = ConvPlan::neighbours(geometry) * words;
+  const BinaryConvKernel& kernel = *kernels_for(isa, run_words).binary_conv;
   const ConvPlan plan(input, geometry, words * kernel.word_bytes);
   const AlignedBytes prepared = noise_map(kernel, plan, words);
   const size_t block_words = plan.taps() * words, block_bytes = block_words * kBlock * kernel.weight_bytes;
   const AlignedBytes weights(block_bytes);
-  kernel.pack_weights(std::vector<uint32_t>(block_words * kBlock, 0x5A5A5A5Au).data(), block_words, weights.data());
+  kernel.pack_weights(std::vector<uint32_t>(block_words * kBlock, 0x5A5A5A5Au).data(), plan.runs.size(), run_words,
+                      weights.data());
   const size_t spans = plan.output.vertical * plan.spans_per_row(kernel.span), tile = kernel.pixels / kernel.span;
   alignas(64) int32_t diff[kMaxPixels * kBlock];
   return shortest(repeats, [&] {
@@ -101,8 +103,7 @@ double time_binary_kernel(Isa isa, Shape input, size_t out_channels, size_t side
         const uint8_t* first[kMaxPixels];
         const size_t count = std::min(tile, spans - from);
         plan.locate(prepared.data(), kernel.span, from, count, first);
-        kernel.count({first, count, plan.runs.data(), plan.runs.size(), plan.taps_per_run * words, weights.data(),
-                      block.rows(), diff});
+        kernel.count({first, count, plan.runs.data(), plan.runs.size(), run_words, weights.data(), block.rows(), diff});
       }
     }
   });

@@ -101,7 +101,8 @@ class BinaryConv2d final : public Op {
         const uint32_t* row = weight.data() + (plan_.blocks[b].row + c) * words;
         for (size_t w = 0; w < words; ++w) plain[w * kBlock + c] = row[w];
       }
-      kernel_.pack_weights(plain.data(), words, weights_.data() + b * block_bytes_);
+      kernel_.pack_weights(plain.data(), plan_.runs.size(), words / plan_.runs.size(),
+                           weights_.data() + b * block_bytes_);
     }
   }
 

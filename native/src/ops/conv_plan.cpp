@@ -71,9 +71,7 @@ ConvPlan::ConvPlan(Shape shape, const ReshapedConvolution& rpc, size_t bytes)
 }
 
 void ConvPlan::find_runs() {
-  // With one group and neighbouring taps a whole row of the kernel is contiguous.
-  const bool whole_rows = geometry.groups == 1 && geometry.dilation.horizontal == 1;
-  taps_per_run = whole_rows ? geometry.kernel.horizontal : 1;
+  taps_per_run = neighbours(geometry);
   for (size_t y = 0; y < geometry.kernel.vertical; ++y) {
     for (size_t x = 0; x < geometry.kernel.horizontal; x += taps_per_run) {
       const size_t row = y * geometry.dilation.vertical, column = x * geometry.dilation.horizontal;

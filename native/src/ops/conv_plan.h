@@ -43,6 +43,11 @@ struct ConvPlan {
   bool collect_groups = false;
   std::vector<size_t> shuffled;  // where each output channel goes; empty: to its own number
 
+  // Neighbouring taps that lie next to each other in memory: with one group, a whole row of the kernel.
+  static size_t neighbours(const Convolution& geometry) {
+    return geometry.groups == 1 && geometry.dilation.horizontal == 1 ? geometry.kernel.horizontal : 1;
+  }
+
   size_t pixels() const { return output.vertical * output.horizontal; }
   size_t taps() const { return geometry.kernel.vertical * geometry.kernel.horizontal; }
   size_t positions() const { return upscale * upscale; }

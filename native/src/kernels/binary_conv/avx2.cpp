@@ -50,6 +50,6 @@ struct Vec {
 #include "kernels/binary_conv/lookup.h"
 
 namespace onebit {
-const BinaryConvKernel binary_conv_avx2 = {Isa::avx2, "binary_conv_avx2", kSpans * kSpan, kSpan, kWordBytes, kNibbles,
-                                           prepare,   pack_weights,       count};
+const BinaryConvKernel binary_conv_avx2 = {
+    Isa::avx2, "binary_conv_avx2", kSpans * kSpan, kSpan, kWordBytes, kNibbles, 1, prepare, pack_weights, count};
 }  // namespace onebit

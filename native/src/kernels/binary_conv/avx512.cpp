@@ -11,8 +11,8 @@ namespace {
 constexpr size_t kPixels = 6;  // 6 pixels x 4 vectors of channels: 24 of 32 registers accumulate
 constexpr size_t kLanes = 16;
 
-void pack_weights(const uint32_t* plain, size_t words, uint8_t* packed) {
-  __builtin_memcpy(packed, plain, 4 * words * kBlock);
+void pack_weights(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed) {
+  __builtin_memcpy(packed, plain, 4 * runs * run_words * kBlock);
 }
 
 template <size_t pixels, size_t vectors>
@@ -60,7 +60,7 @@ void count(const BinaryTile& t) {
 
 }  // namespace
 
-const BinaryConvKernel binary_conv_avx512 = {Isa::avx512, "binary_conv_avx512", kPixels, 1, 4, 4,
+const BinaryConvKernel binary_conv_avx512 = {Isa::avx512, "binary_conv_avx512", kPixels, 1, 4, 4, 1,
                                              nullptr,     pack_weights,         count};
 
 }  // namespace onebit

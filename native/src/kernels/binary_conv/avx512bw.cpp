@@ -51,5 +51,6 @@ struct Vec {
 
 namespace onebit {
 const BinaryConvKernel binary_conv_avx512bw = {
-    Isa::avx512bw, "binary_conv_avx512bw", kSpans * kSpan, kSpan, kWordBytes, kNibbles, prepare, pack_weights, count};
+    Isa::avx512bw, "binary_conv_avx512bw", kSpans * kSpan, kSpan, kWordBytes, kNibbles, 1,
+    prepare,       pack_weights,           count};
 }  // namespace onebit

@@ -12,7 +12,8 @@
 // used.
 //
 // Weights are interleaved once per model, in blocks of kBlock output channels: block[word][channel], words in the
-// order in which the runs visit them. `pack_weights` turns this plain form, uint32 [words][kBlock], into the kernel's.
+// order in which the runs visit them. `pack_weights` turns this plain form, uint32 [runs][run_words][kBlock], into the
+// kernel's, of the same number of words.
 // Missing channels and unused bits are 0 on both sides and so never differ.
 #pragma once
 
@@ -32,8 +33,8 @@ struct BinaryTile {
   int32_t* diff;           // [span_count * span][kBlock]; entries of channels that do not exist may hold anything
 };
 
-// A row of prepared activations from `pixels` pixels of `words` words. The plain row is readable, with zeros, for
-// `distance` pixels and kRowSlack words past its end.
+// A row of prepared activations from `pixels` pixels of `words` words. The plain row is readable for `distance` pixels
+// and kRowSlack words past its end; what is there is not used.
 constexpr size_t kRowSlack = 8;
 using PrepareRow = void(const uint32_t* row, size_t pixels, size_t words, size_t distance, uint8_t* prepared);
 
@@ -44,8 +45,9 @@ struct BinaryConvKernel {
   size_t span;          // pixels computed from one address
   size_t word_bytes;    // bytes of one activation word, prepared
   size_t weight_bytes;  // bytes of one weight word of one channel, packed
+  size_t best_from;     // words of a run from which on it is the fastest of its instruction set
   PrepareRow* prepare;  // null where plain words will do
-  void (*pack_weights)(const uint32_t* plain, size_t words, uint8_t* packed);
+  void (*pack_weights)(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed);
   void (*count)(const BinaryTile&);
 };
 

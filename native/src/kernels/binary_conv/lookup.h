@@ -76,8 +76,8 @@ void prepare(const uint32_t* row, size_t pixels, size_t words, size_t distance, 
   }
 }
 
-void pack_weights(const uint32_t* plain, size_t words, uint8_t* packed) {
-  for (size_t w = 0; w < words; ++w) {
+void pack_weights(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed) {
+  for (size_t w = 0; w < runs * run_words; ++w) {
     for (size_t n = 0; n < kNibbles; ++n) {
       for (size_t c = 0; c < kBlock; ++c) {
         constexpr size_t kHalf = Vec::kBytes / 2;

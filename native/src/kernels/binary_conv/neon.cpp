@@ -14,8 +14,8 @@ constexpr size_t kVectors = 4;  // 4 pixels x 4 vectors of 4 channels: 16 of 32 
 constexpr size_t kLanes = 4;
 constexpr size_t kWordsPerByte = 31;  // words whose counts (at most 8 a byte) fit in a byte
 
-void pack_weights(const uint32_t* plain, size_t words, uint8_t* packed) {
-  __builtin_memcpy(packed, plain, 4 * words * kBlock);
+void pack_weights(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed) {
+  __builtin_memcpy(packed, plain, 4 * runs * run_words * kBlock);
 }
 
 // Counts for the channels from `channel` on.
@@ -78,7 +78,7 @@ void count(const BinaryTile& t) {
 
 }  // namespace
 
-const BinaryConvKernel binary_conv_neon = {Isa::neon, "binary_conv_neon", kPixels, 1, 4, 4,
+const BinaryConvKernel binary_conv_neon = {Isa::neon, "binary_conv_neon", kPixels, 1, 4, 4, 1,
                                            nullptr,   pack_weights,       count};
 
 }  // namespace onebit

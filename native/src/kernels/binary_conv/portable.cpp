@@ -10,8 +10,8 @@ constexpr size_t kPixels = 4;
 constexpr size_t kLanes = 16;         // channels counted at a time: what fits 128-bit registers with the temporaries
 constexpr size_t kWordsPerByte = 31;  // words whose counts (at most 8 a byte) fit in a byte
 
-void pack_weights(const uint32_t* plain, size_t words, uint8_t* packed) {
-  std::memcpy(packed, plain, 4 * words * kBlock);
+void pack_weights(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed) {
+  std::memcpy(packed, plain, 4 * runs * run_words * kBlock);
 }
 
 // Adds the number of bits of x in each byte to the bytes of `counts`.
@@ -58,7 +58,7 @@ void count(const BinaryTile& t) {
 
 }  // namespace
 
-const BinaryConvKernel binary_conv_portable = {Isa::portable, "binary_conv_portable", kPixels, 1, 4, 4,
+const BinaryConvKernel binary_conv_portable = {Isa::portable, "binary_conv_portable", kPixels, 1, 4, 4, 1,
                                                nullptr,       pack_weights,           count};
 
 }  // namespace onebit

@@ -1,0 +1,135 @@
+// Binary convolution for AVX-512 with VPOPCNTDQ that counts three words at a time.
+//
+// With d1, d2, d3 for three words of differing bits, s = d1 ^ d2 ^ d3 and m, in each bit, the majority of the three:
+//   count(d1) + count(d2) + count(d3) = count(s) + 2 count(m),
+// two counts instead of three. As xor is linear, d1, d1 ^ d2 and s take one operation each where both the activations
+// and the weights were added up beforehand, and m is one more: where d1 ^ d2 is 0 it is d1, else the opposite of s.
+// That makes 8 operations for 3 x 512 products where counting word by word takes 9. Words of a run that are left over
+// are counted one by one.
+//
+// A prepared activation word is followed by its sums with the next one and the next two, of which the last in a row
+// may take part of what follows it: no run uses them.
+#include "kernels/avx512.h"
+#include "kernels/binary_conv/binary_conv.h"
+#include "kernels/inline.h"
+
+namespace onebit {
+namespace {
+
+constexpr size_t kTriple = 3;
+constexpr size_t kWordBytes = 4 * kTriple;
+constexpr size_t kPixels = 4;               // 4 pixels x 2 vectors of channels x (s, m): 16 of 32 registers accumulate
+constexpr size_t kTilePixels = kMaxPixels;  // so many meet half of the weights before the other half: it stays in cache
+constexpr size_t kLanes = 16;
+constexpr size_t kVectors = 2;
+constexpr size_t kHalf = kVectors * kLanes;  // channels that are computed together
+
+void prepare(const uint32_t* row, size_t pixels, size_t words, size_t, uint8_t* prepared) {
+  auto* out = reinterpret_cast<uint32_t*>(prepared);
+  for (size_t i = 0; i < pixels * words; ++i) {
+    const uint32_t two = row[i] ^ row[i + 1];
+    out[kTriple * i] = row[i];
+    out[kTriple * i + 1] = two;
+    out[kTriple * i + 2] = two ^ row[i + 2];
+  }
+}
+
+// [half of the channels][word][channel].
+void pack_weights(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed) {
+  auto* out = reinterpret_cast<uint32_t*>(packed);
+  for (size_t half = 0; half < kBlock; half += kHalf) {
+    for (size_t word = 0; word < runs * run_words; ++word) {
+      const size_t in_run = word % run_words;
+      const size_t before = in_run < run_words / kTriple * kTriple ? in_run % kTriple : 0;  // words of its triple
+      for (size_t c = half; c < half + kHalf; ++c) {
+        uint32_t sum = 0;
+        for (size_t w = word - before; w <= word; ++w) sum ^= plain[w * kBlock + c];
+        *out++ = sum;
+      }
+    }
+  }
+}
+
+ONEBIT_INLINE __m512i broadcast(const uint8_t* from) {
+  int32_t word;
+  __builtin_memcpy(&word, from, sizeof word);
+  return _mm512_set1_epi32(word);
+}
+
+template <size_t pixels, size_t vectors>
+void count_half(const BinaryTile& t, size_t first, const uint8_t* weights, int32_t* diff) {
+  constexpr int kMajority = 0x74;  // of (d1, d1 ^ d2, s)
+  constexpr size_t kSums = pixels * vectors;
+  const size_t half_bytes = 4 * t.run_count * t.run_words * kHalf;
+  const uint8_t* pixel[pixels];
+  unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA { pixel[p] = t.spans[first + p]; });
+  __m512i ones_u32x16[kSums], twos_u32x16[kSums];
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ones_u32x16[i] = twos_u32x16[i] = _mm512_setzero_si512(); });
+  const auto add_count = [&](__m512i& sum, __m512i bits) ONEBIT_INLINE_LAMBDA {
+    sum = _mm512_add_epi32(sum, _mm512_popcnt_epi32(bits));
+    ONEBIT_KEEP_IN_REGISTER(sum);
+  };
+
+  for (size_t r = 0; r < t.run_count; ++r) {
+    ptrdiff_t at = t.runs[r];
+    const ptrdiff_t end = at + static_cast<ptrdiff_t>(kWordBytes * t.run_words);
+    const ptrdiff_t last_triple = end - static_cast<ptrdiff_t>(kWordBytes * kTriple);
+    for (; at <= last_triple; at += kWordBytes * kTriple) {
+      __m512i weight[kTriple * vectors];
+      unroll<kTriple * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
+        weight[i] = _mm512_load_si512(weights + 4 * (i / vectors * kHalf + i % vectors * kLanes));
+        __builtin_prefetch(weights + half_bytes + 64 * i, 0, 2);
+      });
+      weights += 4 * kTriple * kHalf;
+      unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
+        const uint8_t* from = pixel[p] + at;
+        const __m512i one = broadcast(from), two = broadcast(from + 4), three = broadcast(from + 8);
+        unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
+          const __m512i first = _mm512_xor_si512(one, weight[v]);
+          const __m512i pair = _mm512_xor_si512(two, weight[vectors + v]);
+          const __m512i sum = _mm512_xor_si512(three, weight[2 * vectors + v]);
+          add_count(ones_u32x16[p * vectors + v], sum);
+          add_count(twos_u32x16[p * vectors + v], _mm512_ternarylogic_epi32(first, pair, sum, kMajority));
+        });
+      });
+    }
+    for (; at < end; at += kWordBytes) {
+      unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
+        const __m512i weight = _mm512_load_si512(weights + 4 * kLanes * v);
+        unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
+          add_count(ones_u32x16[p * vectors + v], _mm512_xor_si512(broadcast(pixel[p] + at), weight));
+        });
+      });
+      weights += 4 * kHalf;
+    }
+  }
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
+    const __m512i twos = _mm512_add_epi32(twos_u32x16[i], twos_u32x16[i]);
+    _mm512_storeu_si512(diff + i / vectors * kBlock + i % vectors * kLanes, _mm512_add_epi32(ones_u32x16[i], twos));
+  });
+}
+
+template <size_t vectors>
+void count_vectors(const BinaryTile& t, const uint8_t* weights, int32_t* diff) {
+  constexpr void (*by_pixels[])(const BinaryTile&, size_t, const uint8_t*, int32_t*) = {
+      count_half<1, vectors>, count_half<2, vectors>, count_half<3, vectors>, count_half<4, vectors>};
+  for (size_t first = 0; first < t.span_count; first += kPixels) {
+    const size_t left = t.span_count - first;
+    by_pixels[(left < kPixels ? left : kPixels) - 1](t, first, weights, diff + first * kBlock);
+  }
+}
+
+void count(const BinaryTile& t) {
+  const size_t half_bytes = 4 * t.run_count * t.run_words * kHalf;
+  for (size_t half = 0; half < t.channels; half += kHalf) {
+    const uint8_t* weights = t.weights + half / kHalf * half_bytes;
+    (t.channels - half > kLanes ? count_vectors<2> : count_vectors<1>)(t, weights, t.diff + half);
+  }
+}
+
+}  // namespace
+
+const BinaryConvKernel binary_conv_avx512_triples = {
+    Isa::avx512, "binary_conv_avx512_triples", kTilePixels, 1, kWordBytes, 4, kTriple, prepare, pack_weights, count};
+
+}  // namespace onebit
