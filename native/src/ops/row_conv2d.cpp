@@ -1,6 +1,8 @@
 // Real-valued convolution by minimal filtering along the rows, four results at a time.
 #include "ops/row_conv2d.h"
 
+#include <array>
+
 #include "ops/conv_plan.h"
 #include "ops/minimal_filter.h"
 
@@ -12,7 +14,7 @@ constexpr size_t kLanes = 16;  // of the widest vector
 constexpr size_t kTilesAtOnce = 16;
 constexpr size_t kStripe = 8;  // rows of the output
 constexpr size_t kMaxStride = 4;
-constexpr size_t kMaxPhaseProducts = MinimalFilter::kMaxTaps + kResults - 1;
+constexpr size_t kMaxPhaseProducts = MinimalFilter::kMaxTaps + kResults - 1;  // and so many different points
 
 // One of the products of a tile of kResults neighbouring results: a sum of pixels times a sum of weights.
 struct Product {
@@ -21,12 +23,18 @@ struct Product {
     float factor;
   };
   std::vector<Pixel> pixels;
-  size_t first_tap, tap_step;       // of the kernel's row
-  std::vector<double> tap_factors;  // for first_tap, first_tap + tap_step, ...
-  float result_factors[kResults];   // its part in each result
+  size_t first_tap, tap_step;                  // of the kernel's row
+  std::vector<double> tap_factors;             // for first_tap, first_tap + tap_step, ...
+  std::array<float, kResults> result_factors;  // its part in each result
+};
+
+// Neighbouring products that have the same part in every result: they are added up as they are computed.
+struct Sum {
+  size_t first, count;
 };
 
 // With a stride of s, every s-th tap of a row meets every s-th pixel: s filters without a stride, whose results add up.
+// They look at their polynomials at the same points, so most have products with the same parts, which come together.
 std::vector<Product> find_products(size_t kernel, size_t stride) {
   std::vector<Product> products;
   for (size_t phase = 0; phase < std::min(kernel, stride); ++phase) {
@@ -43,7 +51,18 @@ std::vector<Product> find_products(size_t kernel, size_t stride) {
       products.push_back(product);
     }
   }
+  std::stable_sort(products.begin(), products.end(),
+                   [](const Product& a, const Product& b) { return a.result_factors < b.result_factors; });
   return products;
+}
+
+std::vector<Sum> find_sums(const std::vector<Product>& products) {
+  std::vector<Sum> sums;
+  for (size_t i = 0; i < products.size(); ++i) {
+    if (i == 0 || products[i].result_factors != products[i - 1].result_factors) sums.push_back({i, 0});
+    ++sums.back().count;
+  }
+  return sums;
 }
 
 class RowConv2d final : public Op {
@@ -54,6 +73,7 @@ class RowConv2d final : public Op {
         plan_(std::move(plan)),
         epilogue_(std::move(epilogue)),
         products_(find_products(plan_.geometry.kernel.horizontal, plan_.geometry.stride.horizontal)),
+        sums_(find_sums(products_)),
         tiles_((plan_.output.horizontal + kResults - 1) / kResults),
         tile_stride_(round_up(tiles_, kLanes)) {
     size_t reach = 0;  // of a tile
@@ -113,28 +133,27 @@ class RowConv2d final : public Op {
   size_t period() const { return kResults * plan_.geometry.stride.horizontal; }
   // A prepared row is [product][channel][tile].
   size_t row_floats() const { return products_.size() * plan_.input.channels * tile_stride_; }
-  size_t sums_floats() const {
-    return round_up(products_.size(), kBlock / kernel_.panel) * kTilesAtOnce * kernel_.panel;
-  }
+  size_t sums_floats() const { return round_up(sums_.size(), kBlock / kernel_.panel) * kTilesAtOnce * kernel_.panel; }
   static constexpr size_t results_floats() { return kTilesAtOnce * kResults * kBlock; }
 
-  // Each product's weights in panels, as for a convolution with columns of one tap.
+  // Each sum's weights in panels, as for a convolution with columns of one tap.
   void pack(const std::vector<float>& weight) {
     const Convolution& g = plan_.geometry;
     const size_t channels = plan_.input.channels, depth = g.kernel.vertical * channels;
     size_t floats = 0;
     for (const ConvPlan::Block& block : plan_.blocks) {
-      for (size_t i = 0; i < products_.size(); ++i) {
+      for (const Sum& sum : sums_) {
         starts_.push_back(floats);
-        floats += round_up(block.rows(), kernel_.panel) * depth;
+        floats += round_up(block.rows(), kernel_.panel) * sum.count * depth;
       }
     }
     weights_ = AlignedBytes(floats * sizeof(float));
     auto start = starts_.begin();
     for (const ConvPlan::Block& block : plan_.blocks) {
-      for (const Product& product : products_) {
-        const auto sum = [&](size_t channel, size_t k) {
-          const size_t row = (block.row + channel) * g.kernel.vertical + k / channels;
+      for (const Sum& sum : sums_) {
+        const auto factor = [&](size_t channel, size_t k) {
+          const Product& product = products_[sum.first + k / depth];
+          const size_t row = (block.row + channel) * g.kernel.vertical + k % depth / channels;
           const float* from = weight.data() + row * g.kernel.horizontal * channels + k % channels;
           double total = 0;
           for (size_t i = 0; i < product.tap_factors.size(); ++i) {
@@ -142,7 +161,7 @@ class RowConv2d final : public Op {
           }
           return static_cast<float>(total);
         };
-        fill_panels(weights_.as<float>() + *start++, kernel_.panel, block.rows(), depth, sum);
+        fill_panels(weights_.as<float>() + *start++, kernel_.panel, block.rows(), sum.count * depth, factor);
       }
     }
   }
@@ -191,7 +210,7 @@ class RowConv2d final : public Op {
   }
 
   // The results of `count` tiles of a row, [kResults * count][kBlock]; `from` is the first row's first tile. Panel by
-  // panel, so that the sums of all products, [product][tile][panel], stay in the first-level cache.
+  // panel, so that all sums, [sum][tile][panel], stay in the first-level cache.
   void compute(size_t block, const float* from, size_t count, float* sums, float* results) const {
     const size_t panel = kernel_.panel, side_by_side = kBlock / panel;
     const size_t depth = runs_.size() / products_.size();
@@ -201,19 +220,21 @@ class RowConv2d final : public Op {
       const auto sums_of = [&](size_t i) {
         return sums + i / side_by_side * count * kBlock + i % side_by_side * panel;
       };
-      for (size_t i = 0; i < products_.size(); ++i) {
-        const float* weights = weights_.as<float>() + starts_[block * products_.size() + i] + channel * depth;
+      for (size_t i = 0; i < sums_.size(); ++i) {
+        const ptrdiff_t* runs = runs_.data() + sums_[i].first * depth;
+        const size_t run_count = sums_[i].count * depth;
+        const float* weights = weights_.as<float>() + starts_[block * sums_.size() + i] + channel * run_count;
         for (size_t tile = 0; tile < count; tile += kernel_.pixels) {
-          kernel_.multiply({pixels + tile, std::min(kernel_.pixels, count - tile), runs_.data() + i * depth, depth, 1,
-                            weights, panel, sums_of(i) + tile * kBlock});
+          kernel_.multiply({pixels + tile, std::min(kernel_.pixels, count - tile), runs, run_count, 1, weights, panel,
+                            sums_of(i) + tile * kBlock});
         }
       }
       for (size_t k = 0; k < kResults; ++k) {
-        const float* terms[kMaxStride * kMaxPhaseProducts];
-        float factors[kMaxStride * kMaxPhaseProducts];
+        const float* terms[kMaxPhaseProducts];
+        float factors[kMaxPhaseProducts];
         size_t term_count = 0;
-        for (size_t i = 0; i < products_.size(); ++i) {
-          factors[term_count] = products_[i].result_factors[k];
+        for (size_t i = 0; i < sums_.size(); ++i) {
+          factors[term_count] = products_[sums_[i].first].result_factors[k];
           terms[term_count] = sums_of(i);
           term_count += factors[term_count] != 0;
         }
@@ -228,6 +249,7 @@ class RowConv2d final : public Op {
   ConvPlan plan_;
   Epilogue epilogue_;
   std::vector<Product> products_;
+  std::vector<Sum> sums_;
   size_t tiles_, tile_stride_;
   size_t columns_;       // that the tiles of a row read
   size_t plane_floats_;  // of one column of the period and one channel: all tiles, and those that the last reach into
