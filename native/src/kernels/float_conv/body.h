@@ -93,7 +93,11 @@ void combine_all(const Combination& t) {
   for (size_t from = 0; from < t.length; from += vectors * Vec::kLanes) {
     size_t repeat = 0;
     for (; repeat + kTogether <= t.repeats; repeat += kTogether) combine_vectors<kTogether, vectors>(t, repeat, from);
-    for (; repeat < t.repeats; ++repeat) combine_vectors<1, vectors>(t, repeat, from);
+    if (t.repeats - repeat == 3) {
+      combine_vectors<3, vectors>(t, repeat, from);
+    } else {
+      for (; repeat < t.repeats; ++repeat) combine_vectors<1, vectors>(t, repeat, from);
+    }
   }
 }
 
