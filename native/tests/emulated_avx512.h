@@ -191,6 +191,9 @@ EMULATED __m512 _mm512_cvtepi32_ps(__m512i a) {
 EMULATED __m512 _mm512_add_ps(__m512 a, __m512 b) {
   return emulated::each<__m512>([&](int i) { return a.lane[i] + b.lane[i]; });
 }
+EMULATED __m512 _mm512_sub_ps(__m512 a, __m512 b) {
+  return emulated::each<__m512>([&](int i) { return a.lane[i] - b.lane[i]; });
+}
 EMULATED __m512 _mm512_mul_ps(__m512 a, __m512 b) {
   return emulated::each<__m512>([&](int i) { return a.lane[i] * b.lane[i]; });
 }

@@ -194,6 +194,36 @@ TEST(float_conv_multiplies) {
   }
 }
 
+TEST(float_conv_finds_results) {
+  constexpr double kPoint[] = {0, 1, -1, 0.5, -2, 2};
+  constexpr size_t kTiles = 5, kStep = kBlock + 3;
+  for (const FloatConvKernel* kernel : kFloatConvKernels) {
+    if (skip(*kernel)) continue;
+    for (size_t points : {3, 4, 5, 6}) {
+      std::vector<float> sums((points + 1) * kTiles * kStep), out(kTiles * 4 * kStep, -77.0f);
+      for (float& x : sums) x = random_float();
+      std::vector<const float*> at_point;
+      for (size_t i = 0; i <= points; ++i) at_point.push_back(sums.data() + i * kTiles * kStep);
+      kernel->find_results({at_point.data(), points, kTiles, kStep, kernel->panel, out.data()});
+      const std::string note = describe(kernel->name, points, kernel->panel, kTiles, kStep);
+      for (size_t i = 0; i < out.size(); ++i) {
+        const size_t tile = i / kStep / 4, k = i / kStep % 4, c = i % kStep;
+        double want = k == 3 ? at_point[points][tile * kStep + c] : 0, size = 1 + std::fabs(want);
+        for (size_t p = 0; p < points; ++p) {
+          const double term = std::pow(kPoint[p], static_cast<double>(k)) * at_point[p][tile * kStep + c];
+          want += term;
+          size += std::fabs(term);
+        }
+        if (c >= kernel->panel) {
+          CHECK_NOTE(out[i] == -77.0f, note);
+        } else {
+          CHECK_NOTE(std::fabs(out[i] - want) <= 1e-6 * size, note);
+        }
+      }
+    }
+  }
+}
+
 TEST(float_conv_combines) {
   for (const FloatConvKernel* kernel : kFloatConvKernels) {
     if (skip(*kernel)) continue;

@@ -23,25 +23,17 @@ std::vector<double> product_of_roots(size_t points, size_t left_out) {
 }  // namespace
 
 MinimalFilter::MinimalFilter(size_t t)
-    : taps(t),
-      products(t + kResults - 1),
-      filter(products * taps),
-      data(products * products),
-      result(kResults * products) {
+    : taps(t), products(t + kResults - 1), filter(products * taps), data(products * products) {
   const size_t points = products - 1;
   for (size_t i = 0; i < points; ++i) {
     double scale = 1;
     for (size_t j = 0; j < points; ++j) scale *= j == i ? 1 : kPoints[i] - kPoints[j];
     for (size_t k = 0; k < taps; ++k) filter[i * taps + k] = std::pow(kPoints[i], static_cast<double>(k)) / scale;
-    for (size_t k = 0; k < kResults; ++k) {
-      result[k * products + i] = static_cast<float>(std::pow(kPoints[i], static_cast<double>(k)));
-    }
     const std::vector<double> row = product_of_roots(points, i);
     for (size_t k = 0; k < row.size(); ++k) data[i * products + k] = static_cast<float>(row[k]);
   }
   // At infinity the highest coefficients decide.
   filter[points * taps + taps - 1] = 1;
-  result[(kResults - 1) * products + points] = 1;
   const std::vector<double> row = product_of_roots(points, points);
   for (size_t k = 0; k < row.size(); ++k) data[points * products + k] = static_cast<float>(row[k]);
 }

@@ -2,7 +2,8 @@
 //
 // The four results of a filter g of r taps over data d are a polynomial product read backwards, which the values of
 // the polynomials at r + 2 points and at infinity determine: y = A [(G g) * (B d)], r + 3 products in place of 4 r. The
-// points are 0, +-1, 1/2 and +-2, so that A and B hold powers of two and sums of them, exactly.
+// points are 0, 1, -1, 1/2, -2 and 2, as many as there must be, so that A, the powers of the points, and B hold powers
+// of two and sums of them, exactly. What A does stands in kernels/float_conv.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +21,6 @@ struct MinimalFilter {
   size_t taps, products;       // products = taps + 3
   std::vector<double> filter;  // G, [products][taps]
   std::vector<float> data;     // B, [products][products]
-  std::vector<float> result;   // A, [kResults][products]
 };
 
 }  // namespace onebit

@@ -1,8 +1,6 @@
 // Real-valued convolution by minimal filtering along the rows, four results at a time.
 #include "ops/row_conv2d.h"
 
-#include <array>
-
 #include "ops/conv_plan.h"
 #include "ops/minimal_filter.h"
 
@@ -14,7 +12,8 @@ constexpr size_t kLanes = 16;  // of the widest vector
 constexpr size_t kTilesAtOnce = 16;
 constexpr size_t kStripe = 8;  // rows of the output
 constexpr size_t kMaxStride = 4;
-constexpr size_t kMaxPhaseProducts = MinimalFilter::kMaxTaps + kResults - 1;  // and so many different points
+constexpr size_t kMaxPhaseProducts = MinimalFilter::kMaxTaps + kResults - 1;
+constexpr size_t kInfinity = kMaxPhaseProducts - 1;  // behind the points that there are at most
 
 // One of the products of a tile of kResults neighbouring results: a sum of pixels times a sum of weights.
 struct Product {
@@ -23,43 +22,42 @@ struct Product {
     float factor;
   };
   std::vector<Pixel> pixels;
-  size_t first_tap, tap_step;                  // of the kernel's row
-  std::vector<double> tap_factors;             // for first_tap, first_tap + tap_step, ...
-  std::array<float, kResults> result_factors;  // its part in each result
+  size_t point;                     // of the polynomials, by number; infinity comes last
+  size_t first_tap, tap_step;       // of the kernel's row
+  std::vector<double> tap_factors;  // for first_tap, first_tap + tap_step, ...
 };
 
-// Neighbouring products that have the same part in every result: they are added up as they are computed.
+// Neighbouring products, all those at one point: they are added up as they are computed.
 struct Sum {
   size_t first, count;
 };
 
 // With a stride of s, every s-th tap of a row meets every s-th pixel: s filters without a stride, whose results add up.
-// They look at their polynomials at the same points, so most have products with the same parts, which come together.
+// They look at their polynomials at the same points; the products at one point come together.
 std::vector<Product> find_products(size_t kernel, size_t stride) {
   std::vector<Product> products;
   for (size_t phase = 0; phase < std::min(kernel, stride); ++phase) {
     const MinimalFilter filter((kernel - phase + stride - 1) / stride);
     for (size_t i = 0; i < filter.products; ++i) {
-      Product product{{}, phase, stride, {}, {}};
+      Product product{{}, i + 1 == filter.products ? kInfinity : i, phase, stride, {}};
       for (size_t k = 0; k < filter.products; ++k) {
         const float factor = filter.data[i * filter.products + k];
         if (factor != 0) product.pixels.push_back({k * stride + phase, factor});
       }
       const auto row = filter.filter.begin() + static_cast<ptrdiff_t>(i * filter.taps);
       product.tap_factors.assign(row, row + static_cast<ptrdiff_t>(filter.taps));
-      for (size_t k = 0; k < kResults; ++k) product.result_factors[k] = filter.result[k * filter.products + i];
       products.push_back(product);
     }
   }
   std::stable_sort(products.begin(), products.end(),
-                   [](const Product& a, const Product& b) { return a.result_factors < b.result_factors; });
+                   [](const Product& a, const Product& b) { return a.point < b.point; });
   return products;
 }
 
 std::vector<Sum> find_sums(const std::vector<Product>& products) {
   std::vector<Sum> sums;
   for (size_t i = 0; i < products.size(); ++i) {
-    if (i == 0 || products[i].result_factors != products[i - 1].result_factors) sums.push_back({i, 0});
+    if (i == 0 || products[i].point != products[i - 1].point) sums.push_back({i, 0});
     ++sums.back().count;
   }
   return sums;
@@ -229,18 +227,9 @@ class RowConv2d final : public Op {
                             sums_of(i) + tile * kBlock});
         }
       }
-      for (size_t k = 0; k < kResults; ++k) {
-        const float* terms[kMaxPhaseProducts];
-        float factors[kMaxPhaseProducts];
-        size_t term_count = 0;
-        for (size_t i = 0; i < sums_.size(); ++i) {
-          factors[term_count] = products_[sums_[i].first].result_factors[k];
-          terms[term_count] = sums_of(i);
-          term_count += factors[term_count] != 0;
-        }
-        kernel_.combine(
-            {terms, factors, term_count, kBlock, panel, count, results + k * kBlock + channel, kResults * kBlock});
-      }
+      const float* at_points[kMaxPhaseProducts];
+      for (size_t i = 0; i < sums_.size(); ++i) at_points[i] = sums_of(i);
+      kernel_.find_results({at_points, sums_.size() - 1, count, kBlock, panel, results + channel});
     }
   }
 

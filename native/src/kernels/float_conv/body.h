@@ -1,5 +1,5 @@
 // The real-valued convolution itself, included once per instruction set by a file that first defines, in its own
-// unnamed namespace: Vec (kLanes floats: zero, load, store, broadcast from memory, add, multiply_add(a, b, c) =
+// unnamed namespace: Vec (kLanes floats: zero, load, store, broadcast from memory, add, sub, multiply_add(a, b, c) =
 // a * b + c), kPixels and kVectors, the size of the register tile. No include guard, on purpose.
 
 namespace onebit {
@@ -107,6 +107,44 @@ void combine(const Combination& t) {
   } else {
     combine_all<1>(t);
   }
+}
+
+template <size_t points>
+void find_results_of(const PointSums& t) {
+  const float half = 0.5f, quarter = 0.25f, eighth = 0.125f, two = 2.0f, four = 4.0f, eight = 8.0f;
+  const auto add_times = [](Vec& sum, Vec x, const float& factor)
+                             ONEBIT_INLINE_LAMBDA { sum = Vec::multiply_add(x, Vec::broadcast(&factor), sum); };
+  for (size_t tile = 0; tile < t.tiles; ++tile) {
+    for (size_t c = 0; c < t.length; c += Vec::kLanes) {
+      const auto at = [&](size_t point) ONEBIT_INLINE_LAMBDA { return Vec::load(t.sums[point] + tile * t.step + c); };
+      // Of opposite points, even powers need the sum of what is there, odd ones the difference.
+      const Vec even = Vec::add(at(1), at(2)), odd = Vec::sub(at(1), at(2));
+      Vec result[4] = {Vec::add(at(0), even), odd, even, Vec::add(odd, at(points))};
+      if constexpr (points > 3) {  // 1/2
+        const Vec x = at(3);
+        result[0] = Vec::add(result[0], x);
+        add_times(result[1], x, half);
+        add_times(result[2], x, quarter);
+        add_times(result[3], x, eighth);
+      }
+      if constexpr (points > 4) {  // -2 and 2
+        const Vec below = at(4), above = points > 5 ? at(5) : Vec::zero();
+        const Vec both = Vec::add(above, below), apart = Vec::sub(above, below);
+        result[0] = Vec::add(result[0], both);
+        add_times(result[1], apart, two);
+        add_times(result[2], both, four);
+        add_times(result[3], apart, eight);
+      }
+      float* out = t.out + 4 * tile * t.step + c;
+      unroll<4>([&](auto k) ONEBIT_INLINE_LAMBDA { result[k].store(out + k * t.step); });
+    }
+  }
+}
+
+void find_results(const PointSums& t) {
+  constexpr void (*by_points[])(const PointSums&) = {find_results_of<3>, find_results_of<4>, find_results_of<5>,
+                                                     find_results_of<6>};
+  by_points[t.points - 3](t);
 }
 
 }  // namespace

@@ -32,6 +32,17 @@ struct Combination {
   size_t out_step;
 };
 
+// Sums at the first points of minimal filtering and, last, at infinity (see ops/minimal_filter.h), for each of some
+// tiles; each makes four results: result k is the sum over the points of sum * point^k, where infinity stands for 0 but
+// for 1 in the last.
+struct PointSums {
+  const float* const* sums;  // [points + 1], from there on [tile][step]
+  size_t points;             // 3 ... 6
+  size_t tiles, step;
+  size_t length;  // floats of a tile: whole panels
+  float* out;     // [tile][result][step]
+};
+
 struct FloatConvKernel {
   Isa isa;
   const char* name;
@@ -40,6 +51,7 @@ struct FloatConvKernel {
   size_t panel;          // output channels interleaved; divides kBlock
   void (*multiply)(const FloatTile&);
   void (*combine)(const Combination&);
+  void (*find_results)(const PointSums&);
 };
 
 #define ONEBIT_FLOAT_CONV_KERNEL(isa, variable) extern const FloatConvKernel variable;

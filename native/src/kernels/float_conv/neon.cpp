@@ -16,6 +16,7 @@ struct Vec {
   ONEBIT_INLINE void store(float* p) const { vst1q_f32(p, x); }
   ONEBIT_INLINE static Vec broadcast(const float* p) { return {vld1q_dup_f32(p)}; }
   ONEBIT_INLINE static Vec add(Vec a, Vec b) { return {vaddq_f32(a.x, b.x)}; }
+  ONEBIT_INLINE static Vec sub(Vec a, Vec b) { return {vsubq_f32(a.x, b.x)}; }
   ONEBIT_INLINE static Vec multiply_add(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.x, a.x, b.x)}; }
 };
 
@@ -28,6 +29,6 @@ constexpr size_t kVectors = 4;
 #include "kernels/float_conv/body.h"
 
 namespace onebit {
-const FloatConvKernel float_conv_neon = {Isa::neon, "float_conv_neon", "float_rows_neon", kPixels, kPanel, multiply,
-                                         combine};
+const FloatConvKernel float_conv_neon = {Isa::neon, "float_conv_neon", "float_rows_neon", kPixels,
+                                         kPanel,    multiply,          combine,           find_results};
 }  // namespace onebit

@@ -12,6 +12,7 @@ struct Floats {
   float lane[4];
   float operator[](size_t i) const { return lane[i]; }
   Floats operator+(Floats b) const { return {{lane[0] + b[0], lane[1] + b[1], lane[2] + b[2], lane[3] + b[3]}}; }
+  Floats operator-(Floats b) const { return {{lane[0] - b[0], lane[1] - b[1], lane[2] - b[2], lane[3] - b[3]}}; }
   Floats operator*(Floats b) const { return {{lane[0] * b[0], lane[1] * b[1], lane[2] * b[2], lane[3] * b[3]}}; }
 };
 #endif
@@ -27,6 +28,7 @@ struct Vec {
     for (size_t i = 0; i < kLanes; ++i) p[i] = x[i];
   }
   ONEBIT_INLINE static Vec add(Vec a, Vec b) { return {a.x + b.x}; }
+  ONEBIT_INLINE static Vec sub(Vec a, Vec b) { return {a.x - b.x}; }
   ONEBIT_INLINE static Vec multiply_add(Vec a, Vec b, Vec c) { return {c.x + a.x * b.x}; }
 };
 
@@ -40,5 +42,5 @@ constexpr size_t kVectors = 2;
 
 namespace onebit {
 const FloatConvKernel float_conv_portable = {
-    Isa::portable, "float_conv_portable", "float_rows_portable", kPixels, kPanel, multiply, combine};
+    Isa::portable, "float_conv_portable", "float_rows_portable", kPixels, kPanel, multiply, combine, find_results};
 }  // namespace onebit
