@@ -219,6 +219,84 @@ TEST(memory_is_limited) {
   CHECK_THROWS(many.finish("y"), Error, "values and scratch take");
 }
 
+TEST(pools_join_the_node_before_where_nobody_else_needs_its_result) {
+  const Pooling pool{{3, 3}, {2, 2}, {1, 1}};
+  struct Network {
+    Options options;
+    std::vector<Step> steps = {Step::store("map")};
+    std::string pooled = "map", added, output = "y";
+    bool between = false;
+    size_t height = 64;
+  };
+  const auto kernel = [&](const Network& n, const Pooling& g) {
+    Builder b("x", {n.height, 4, 8}, Floats(8, 0.0f), Floats(8, 1.0f), n.options);
+    b.elementwise("start", "x", {Step::store("other")});
+    b.conv2d("conv", "x", conv(1, 8), Floats(64), n.steps);
+    if (n.between) b.elementwise("between", "x", {Step::store("between")});
+    std::vector<Step> steps = kStore;
+    if (!n.added.empty()) steps.insert(steps.begin(), Step::add(n.added));
+    b.max_pool2d("pool", n.pooled, g, steps);
+    b.elementwise("end", "y", {Step::store("end")});
+    const auto engine = b.finish(n.output);
+    CHECK(engine->nodes()[1].kernel.rfind("float_conv_", 0) == 0);
+    return engine->nodes()[n.between ? 3 : 2].kernel;
+  };
+  const std::string joined = "with conv";
+  Network n;
+  CHECK(kernel(n, pool) == joined);
+  n.steps = {Step::affine(Floats(8), Floats(8)), Step::add("other"), Step::store("map", ValueType::float16)};
+  CHECK(kernel(n, pool) == joined);
+  n = {};
+  n.options.keep_values = true;
+  CHECK(kernel(n, pool) != joined);
+  n = {};
+  n.steps = {Step::binarize("bits", Rule::sign), Step::store("map")};
+  CHECK(kernel(n, pool) != joined);
+  n = {};
+  n.pooled = "other";
+  CHECK(kernel(n, pool) != joined);
+  n = {};
+  n.output = "map";
+  CHECK(kernel(n, pool) != joined);
+  n = {};
+  n.between = true;
+  CHECK(kernel(n, pool) != joined);
+  n = {};
+  n.added = "map";
+  CHECK(kernel(n, {{3, 3}, {1, 1}, {1, 1}}) != joined);
+  n.added = "other";
+  CHECK(kernel(n, {{3, 3}, {1, 1}, {1, 1}}) == joined);
+  // Windows much taller than a stripe; threads that would compute too much twice.
+  CHECK(kernel({}, {{8, 2}, {1, 1}, {0, 0}}) == joined);
+  CHECK(kernel({}, {{9, 2}, {1, 1}, {0, 0}}) != joined);
+  n = {};
+  n.options.threads = 2;
+  CHECK(kernel(n, pool) != joined);
+  CHECK(kernel(n, {{2, 2}, {2, 2}, {0, 0}}) == joined);
+  n.height = 6;
+  CHECK(kernel(n, {{2, 2}, {2, 2}, {0, 0}}) != joined);
+  n.height = 96;
+  CHECK(kernel(n, pool) == joined);
+}
+
+TEST(pools_of_the_input_join_nothing) {
+  Builder b = start();
+  b.conv2d("conv", "x", conv(1, 8), Floats(64), {Step::store("map")});
+  b.max_pool2d("pool", "x", {{2, 2}, {2, 2}, {0, 0}}, kStore);
+  CHECK(b.finish("map")->nodes()[1].kernel != "with conv");
+}
+
+TEST(a_map_that_is_pooled_at_once_takes_no_memory) {
+  const auto memory = [](const std::string& output) {
+    Builder b("x", {64, 64, 1}, {0}, {1});
+    b.conv2d("conv", "x", conv(1, 64), Floats(64), {Step::store("map")});
+    b.max_pool2d("pool", "map", {{2, 2}, {2, 2}, {0, 0}}, kStore);
+    return b.finish(output)->memory();
+  };
+  CHECK(memory("map") > 64 * 64 * 64 * 4);
+  CHECK(memory("y") < 64 * 64 * 64 * 4);
+}
+
 TEST(a_builder_is_empty_after_finish) {
   Builder b = start();
   b.elementwise("e", "x", kStore);

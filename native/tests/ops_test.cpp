@@ -515,6 +515,142 @@ TEST(pools_equal_their_definition) {
   }
 }
 
+// A convolution and a pool behind it, by default with one node before them whose result they read.
+struct PooledCase {
+  enum class Kind { real, int8, pool };
+
+  Shape input;
+  Kind kind = Kind::real;
+  Convolution conv;
+  Pooling pool;
+  ValueType map = ValueType::float32;
+  bool adds = false;        // what the convolution reads, in both epilogues
+  size_t most_threads = 8;  // with which both are computed in one pass
+
+  std::string text() const {
+    const std::string kinds[] = {"real ", "int8 ", "pool "};
+    return kinds[static_cast<int>(kind)] + Case{input, conv}.text() + " pooled " +
+           std::to_string(pool.kernel.vertical) + " stride " + std::to_string(pool.stride.vertical) + " padding " +
+           std::to_string(pool.padding.vertical) + (map == ValueType::float16 ? " float16" : "");
+  }
+};
+
+// With three pools of the same convolution, of which each reads a map of its own.
+std::unique_ptr<Engine> pooled_network(const PooledCase& t, Options options) {
+  random_bits.seed(3);
+  const bool int8 = t.kind == PooledCase::Kind::int8;
+  const size_t channels = t.kind == PooledCase::Kind::pool ? t.input.channels : t.conv.out_channels;
+  const size_t weights =
+      t.conv.out_channels * t.conv.kernel.vertical * t.conv.kernel.horizontal * (t.input.channels / t.conv.groups);
+  const Floats weight = random_floats(weights), scale = random_floats(channels), bias = random_floats(channels);
+  std::vector<int8_t> small_weight(weights);
+  for (int8_t& w : small_weight) w = static_cast<int8_t>(static_cast<int>(random_bits() % 255) - 127);
+  Builder b("x", t.input, Floats(t.input.channels, 0.5f), Floats(t.input.channels, 0.25f), options,
+            int8 ? ValueType::uint8 : ValueType::float32);
+  if (!int8) b.elementwise("before", "x", {Step::clamp(-1.5f, 1.75f), Step::store("read")});
+  std::vector<std::string> results;
+  for (const std::string pool : {"max", "all", "inside"}) {
+    std::vector<Step> steps = {Step::affine(scale, bias), Step::clamp(-90, 80)}, behind = {Step::slopes(bias, scale)};
+    if (t.adds) {
+      steps.push_back(Step::add("read"));
+      behind.push_back(Step::add("read"));
+    }
+    const std::string map = "map " + pool;
+    steps.push_back(Step::store(map, t.map));
+    if (pool == "inside") behind.push_back(Step::binarize("bits", Rule::sign));
+    behind.push_back(Step::store(pool));
+    if (int8) {
+      b.int8_conv2d("conv " + pool, "x", t.conv, small_weight, std::vector<int32_t>(t.input.channels, 32640),
+                    Floats(channels, 1.0f / 256), steps);
+    } else if (t.kind == PooledCase::Kind::pool) {
+      b.max_pool2d("conv " + pool, "read", {t.conv.kernel, t.conv.stride, t.conv.padding}, steps);
+    } else {
+      b.conv2d("conv " + pool, "read", t.conv, weight, steps);
+    }
+    if (pool == "max") {
+      b.max_pool2d("pool " + pool, map, t.pool, behind);
+    } else {
+      b.avg_pool2d("pool " + pool, map, t.pool, pool == "all", behind);
+    }
+    results.push_back(pool);
+  }
+  b.concat("end", results, {Step::store("y")});
+  return b.finish("y");
+}
+
+void check_pooled(const PooledCase& t) {
+  constexpr size_t kImages = 2;
+  std::vector<uint8_t> pixels(kImages * elements(t.input));
+  for (uint8_t& p : pixels) p = static_cast<uint8_t>(random_bits());
+  const auto run = [&](Engine& engine) {
+    Floats out(kImages * elements(engine.output_shape()));
+    engine.run(pixels.data(), kImages, out.data());
+    return out;
+  };
+  for (const std::string& isa : usable_isas()) {
+    const auto apart = pooled_network(t, {1, isa, true});
+    const Floats want = run(*apart);
+    CHECK_NOTE(*std::max_element(want.begin(), want.end()) > *std::min_element(want.begin(), want.end()), t.text());
+    for (size_t threads : {1, 2, 3, 8}) {
+      const auto engine = pooled_network(t, {threads, isa, false});
+      const std::string note = isa + " threads " + std::to_string(threads) + " " + t.text();
+      for (const NodeInfo& node : engine->nodes()) {
+        const bool is_pool = node.name.rfind("pool ", 0) == 0;
+        const bool joined = node.kernel == "with conv " + node.name.substr(std::min<size_t>(5, node.name.size()));
+        CHECK_NOTE(joined == (is_pool && threads <= t.most_threads), note + ": " + node.name + " " + node.kernel);
+      }
+      const Floats got = run(*engine);
+      CHECK_NOTE(std::memcmp(got.data(), want.data(), want.size() * sizeof(float)) == 0, note);
+    }
+  }
+}
+
+TEST(pools_joined_with_convolutions_give_the_same) {
+  const auto conv = [](size_t out, size_t kernel, size_t stride, size_t padding, size_t groups = 1) {
+    return Convolution{{kernel, kernel}, {stride, stride}, {padding, padding}, {1, 1}, groups, out};
+  };
+  const auto pool = [](size_t kernel, size_t stride, size_t padding) {
+    return Pooling{{kernel, kernel}, {stride, stride}, {padding, padding}};
+  };
+  using Kind = PooledCase::Kind;
+  const ValueType half = ValueType::float16;
+  // Stems as they are: rows by minimal filtering, and int8.
+  check_pooled({{66, 66, 3}, Kind::real, conv(64, 7, 2, 3), pool(3, 2, 1), ValueType::float32, false, 1});
+  check_pooled({{64, 59, 3}, Kind::real, conv(33, 7, 2, 3), pool(2, 2, 0), half});
+  check_pooled({{66, 30, 3}, Kind::int8, conv(64, 7, 2, 3), pool(3, 2, 1), half, false, 1});
+  check_pooled({{70, 8, 3}, Kind::int8, conv(70, 3, 1, 1), pool(3, 3, 1)});
+  // Tall maps, so that every part of the windows' shapes is cut by parts, whose shared rows are computed twice.
+  for (const ValueType map : {ValueType::float32, half}) {
+    check_pooled({{500, 3, 5}, Kind::real, conv(12, 3, 1, 1), pool(3, 2, 1), map});
+    check_pooled({{520, 3, 4}, Kind::int8, conv(9, 3, 1, 1), pool(3, 2, 0), map});
+    check_pooled({{490, 2, 6}, Kind::pool, conv(6, 3, 1, 1), pool(2, 1, 0), map});
+  }
+  // More is written than was read: what is read must stay until the last window is pooled, wherever results are put;
+  // and nothing may take the place of what is added in both.
+  check_pooled({{100, 4, 2}, Kind::real, conv(70, 2, 1, 0), pool(2, 2, 1)});
+  check_pooled({{400, 3, 8}, Kind::real, conv(8, 1, 1, 0), pool(3, 1, 1), ValueType::float32, true, 3});
+  check_pooled({{400, 3, 8}, Kind::real, conv(8, 1, 1, 0), pool(3, 1, 1), half, true, 3});
+  // Every small window, beside the borders and between stripes; steps beyond the window leave rows out.
+  for (size_t height : {1, 7, 8, 9, 17, 40}) {
+    for (size_t kernel : {1, 2, 3, 5, 8}) {
+      for (size_t stride : {1, 2, 3, 11}) {
+        for (size_t padding = 0; 2 * padding <= kernel; ++padding) {
+          if (height + 2 * padding < kernel) continue;
+          const Shape in{height, 6, 4};
+          PooledCase t{in, Kind::real, conv(66, 3, 1, 1, 2), {{kernel, 3}, {stride, 2}, {padding, 1}}};
+          const size_t rows = (height + 2 * padding - kernel) / stride + 1;
+          t.most_threads = 1;
+          for (size_t threads : {2, 3, 8}) {
+            const size_t shared = kernel > stride ? (kernel - stride) * (2 * threads - 1) : 0;
+            if (2 * threads <= rows && 32 * shared <= height) t.most_threads = threads;
+          }
+          check_pooled(t);
+        }
+      }
+    }
+  }
+}
+
 // A 1x1 convolution of reshaped maps, number by number.
 struct Reshaped {
   Shape input;

@@ -56,14 +56,15 @@ std::unique_ptr<Engine> network(size_t threads, const std::string& isa = "") {
   return b.finish("y");
 }
 
-// The same, of a network that takes pixels and not floats.
+// The same, of a network that takes pixels and not floats, and pools them at once.
 std::unique_ptr<Engine> pixel_network(size_t threads, const std::string& isa = "") {
   std::mt19937 random(8);
   const Convolution conv{{5, 3}, {1, 1}, {2, 1}, {1, 1}, 1, 70};
   std::vector<int8_t> weight(70 * 5 * 3 * 32);
   for (int8_t& w : weight) w = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
   Builder b("x", kInput, Floats(32, 0.5f), Floats(32, 0.25f), {threads, isa, false}, ValueType::uint8);
-  b.int8_conv2d("pixels", "x", conv, weight, std::vector<int32_t>(32, 32640), Floats(70, 0.125f), {Step::store("y")});
+  b.int8_conv2d("pixels", "x", conv, weight, std::vector<int32_t>(32, 32640), Floats(70, 0.125f), {Step::store("f1")});
+  b.max_pool2d("peaks", "f1", {{2, 2}, {2, 2}, {1, 1}}, {Step::store("y")});  // joined, with few threads
   return b.finish("y");
 }
 

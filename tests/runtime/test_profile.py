@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from onebit.runtime.engine import Engine
+from onebit.runtime.graph import Graph, InputSpec, Node
 from onebit.runtime.limits import Limits
 from onebit.runtime.model import Model
 from onebit.runtime.profile import make_profile
@@ -83,6 +84,24 @@ def test_a_row_for_every_node(graph):
     known = model.engine.isa != "portable"
     assert all((row["limit_share"] is not None) == (known and row["macs"] > 0) for row in profile)
     assert all(row["kernel"] and row["ms"] > 0 for row in profile)
+
+
+def test_a_pool_in_one_pass_with_its_convolution_has_its_time_there():
+    tensors = {"w": np.ones((64, 3, 3, 3), np.float32)}
+    conv = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    pool = {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1)}
+    nodes = (
+        Node("conv", "conv2d", ("image",), conv, {"weight": "w"}, ({"step": "store", "output": "map"},)),
+        Node("pool", "max_pool2d", ("map",), pool, {}, ({"step": "store", "output": "y"},)),
+    )
+    graph = Graph(InputSpec(64, 64, 3, (0.0,) * 3, (1.0,) * 3, "other"), nodes, "y", tensors)
+    profile = Model(graph).profile(np.zeros((1, 64, 64, 3), np.uint8), repeats=3)
+    conv_row, pool_row = profile
+    assert conv_row["kernel"].startswith("float_")
+    assert pool_row["kernel"] == "with conv"
+    assert pool_row["ms"] < conv_row["ms"] / 10
+    assert pool_row["limit_share"] is None
+    assert "with conv" in str(profile)
 
 
 def test_mistakes():

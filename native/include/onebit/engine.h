@@ -73,7 +73,8 @@ struct Options {
   bool tune = false;         // time every kernel of the instruction set for each convolution and take the fastest
 };
 
-// What an engine says about one of its nodes.
+// What an engine says about one of its nodes. A node whose kernel is "with NODE" is computed in one pass with that
+// node, in whose time its own is.
 struct NodeInfo {
   std::string name, op, kernel;
   Shape output;  // of the op, before the epilogue

@@ -222,7 +222,9 @@ struct Builder::State {
   Network network;
   Kernels kernels;
   std::unordered_map<std::string, size_t> index;
-  std::vector<size_t> read_values;  // by the node that is being added
+  std::vector<size_t> read_values;                   // by the node that is being added
+  std::vector<size_t> reads;                         // how often each value is read
+  std::vector<std::pair<size_t, PooledMap>> pooled;  // nodes that pool floats
 
   size_t node() const { return network.nodes.size(); }  // of the node that is being added
 
@@ -231,6 +233,7 @@ struct Builder::State {
     require(index.emplace(name, network.values.size()).second, where, "value '" + name + "' is written twice");
     network.values.push_back({name, type, shape});
     network.lifetimes.push_back({bytes_of(network.values.back()), node(), node()});
+    reads.push_back(0);
     return network.values.size() - 1;
   }
 
@@ -241,6 +244,7 @@ struct Builder::State {
     require(value.type == type, where, "value '" + name + "' holds " + text(value.type) + ", needs " + text(type));
     network.lifetimes[found->second].last = node();
     read_values.push_back(found->second);
+    ++reads[found->second];
     return found->second;
   }
 
@@ -341,6 +345,40 @@ struct Builder::State {
       chosen.*family = candidates[fastest({key, bytes_of(network.values[input]), result_bytes}, names, make_alone)];
     }
     add_node(name, op, result, make(input, chosen, std::move(steps)));
+  }
+
+  // A pool of floats: make(map, epilogue) makes its op.
+  template <class Make>
+  void add_pool(const std::string& name, const char* op, const std::string& input, const Pooling& geometry,
+                const std::vector<Step>& epilogue, Make make) {
+    const ValueRef value = read_floats(name, input);
+    const PooledMap map{value, shape(value.index), geometry};
+    check_pooling(name, geometry, map.shape);
+    const Pair size = pooling_output(geometry, map.shape);
+    const Shape result{size.vertical, size.horizontal, map.shape.channels};
+    Epilogue steps = this->epilogue(name, epilogue, result, false);
+    pooled.push_back({node(), map});
+    add_node(name, op, result, make(map, std::move(steps)));
+  }
+
+  // Makes one op of a pool and of the node before it, where that writes the pooled map alone and no other wants it.
+  void join(size_t pool, const PooledMap& map) {
+    const size_t value = map.value.index, source = network.lifetimes[value].first;
+    if (value == 0 || source + 1 != pool || reads[value] > 1 || !network.ops[source]->by_rows()) return;
+    const auto is_written = [&](const Lifetime& life) { return life.first == source; };
+    const auto inner = network.lifetimes.begin() + 1;  // the input is written by no node
+    if (std::count_if(inner, network.lifetimes.end(), is_written) > 1) return;
+    if (!fits_pooled(map, network.options.threads)) return;
+    // Now what the source reads is wanted until the pool has written its last element.
+    for (Lifetime& life : network.lifetimes) {
+      if (life.last == source) life.last = pool;
+      if (life.first == pool) life.over = Lifetime::kNothing;
+    }
+    network.lifetimes[value] = {0, source, pool};
+    network.nodes[pool].kernel = "with " + network.nodes[source].name;
+    network.ops[source] =
+        make_pooled(std::move(network.ops[source]), std::move(network.ops[pool]), map, network.values.size());
+    network.ops[pool] = make_nothing();
   }
 };
 
@@ -498,25 +536,14 @@ void Builder::conv2d_bits(const std::string& name, const std::string& input, con
 
 void Builder::max_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
                          const std::vector<Step>& epilogue) {
-  const ValueRef value = state_->read_floats(name, input);
-  const Shape shape = state_->shape(value.index);
-  check_pooling(name, geometry, shape);
-  const Pair size = pooling_output(geometry, shape);
-  const Shape result{size.vertical, size.horizontal, shape.channels};
-  Epilogue steps = state_->epilogue(name, epilogue, result, false);
-  state_->add_node(name, "max_pool2d", result, make_max_pool2d(shape, value, geometry, std::move(steps)));
+  state_->add_pool(name, "max_pool2d", input, geometry, epilogue, make_max_pool2d);
 }
 
 void Builder::avg_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
                          bool count_include_pad, const std::vector<Step>& epilogue) {
-  const ValueRef value = state_->read_floats(name, input);
-  const Shape shape = state_->shape(value.index);
-  check_pooling(name, geometry, shape);
-  const Pair size = pooling_output(geometry, shape);
-  const Shape result{size.vertical, size.horizontal, shape.channels};
-  Epilogue steps = state_->epilogue(name, epilogue, result, false);
-  state_->add_node(name, "avg_pool2d", result,
-                   make_avg_pool2d(shape, value, geometry, count_include_pad, std::move(steps)));
+  state_->add_pool(name, "avg_pool2d", input, geometry, epilogue, [&](const PooledMap& map, Epilogue steps) {
+    return make_avg_pool2d(map, count_include_pad, std::move(steps));
+  });
 }
 
 void Builder::bit_max_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
@@ -595,6 +622,8 @@ std::unique_ptr<Engine> Builder::finish(const std::string& output) {
   network.output = state_->read("output", output, ValueType::float32);
   if (network.options.keep_values) {
     for (Lifetime& life : network.lifetimes) life = {life.bytes, 0, state_->node()};
+  } else {
+    for (const auto& [node, map] : state_->pooled) state_->join(node, map);
   }
   auto state = std::make_unique<Engine::State>(std::move(network));
   state_ = std::make_unique<State>();

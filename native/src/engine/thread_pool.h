@@ -44,8 +44,8 @@ class ThreadPool {
 
   // Cuts [0, count) into ranges, a few for each thread, and calls work(begin, end, worker) for each.
   template <class Work>
-  void for_ranges(size_t count, Work&& work) {
-    const size_t wanted = workers_.empty() ? 1 : 4 * threads();
+  void for_ranges(size_t count, Work&& work, size_t per_thread = 4) {
+    const size_t wanted = workers_.empty() ? 1 : per_thread * threads();
     const size_t jobs = count < wanted ? count : wanted;
     for_each(jobs, [&](size_t job, size_t worker) { work(job * count / jobs, (job + 1) * count / jobs, worker); });
   }
@@ -67,6 +67,24 @@ class ThreadPool {
   std::atomic<size_t> done_{0};
   Call call_ = nullptr;
   void* work_ = nullptr;
+};
+
+// Who shares out the work of an op: all threads of a pool, or one of them alone.
+class Team {
+ public:
+  Team(ThreadPool& pool) : pool_(&pool) {}
+  explicit Team(size_t worker) : worker_(worker) {}
+
+  // As ThreadPool::for_ranges; one thread alone takes all as one range.
+  template <class Work>
+  void for_ranges(size_t count, Work&& work, size_t per_thread = 4) const {
+    if (pool_) return pool_->for_ranges(count, work, per_thread);
+    work(size_t{0}, count, worker_);
+  }
+
+ private:
+  ThreadPool* pool_ = nullptr;
+  size_t worker_ = 0;
 };
 
 }  // namespace onebit

@@ -47,7 +47,7 @@ class BinaryConv2d final : public Op {
     if (!in_place_) prepare(context);
     const size_t run_words = plan_.taps_per_run * group_words_;
     plan_.for_each_tile<int32_t>(
-        context, epilogue_, prepared, kernel_.pixels, kernel_.span,
+        context, 0, plan_.output.vertical, epilogue_, prepared, kernel_.pixels, kernel_.span,
         [&](size_t block, size_t, const uint8_t* const* spans, size_t count, int32_t* diff) {
           kernel_.count({spans, count, plan_.runs.data(), plan_.runs.size(), run_words,
                          weights_.data() + block * block_bytes_, plan_.blocks[block].rows(), diff});
@@ -153,7 +153,7 @@ class BinaryConv2d final : public Op {
 
   void prepare(const RunContext& context) const {
     const size_t row_words = plan_.padded_width * pixel_words();
-    context.pool.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
+    context.team.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
       auto* plain = reinterpret_cast<uint32_t*>(context.worker_scratch[worker] + collected_bytes());
       std::fill_n(plain + row_words, plain_row_bytes() / sizeof(uint32_t) - row_words, 0);
       for (size_t y = begin; y < end; ++y) {

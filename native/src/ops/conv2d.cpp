@@ -5,7 +5,7 @@
 namespace onebit {
 namespace {
 
-class Conv2d final : public Op {
+class Conv2d final : public RowOp {
  public:
   Conv2d(const Kernels& kernels, ConvPlan plan, ValueRef input, const std::vector<float>& weight, Epilogue epilogue)
       : kernel_(*kernels.float_conv),
@@ -26,12 +26,31 @@ class Conv2d final : public Op {
   const char* kernel() const override { return kernel_.name; }
   size_t macs() const override { return plan_.pixels() * plan_.taps() * group_channels_ * plan_.geometry.out_channels; }
 
-  void run(const RunContext& context) const override {
-    if (is_prepared()) prepare(context);
+  size_t rows() const override { return plan_.output.vertical; }
+  const RowOp* by_rows() const override { return plan_.scatters() ? nullptr : this; }
+
+  void prepare(const RunContext& context) const override {
+    if (!is_prepared()) return;
+    const size_t row_bytes = plan_.padded_width * plan_.pixel_bytes;
+    context.team.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
+      for (size_t y = begin; y < end; ++y) {
+        uint8_t* const row = context.scratch + y * row_bytes;
+        uint8_t* const plain = input_.half ? context.worker_scratch[worker] : row;
+        const size_t plain_bytes = input_.half ? row_bytes / 2 : row_bytes;
+        plan_.fill_row(context.values[input_.index], border_.data(), plain_bytes / plan_.padded_width, y, plain);
+        if (input_.half) {
+          epilogue_.kernel().widen(reinterpret_cast<const Half*>(plain), plain_bytes / sizeof(Half),
+                                   reinterpret_cast<float*>(row));
+        }
+      }
+    });
+  }
+
+  void run_rows(const RunContext& context, size_t begin, size_t end) const override {
     const uint8_t* prepared = is_prepared() ? context.scratch : context.values[input_.index];
     const size_t run_floats = plan_.taps_per_run * group_channels_;
     plan_.for_each_tile<float>(
-        context, epilogue_, prepared, kernel_.pixels, 1,
+        context, begin, end, epilogue_, prepared, kernel_.pixels, 1,
         [&](size_t block, size_t, const uint8_t* const* pixels, size_t count, float* y) {
           kernel_.multiply({pixels, count, plan_.runs.data(), plan_.runs.size(), run_floats,
                             weights_.as<float>() + block_start_[block], plan_.blocks[block].rows(), y});
@@ -56,22 +75,6 @@ class Conv2d final : public Op {
       fill_panels(weights_.as<float>() + block_start_[b], kernel_.panel, plan_.blocks[b].rows(), depth,
                   [&](size_t channel, size_t k) { return rows[channel * depth + k]; });
     }
-  }
-
-  void prepare(const RunContext& context) const {
-    const size_t row_bytes = plan_.padded_width * plan_.pixel_bytes;
-    context.pool.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
-      for (size_t y = begin; y < end; ++y) {
-        uint8_t* const row = context.scratch + y * row_bytes;
-        uint8_t* const plain = input_.half ? context.worker_scratch[worker] : row;
-        const size_t plain_bytes = input_.half ? row_bytes / 2 : row_bytes;
-        plan_.fill_row(context.values[input_.index], border_.data(), plain_bytes / plan_.padded_width, y, plain);
-        if (input_.half) {
-          epilogue_.kernel().widen(reinterpret_cast<const Half*>(plain), plain_bytes / sizeof(Half),
-                                   reinterpret_cast<float*>(row));
-        }
-      }
-    });
   }
 
   const FloatConvKernel& kernel_;

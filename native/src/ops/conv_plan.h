@@ -86,31 +86,36 @@ struct ConvPlan {
   // Pixels of a tile for a kernel that computes `kernel_pixels` at a time.
   static size_t tile_pixels(size_t kernel_pixels) { return kMaxPixels / kernel_pixels * kernel_pixels; }
 
-  // Splits all tiles among the threads. For every tile: compute(block index, first span, addresses, spans, sums), where
-  // sums is [spans * span][kBlock], until it is full, then finish(tile, sums, stride) once the sums of all channels of
-  // `tile` are there. T is the type of a sum; a kernel computes `kernel_pixels` at a time, `span` from each address.
+  // Splits all tiles of rows [first_row, last_row) of the output among the team. For every tile: compute(block index,
+  // first span, addresses, spans, sums), where sums is [spans * span][kBlock], until it is full, then finish(tile,
+  // sums, stride) once the sums of all channels of `tile` are there. T is the type of a sum; a kernel computes
+  // `kernel_pixels` at a time, `span` from each address; those are the same ones whatever the rows, since a
+  // float's rounding may depend on how many there are. What they cover of other rows is computed in vain.
   template <class T, class Compute, class Finish>
-  void for_each_tile(const RunContext& context, const Epilogue& epilogue, const uint8_t* prepared, size_t kernel_pixels,
-                     size_t span, Compute compute, Finish finish) const {
-    const size_t spans = output.vertical * spans_per_row(span);
+  void for_each_tile(const RunContext& context, size_t first_row, size_t last_row, const Epilogue& epilogue,
+                     const uint8_t* prepared, size_t kernel_pixels, size_t span, Compute compute, Finish finish) const {
     const size_t tile_spans = tile_pixels(kernel_pixels) / span, kernel_spans = kernel_pixels / span;
-    const size_t tiles = (spans + tile_spans - 1) / tile_spans;
+    const size_t first_span = first_row * spans_per_row(span) / kernel_spans * kernel_spans;
+    const size_t last_span =
+        std::min(round_up(last_row * spans_per_row(span), kernel_spans), output.vertical * spans_per_row(span));
+    const size_t tiles = (last_span - first_span + tile_spans - 1) / tile_spans;
     const auto one = [&](size_t tile, size_t first_block, size_t last_block, T* sums, T* collected) {
       const uint8_t *first[kMaxPixels], *group_first[kMaxPixels];
-      const size_t from = tile * tile_spans, count = std::min(tile_spans, spans - from);
+      const size_t from = first_span + tile * tile_spans, count = std::min(tile_spans, last_span - from);
       const Pixels pixels = locate(prepared, span, from, count, first);
       EpilogueTile part = epilogue.tile(context);
-      part.pixel = pixels.begin;
-      part.pixel_count = pixels.count;
+      part.pixel = std::max(pixels.begin, first_row * output.horizontal);
+      part.pixel_count = std::min(pixels.begin + pixels.count, last_row * output.horizontal) - part.pixel;
+      const size_t skipped = part.pixel - pixels.begin;
       for (size_t b = first_block; b < last_block; ++b) {
         const Block& block = blocks[b];
         for (size_t s = 0; s < count; ++s) group_first[s] = first[s] + block.group * group_bytes;
         for (size_t s = 0; s < count; s += kernel_spans) {
           compute(b, from + s, group_first + s, std::min(kernel_spans, count - s), sums + s * span * kBlock);
         }
-        if (part.pixel_count < count * span) close_gaps(span, from, count, sums);
+        if (pixels.count < count * span) close_gaps(span, from, count, sums);
         if (collected) {
-          collect(block, part.pixel_count, sums, collected);
+          collect(block, pixels.count, sums, collected);
           continue;
         }
         part.channel = part.table = block.channel;
@@ -118,26 +123,26 @@ struct ConvPlan {
         if (scatters()) {
           finish_positions(block, pixels, part, sums, finish);
         } else {
-          finish(part, sums, kBlock);
+          finish(part, sums + skipped * kBlock, kBlock);
         }
       }
       if (!collected) return;
       for (part.channel = 0; part.channel < geometry.out_channels; part.channel += kBlock) {
         part.table = part.channel;
         part.channels = std::min(kBlock, geometry.out_channels - part.channel);
-        finish(part, collected + part.channel, collected_stride());
+        finish(part, collected + skipped * collected_stride() + part.channel, collected_stride());
       }
     };
     // Channels that do not exist keep these zeros or finite sums; blocks are read whole from any position on.
     constexpr size_t kSums = kMaxPixels * kBlock + kBlock;
     if (collect_groups) {
-      context.pool.for_ranges(tiles, [&](size_t begin, size_t end, size_t worker) {
+      context.team.for_ranges(tiles, [&](size_t begin, size_t end, size_t worker) {
         T* collected = reinterpret_cast<T*>(context.worker_scratch[worker]);
         alignas(64) T sums[kSums] = {};
         for (size_t tile = begin; tile < end; ++tile) one(tile, 0, blocks.size(), sums, collected);
       });
     } else {  // block by block, so that the weights of a block stay in cache over many pixels
-      context.pool.for_ranges(tiles * blocks.size(), [&](size_t begin, size_t end, size_t) {
+      context.team.for_ranges(tiles * blocks.size(), [&](size_t begin, size_t end, size_t) {
         alignas(64) T sums[kSums] = {};
         size_t block = begin / tiles, tile = begin % tiles;
         for (size_t i = begin; i < end; ++i) {

@@ -18,7 +18,7 @@ int64_t in_pixels(int64_t sum) {
   return (shifted - rest) / kZeroUnit;
 }
 
-class Int8Conv2d final : public Op {
+class Int8Conv2d final : public RowOp {
  public:
   Int8Conv2d(const Kernels& kernels, ConvPlan plan, size_t input, const std::vector<int8_t>& weight,
              const std::vector<int32_t>& zero, const std::vector<float>& scale, Epilogue epilogue)
@@ -44,10 +44,30 @@ class Int8Conv2d final : public Op {
   const char* kernel() const override { return kernel_.name; }
   size_t macs() const override { return plan_.pixels() * plan_.taps() * group_channels_ * plan_.geometry.out_channels; }
 
-  void run(const RunContext& context) const override {
-    prepare(context);
+  size_t rows() const override { return plan_.output.vertical; }
+
+  // Pads the pixels, and brings each value into the kernel's form.
+  void prepare(const RunContext& context) const override {
+    const size_t values = plan_.padded_width * plan_.input.channels;
+    context.team.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
+      const auto offset = static_cast<int16_t>(kernel_.offset);
+      for (size_t y = begin; y < end; ++y) {
+        uint8_t* const row = context.scratch + y * values * kernel_.value_bytes;
+        uint8_t* const plain = kernel_.value_bytes == 1 ? row : context.worker_scratch[worker] + collected_bytes();
+        plan_.fill_row(context.values[input_], border_.data(), plan_.input.channels, y, plain);
+        if (kernel_.value_bytes == 2) {
+          auto* const wide = reinterpret_cast<int16_t*>(row);
+          for (size_t i = 0; i < values; ++i) wide[i] = static_cast<int16_t>(plain[i] - offset);
+        } else if (offset != 0) {
+          for (size_t i = 0; i < values; ++i) row[i] = static_cast<uint8_t>(row[i] - offset);
+        }
+      }
+    });
+  }
+
+  void run_rows(const RunContext& context, size_t begin, size_t end) const override {
     plan_.for_each_tile<float>(
-        context, epilogue_, context.scratch, kernel_.pixels, 1,
+        context, begin, end, epilogue_, context.scratch, kernel_.pixels, 1,
         [&](size_t b, size_t first, const uint8_t* const* pixels, size_t count, float* y) {
           const ConvPlan::Block& block = plan_.blocks[b];
           const int32_t* start[kMaxPixels];
@@ -144,25 +164,6 @@ class Int8Conv2d final : public Op {
       }
     }
     return static_cast<int32_t>(kernel_.offset * all - in_pixels(inside));
-  }
-
-  // Pads the pixels, and brings each value into the kernel's form.
-  void prepare(const RunContext& context) const {
-    const size_t values = plan_.padded_width * plan_.input.channels;
-    context.pool.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
-      const auto offset = static_cast<int16_t>(kernel_.offset);
-      for (size_t y = begin; y < end; ++y) {
-        uint8_t* const row = context.scratch + y * values * kernel_.value_bytes;
-        uint8_t* const plain = kernel_.value_bytes == 1 ? row : context.worker_scratch[worker] + collected_bytes();
-        plan_.fill_row(context.values[input_], border_.data(), plan_.input.channels, y, plain);
-        if (kernel_.value_bytes == 2) {
-          auto* const wide = reinterpret_cast<int16_t*>(row);
-          for (size_t i = 0; i < values; ++i) wide[i] = static_cast<int16_t>(plain[i] - offset);
-        } else if (offset != 0) {
-          for (size_t i = 0; i < values; ++i) row[i] = static_cast<uint8_t>(row[i] - offset);
-        }
-      }
-    });
   }
 
   const Int8ConvKernel& kernel_;

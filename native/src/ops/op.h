@@ -17,7 +17,7 @@ struct RunContext {
   uint8_t* const* values;          // address of every value of the image
   uint8_t* scratch;                // shared by the threads of one op
   uint8_t* const* worker_scratch;  // one for each thread
-  ThreadPool& pool;
+  Team team;
 };
 
 // A value, and whether its floats are halves.
@@ -25,6 +25,8 @@ struct ValueRef {
   size_t index = 0;
   bool half = false;
 };
+
+class RowOp;
 
 class Op {
  public:
@@ -34,6 +36,31 @@ class Op {
   virtual const char* kernel() const = 0;
   virtual size_t macs() const { return 0; }
   virtual void run(const RunContext& context) const = 0;
+  virtual const RowOp* by_rows() const { return nullptr; }  // itself, where it is one
+};
+
+// An op that can also compute some rows of its result, so that another may use them before they leave the cache.
+class RowOp : public Op {
+ public:
+  static constexpr size_t kStripe = 8;  // rows that are computed and used at a time
+
+  virtual size_t rows() const = 0;
+  // What all rows need; comes first for each image.
+  virtual void prepare(const RunContext&) const {}
+  virtual void run_rows(const RunContext& context, size_t begin, size_t end) const = 0;
+
+  void run(const RunContext& context) const final {
+    prepare(context);
+    run_rows(context, 0, rows());
+  }
+  const RowOp* by_rows() const override { return this; }
+};
+
+// A map of floats and how it is pooled.
+struct PooledMap {
+  ValueRef value;
+  Shape shape;
+  Pooling geometry;
 };
 
 // The steps behind an op, as kernels see them, with the tables they point to.
@@ -108,9 +135,15 @@ std::unique_ptr<Op> make_int8_conv2d(const Kernels&, Shape input_shape, size_t i
                                      const std::vector<float>& scale, Epilogue);
 std::unique_ptr<Op> make_rpc2d(const Kernels&, Shape input_shape, ValueRef input, const ReshapedConvolution&,
                                const std::vector<float>& weight, Epilogue);
-std::unique_ptr<Op> make_max_pool2d(Shape input_shape, ValueRef input, const Pooling&, Epilogue);
-std::unique_ptr<Op> make_avg_pool2d(Shape input_shape, ValueRef input, const Pooling&, bool count_include_pad,
-                                    Epilogue);
+std::unique_ptr<Op> make_max_pool2d(const PooledMap&, Epilogue);
+std::unique_ptr<Op> make_avg_pool2d(const PooledMap&, bool count_include_pad, Epilogue);
+// Whether a pool and what computes its map, in one, are likely to be faster with so many threads.
+bool fits_pooled(const PooledMap&, size_t threads);
+// Both in one: an op by rows, which writes nothing but the map, and the pool. Of the engine's values, `value_count`,
+// the map then needs no memory.
+std::unique_ptr<Op> make_pooled(std::unique_ptr<Op> source, std::unique_ptr<Op> pool, const PooledMap&,
+                                size_t value_count);
+std::unique_ptr<Op> make_nothing();  // for a node that another's op has computed
 std::unique_ptr<Op> make_bit_max_pool2d(Shape input_shape, size_t input, const Pooling&,
                                         const std::vector<uint32_t>& flip, size_t output);
 std::unique_ptr<Op> make_elementwise(Shape input_shape, ValueRef input, Epilogue);

@@ -1,7 +1,7 @@
 // Pooling over floats and over bits.
 #include <algorithm>
 
-#include "ops/op.h"
+#include "ops/pool_window.h"
 
 namespace onebit {
 
@@ -15,50 +15,40 @@ Pair pooling_output(const Pooling& g, Shape input) {
 
 namespace {
 
-// The part of a window that lies inside the map.
-struct Window {
-  size_t top, bottom, left, right;  // half-open
-
-  size_t taps() const { return (bottom - top) * (right - left); }
-};
-
-Window window_at(const Pooling& g, Shape input, size_t y, size_t x) {
-  const auto clip = [](size_t position, size_t stride, size_t padding, size_t kernel, size_t length) {
-    const size_t begin = position * stride, end = begin + kernel;  // in padded coordinates
-    return Pair{std::max(begin, padding) - padding, std::min(end, padding + length) - padding};
-  };
-  const Pair rows = clip(y, g.stride.vertical, g.padding.vertical, g.kernel.vertical, input.height);
-  const Pair columns = clip(x, g.stride.horizontal, g.padding.horizontal, g.kernel.horizontal, input.width);
-  return {rows.vertical, rows.horizontal, columns.vertical, columns.horizontal};
-}
-
-class FloatPool final : public Op {
+class FloatPool final : public RowOp {
  public:
   enum class Kind { maximum, average_of_all_taps, average_of_inside_taps };
 
-  FloatPool(Kind kind, Shape shape, ValueRef input, const Pooling& geometry, Epilogue epilogue)
+  FloatPool(Kind kind, const PooledMap& map, Epilogue epilogue)
       : kind_(kind),
-        shape_(shape),
-        input_(input),
-        geometry_(geometry),
-        output_(pooling_output(geometry, shape)),
+        shape_(map.shape),
+        input_(map.value),
+        geometry_(map.geometry),
+        output_(pooling_output(map.geometry, map.shape)),
         epilogue_(std::move(epilogue)),
-        zeros_(shape.channels * sizeof(float)) {}
+        zeros_(map.shape.channels * sizeof(float)) {}
 
   size_t worker_scratch_bytes() const override { return tile_pixels() * taps() * sizeof(const uint8_t*); }
   const char* kernel() const override { return epilogue_.kernel().name; }
 
-  void run(const RunContext& context) const override {
-    context.pool.for_ranges(output_.vertical * output_.horizontal, [&](size_t begin, size_t end, size_t worker) {
+  size_t rows() const override { return output_.vertical; }
+
+  void run_rows(const RunContext& context, size_t begin, size_t end) const override {
+    const size_t width = output_.horizontal;
+    context.team.for_ranges((end - begin) * width, [&](size_t first, size_t last, size_t worker) {
       auto* addresses = reinterpret_cast<const uint8_t**>(context.worker_scratch[worker]);
       float divisors[kMaxPixels];
-      for (size_t pixel = begin; pixel < end; pixel += tile_pixels()) {
-        const size_t count = std::min(tile_pixels(), end - pixel);
+      for (size_t pixel = begin * width + first; pixel < begin * width + last; pixel += tile_pixels()) {
+        const size_t count = std::min(tile_pixels(), begin * width + last - pixel);
+        size_t y = pixel / width, x = pixel % width;
         for (size_t p = 0; p < count; ++p) {
-          const Window window =
-              window_at(geometry_, shape_, (pixel + p) / output_.horizontal, (pixel + p) % output_.horizontal);
+          const Window window = window_at(geometry_, shape_, y, x);
           find_taps(context.values[input_.index], window, addresses + p * taps());
           divisors[p] = static_cast<float>(kind_ == Kind::average_of_all_taps ? taps() : window.taps());
+          if (++x == width) {
+            x = 0;
+            ++y;
+          }
         }
         epilogue_.finish(context, {addresses, taps(), input_.half, kind_ == Kind::maximum ? nullptr : divisors}, pixel,
                          count);
@@ -109,7 +99,7 @@ class BitPool final : public Op {
     const size_t words = words_for(shape_.channels);
     const auto* map = reinterpret_cast<const uint32_t*>(context.values[input_]);
     auto* result = reinterpret_cast<uint32_t*>(context.values[output_]);
-    context.pool.for_ranges(size_.vertical, [&](size_t begin, size_t end, size_t) {
+    context.team.for_ranges(size_.vertical, [&](size_t begin, size_t end, size_t) {
       for (size_t y = begin; y < end; ++y) {
         for (size_t x = 0; x < size_.horizontal; ++x) {
           pool(map, window_at(geometry_, shape_, y, x), words, result + (y * size_.horizontal + x) * words);
@@ -139,14 +129,13 @@ class BitPool final : public Op {
 
 }  // namespace
 
-std::unique_ptr<Op> make_max_pool2d(Shape input_shape, ValueRef input, const Pooling& geometry, Epilogue epilogue) {
-  return std::make_unique<FloatPool>(FloatPool::Kind::maximum, input_shape, input, geometry, std::move(epilogue));
+std::unique_ptr<Op> make_max_pool2d(const PooledMap& map, Epilogue epilogue) {
+  return std::make_unique<FloatPool>(FloatPool::Kind::maximum, map, std::move(epilogue));
 }
 
-std::unique_ptr<Op> make_avg_pool2d(Shape input_shape, ValueRef input, const Pooling& geometry, bool count_include_pad,
-                                    Epilogue epilogue) {
+std::unique_ptr<Op> make_avg_pool2d(const PooledMap& map, bool count_include_pad, Epilogue epilogue) {
   const auto kind = count_include_pad ? FloatPool::Kind::average_of_all_taps : FloatPool::Kind::average_of_inside_taps;
-  return std::make_unique<FloatPool>(kind, input_shape, input, geometry, std::move(epilogue));
+  return std::make_unique<FloatPool>(kind, map, std::move(epilogue));
 }
 
 std::unique_ptr<Op> make_bit_max_pool2d(Shape input_shape, size_t input, const Pooling& geometry,

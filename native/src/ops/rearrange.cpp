@@ -14,7 +14,7 @@ class Elementwise final : public Op {
   const char* kernel() const override { return epilogue_.kernel().name; }
 
   void run(const RunContext& context) const override {
-    context.pool.for_ranges(shape_.height * shape_.width, [&](size_t begin, size_t end, size_t) {
+    context.team.for_ranges(shape_.height * shape_.width, [&](size_t begin, size_t end, size_t) {
       epilogue_.finish(context, input_, begin, end - begin, 0, shape_.channels);
     });
   }
@@ -61,7 +61,7 @@ class ShuffleChannels final : public Op {
 
   void run(const RunContext& context) const override {
     const size_t each = shape_.channels / groups_;
-    context.pool.for_ranges(shape_.height * shape_.width, [&](size_t begin, size_t end, size_t worker) {
+    context.team.for_ranges(shape_.height * shape_.width, [&](size_t begin, size_t end, size_t worker) {
       auto* mixed = reinterpret_cast<float*>(context.worker_scratch[worker]);
       for (size_t pixel = begin; pixel < end; ++pixel) {
         const float* from =
@@ -108,7 +108,7 @@ class Concat final : public Op {
   const char* kernel() const override { return epilogue_.kernel().name; }
 
   void run(const RunContext& context) const override {
-    context.pool.for_ranges(pixels_, [&](size_t begin, size_t end, size_t worker) {
+    context.team.for_ranges(pixels_, [&](size_t begin, size_t end, size_t worker) {
       if (whole_words_) {
         finish_parts(context, begin, end);
       } else {

@@ -10,7 +10,6 @@ namespace {
 constexpr size_t kResults = MinimalFilter::kResults;
 constexpr size_t kLanes = 16;  // of the widest vector
 constexpr size_t kTilesAtOnce = 16;
-constexpr size_t kStripe = 8;  // rows of the output
 constexpr size_t kMaxStride = 4;
 constexpr size_t kMaxPhaseProducts = MinimalFilter::kMaxTaps + kResults - 1;
 constexpr size_t kInfinity = kMaxPhaseProducts - 1;  // behind the points that there are at most
@@ -63,7 +62,7 @@ std::vector<Sum> find_sums(const std::vector<Product>& products) {
   return sums;
 }
 
-class RowConv2d final : public Op {
+class RowConv2d final : public RowOp {
  public:
   RowConv2d(const Kernels& kernels, ConvPlan plan, size_t input, const std::vector<float>& weight, Epilogue epilogue)
       : kernel_(*kernels.float_conv),
@@ -101,14 +100,15 @@ class RowConv2d final : public Op {
     return plan_.pixels() * plan_.taps() * plan_.input.channels * plan_.geometry.out_channels;
   }
 
+  size_t rows() const override { return plan_.output.vertical; }
+
   // Stripe by stripe, so that prepared rows stay in the second-level cache; neighbours prepare those they share again.
-  void run(const RunContext& context) const override {
-    const size_t rows = plan_.output.vertical;
-    context.pool.for_ranges((rows + kStripe - 1) / kStripe, [&](size_t begin, size_t end, size_t worker) {
+  void run_rows(const RunContext& context, size_t begin, size_t end) const override {
+    context.team.for_ranges((end - begin + kStripe - 1) / kStripe, [&](size_t first, size_t last, size_t worker) {
       auto* prepared = reinterpret_cast<float*>(context.worker_scratch[worker]);
       float* sums = prepared + stripe_input_rows(kStripe) * row_floats();
-      for (size_t row = begin * kStripe; row < std::min(rows, end * kStripe); row += kStripe) {
-        const size_t count = std::min(kStripe, rows - row);
+      for (size_t row = begin + first * kStripe; row < std::min(end, begin + last * kStripe); row += kStripe) {
+        const size_t count = std::min(kStripe, end - row);
         for (size_t y = 0; y < stripe_input_rows(count); ++y) {
           prepare_row(context, row * plan_.geometry.stride.vertical + y, sums, prepared + y * row_floats());
         }

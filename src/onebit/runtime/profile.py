@@ -17,10 +17,11 @@ Row = dict[str, Any]
 class Profile(list[Row]):
     """One row a node, in the order in which they run; ``str()`` gives the table.
 
-    A row holds name, op, shape (of the op's result: height, width, channels), runs_as, kernel, macs
-    (multiply-accumulates of one image), ms (of one call), share (of the sum of all ms), gops (2 * multiply-accumulates
-    per nanosecond), limit_ms (what the multiply-accumulates would take at the limit of all threads) and limit_share
-    (limit_ms/ms).  The last two are None where there are no multiply-accumulates or no limit is known.
+    A row holds name, op, shape (of the op's result: height, width, channels), runs_as, kernel ("with NODE" where it is
+    computed in one pass with that node, in whose ms its own are), macs (multiply-accumulates of one image), ms (of one
+    call), share (of the sum of all ms), gops (2 * multiply-accumulates per nanosecond), limit_ms (what the
+    multiply-accumulates would take at the limit of all threads) and limit_share (limit_ms/ms).  The last two are None
+    where there are no multiply-accumulates or no limit is known.
     """
 
     def sums(self) -> list[Row]:
