@@ -103,7 +103,10 @@ class Network {
   }
 
   void add_node() {
-    if (pixels_ ? floats_.empty() || c_.below(8) == 0 : c_.rarely()) return int8_conv2d();
+    if (pixels_ ? floats_.empty() || c_.below(8) == 0 : c_.rarely()) {
+      int8_conv2d();
+      return pool_last();
+    }
     const Value& real = floats_[c_.below(floats_.size())];
     const Value& low = bits_.empty() ? real : bits_[c_.below(bits_.size())];
     switch (c_.below(13)) {
@@ -112,7 +115,8 @@ class Network {
       case 1:
         return binary_conv2d(low);
       case 2:
-        return conv2d(real);
+        conv2d(real);
+        return pool_last();
       case 3:
         return rpc2d(low, true);
       case 4:
@@ -225,6 +229,14 @@ class Network {
       const auto weight = c_.table<float>(rows * in.shape.channels);
       add(result, [&](auto& s) { builder_.rpc2d("real_blocks", wire(in), g, weight, s); }, positions);
     }
+  }
+
+  // Often pools the last value at once, so that no other node reads it: both nodes may be computed in one pass.
+  void pool_last() {
+    if (floats_.empty() || c_.flip()) return;
+    const size_t count = floats_.size();
+    pool(floats_.back());
+    if (floats_.size() > count) floats_.erase(floats_.begin() + static_cast<std::ptrdiff_t>(count) - 1);
   }
 
   void pool(const Value& in) {
