@@ -62,7 +62,7 @@ fuzz: fuzz-tools setup
 	$(BIN)/cmake --build $(FUZZ)
 	mkdir -p $(FUZZ)/engine
 	$(FUZZ)/native/fuzz/fuzz_engine -max_total_time=$(SECONDS) -len_control=0 -max_len=400 -timeout=60 \
-	  -rss_limit_mb=4096 -print_final_stats=1 -artifact_prefix=$(FUZZ)/ $(FUZZ)/engine
+	  -rss_limit_mb=10240 -print_final_stats=1 -artifact_prefix=$(FUZZ)/ $(FUZZ)/engine
 	-$(BIN)/python -m pip install --quiet atheris
 	$(BIN)/python tests/fuzz/loader.py --seconds $(SECONDS) --out $(FUZZ)/loader
 

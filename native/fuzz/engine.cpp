@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kMostNodes = 8;
 constexpr size_t kMostElements = size_t{1} << 16;  // of a table, a weight or a value, so that a run stays short
+constexpr size_t kMostWork = size_t{1} << 26;      // multiplications and results of a network that runs
 
 // Decisions from the front of the input; zeros when it has ended.
 class Choices {
@@ -343,6 +344,9 @@ class Network {
 };
 
 void run(Engine& engine, Choices& c) {
+  size_t work = 0;
+  for (const NodeInfo& node : engine.nodes()) work += node.macs + elements(node.output);
+  if (work > kMostWork) return;
   const size_t count = c.below(3), in = elements(engine.input_shape()), out = elements(engine.output_shape());
   std::vector<float> results(count * out);
   const auto pixels = c.table<uint8_t>(count * in);
