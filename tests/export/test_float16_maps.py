@@ -201,8 +201,10 @@ def test_lost_images_are_counted_and_refused(run, tmp_path, capsys, monkeypatch)
     def worsened(graph, images):
         found = logits(graph, images)
         if maps_of(graph) == "float16":
-            right = np.flatnonzero(found.argmax(1) == labels)[:worse]
+            right = np.flatnonzero(found.argmax(1) == labels)[: max(worse, 0)]
             found[right, (labels[right] + 1) % 10] = 1e9
+            wrong = np.flatnonzero(found.argmax(1) != labels)[: max(-worse, 0)]
+            found[wrong, labels[wrong]] = 1e9
         return found
 
     _, labels = deploy.images_of_run(run, None, 100)
@@ -211,7 +213,10 @@ def test_lost_images_are_counted_and_refused(run, tmp_path, capsys, monkeypatch)
     options = ["pack", run, "--maps", "float16", "--out", str(file), "--limit", "100"]
     worse = 1
     assert main(options) == 0
-    assert "(1 images lost, allowed: 1)" in capsys.readouterr().out
+    assert "(1 images lost, allowed to be lost: 1)" in capsys.readouterr().out
+    worse = -3
+    assert main(options) == 0
+    assert "(3 images won, allowed to be lost: 1)" in capsys.readouterr().out
     file.unlink()
     worse = 2
     assert main(options) == 1

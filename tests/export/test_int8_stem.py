@@ -206,7 +206,8 @@ def test_the_command_line_prints_the_loss_and_verifies(run, tmp_path, capsys):
     assert 0 < row["rms"] < 0.02
     assert load_graph(file).input.type == "uint8"
     assert main(["pack", run, "--stem", "int8", "--out", file]) == 0
-    assert "points lost" in capsys.readouterr().out
+    loss = 100 * (row["float_accuracy"] - row["int8_accuracy"])
+    assert f"({abs(loss):.2f} points {'lost' if loss >= 0 else 'won'})" in capsys.readouterr().out
     verified = answer(capsys, "verify", file, "--run", run)
     assert verified["passed"]
     assert verified["torch"]["packed_accuracy"] == row["int8_accuracy"]

@@ -160,7 +160,8 @@ def _show_stem(row: dict[str, Any]) -> None:
         loss = row["float_accuracy"] - row["int8_accuracy"]
         print(
             f"accuracy   float stem {row['float_accuracy']:.2%}, int8 stem {row['int8_accuracy']:.2%} "
-            f"({100 * loss:.2f} points lost); {row['same_class']} of {row['images']} images keep their class"
+            f"({100 * abs(loss):.2f} points {_lost_or_won(loss)}); "
+            f"{row['same_class']} of {row['images']} images keep their class"
         )
     else:
         print(f"accuracy   not measured: {row['why_no_images']}")
@@ -176,7 +177,11 @@ def _show_maps(row: dict[str, Any]) -> None:
     if "lost" in row:
         print(
             f"accuracy   float32 maps {row['float32_accuracy']:.2%}, float16 maps {row['float16_accuracy']:.2%} "
-            f"({row['lost']} images lost, allowed: {row['allowed']})"
+            f"({abs(row['lost'])} images {_lost_or_won(row['lost'])}, allowed to be lost: {row['allowed']})"
         )
     else:
         print(f"accuracy   not measured: {row['why_no_images']}")
+
+
+def _lost_or_won(loss: float) -> str:
+    return "lost" if loss >= 0 else "won"
