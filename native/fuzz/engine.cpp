@@ -174,7 +174,7 @@ class Network {
   void binary_conv2d(const Value& in) {
     Shape result;
     const Convolution g = geometry(in.shape, &result);
-    const int pad_value = static_cast<int>(c_.number(0, 2)) - 1;
+    const int pad_value = static_cast<int>(c_.number(0, 2) - 1);
     const size_t shuffle = divisor(g.out_channels), depth = in.shape.channels / std::max<size_t>(g.groups, 1);
     const auto weight = c_.bits(g.out_channels * g.kernel.vertical * g.kernel.horizontal, depth);
     add(result, [&](auto& s) { builder_.binary_conv2d("bits", wire(in), g, pad_value, weight, s, shuffle); }, 1, true);
