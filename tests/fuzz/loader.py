@@ -13,21 +13,33 @@ import time
 from collections import Counter
 from pathlib import Path
 from random import Random
+from types import FunctionType, ModuleType
 
 try:
     import atheris
 except ImportError:
     atheris = None
-else:
-    with atheris.instrument_imports(include=["onebit.runtime.file", "onebit.runtime.graph"]):
-        import onebit.runtime.file  # noqa: F401
 
 from mutations import check, mutate, seeds
+
+import onebit.runtime.file
+import onebit.runtime.graph
 
 POOL = 300  # files that were still valid, to alter further
 
 
+def watch(module: ModuleType) -> None:
+    """Tells atheris what code of the module's functions is reached; while they are imported, it misses those of an
+    editable install."""
+    for holder in (module, *(value for value in vars(module).values() if isinstance(value, type))):
+        for value in list(vars(holder).values()):
+            if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+                atheris.instrument_func(value)
+
+
 def by_coverage(seconds: int, out: Path) -> None:
+    watch(onebit.runtime.file)
+    watch(onebit.runtime.graph)
     corpus = out / "corpus"
     corpus.mkdir(exist_ok=True)
     for index, data in enumerate(seeds()):
