@@ -25,8 +25,9 @@ TEST(limits_are_above_what_the_kernels_reach) {
     const double seconds = time_binary_kernel(isa, {kSide, kSide, kChannels}, kChannels, 3, 20);
     CHECK_NOTE(seconds > 0, name(isa));
     const double reached = 9.0 * kChannels * kChannels * kSide * kSide / seconds;
-    if (isa != Isa::portable && kTimesCount) CHECK_NOTE(reached < 1.2 * limits.binary, name(isa));
-    if (isa != Isa::portable) CHECK_NOTE(limits.binary > limits.int8 && limits.int8 > limits.float32, name(isa));
+    if (isa == Isa::portable || !kTimesCount) continue;
+    CHECK_NOTE(reached < 1.2 * limits.binary, name(isa));  // 9/8 where three words are counted at once
+    CHECK_NOTE(limits.binary > limits.int8 && limits.int8 > limits.float32, name(isa));
   }
 }
 
