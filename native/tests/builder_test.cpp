@@ -319,7 +319,7 @@ TEST(the_kernel_follows_the_words_of_a_run) {
     Builder b("x", {4, 4, 8}, Floats(8, 0.0f), Floats(8, 1.0f), {1, "avx512", false});
     b.elementwise("sign", "x", {Step::binarize("bits", Rule::sign)});
     b.binary_conv2d("c", "bits", g, 1, Words(g.out_channels * g.kernel.vertical * g.kernel.horizontal), kStore);
-    return std::string(b.finish("y")->nodes()[1].kernel);
+    return b.finish("y")->nodes()[1].kernel;
   };
   if (!cpu_has(Isa::avx512)) return;
   Convolution dilated = conv(3), grouped = conv(3);

@@ -45,11 +45,10 @@ class BinaryConv2d final : public Op {
   void run(const RunContext& context) const override {
     const uint8_t* prepared = in_place_ ? context.values[input_] : context.scratch;
     if (!in_place_) prepare(context);
-    const size_t run_words = plan_.taps_per_run * group_words_;
     plan_.for_each_tile<int32_t>(
         context, 0, plan_.output.vertical, epilogue_, prepared, kernel_.pixels, kernel_.span,
         [&](size_t block, size_t, const uint8_t* const* spans, size_t count, int32_t* diff) {
-          kernel_.count({spans, count, plan_.runs.data(), plan_.runs.size(), run_words,
+          kernel_.count({spans, count, plan_.runs.data(), plan_.runs.size(), run_words(),
                          weights_.data() + block * block_bytes_, plan_.blocks[block].rows(), diff});
         },
         [&](const EpilogueTile& tile, const int32_t* diff, size_t stride) {
@@ -62,6 +61,7 @@ class BinaryConv2d final : public Op {
  private:
   // Groups that do not start with a word in the input.
   bool regroups() const { return plan_.geometry.groups > 1 && group_channels_ % kWordBits != 0; }
+  size_t run_words() const { return plan_.taps_per_run * group_words_; }
   size_t pixel_words() const { return plan_.geometry.groups * group_words_; }  // of the prepared map
   size_t collected_bytes() const {
     return plan_.collect_groups ? plan_.tile_pixels(kernel_.pixels) * plan_.collected_stride() * sizeof(int32_t) : 0;
@@ -101,8 +101,7 @@ class BinaryConv2d final : public Op {
         const uint32_t* row = weight.data() + (plan_.blocks[b].row + c) * words;
         for (size_t w = 0; w < words; ++w) plain[w * kBlock + c] = row[w];
       }
-      kernel_.pack_weights(plain.data(), plan_.runs.size(), words / plan_.runs.size(),
-                           weights_.data() + b * block_bytes_);
+      kernel_.pack_weights(plain.data(), plan_.runs.size(), run_words(), weights_.data() + b * block_bytes_);
     }
   }
 

@@ -61,6 +61,8 @@ struct PooledMap {
   ValueRef value;
   Shape shape;
   Pooling geometry;
+
+  size_t pixel_bytes() const { return shape.channels * (value.half ? sizeof(Half) : sizeof(float)); }
 };
 
 // The steps behind an op, as kernels see them, with the tables they point to.

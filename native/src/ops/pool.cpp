@@ -21,9 +21,7 @@ class FloatPool final : public RowOp {
 
   FloatPool(Kind kind, const PooledMap& map, Epilogue epilogue)
       : kind_(kind),
-        shape_(map.shape),
-        input_(map.value),
-        geometry_(map.geometry),
+        map_(map),
         output_(pooling_output(map.geometry, map.shape)),
         epilogue_(std::move(epilogue)),
         zeros_(map.shape.channels * sizeof(float)) {}
@@ -42,40 +40,38 @@ class FloatPool final : public RowOp {
         const size_t count = std::min(tile_pixels(), begin * width + last - pixel);
         size_t y = pixel / width, x = pixel % width;
         for (size_t p = 0; p < count; ++p) {
-          const Window window = window_at(geometry_, shape_, y, x);
-          find_taps(context.values[input_.index], window, addresses + p * taps());
+          const Window window = window_at(map_.geometry, map_.shape, y, x);
+          find_taps(context.values[map_.value.index], window, addresses + p * taps());
           divisors[p] = static_cast<float>(kind_ == Kind::average_of_all_taps ? taps() : window.taps());
           if (++x == width) {
             x = 0;
             ++y;
           }
         }
-        epilogue_.finish(context, {addresses, taps(), input_.half, kind_ == Kind::maximum ? nullptr : divisors}, pixel,
-                         count);
+        epilogue_.finish(context, {addresses, taps(), map_.value.half, kind_ == Kind::maximum ? nullptr : divisors},
+                         pixel, count);
       }
     });
   }
 
  private:
-  size_t taps() const { return geometry_.kernel.vertical * geometry_.kernel.horizontal; }
+  size_t taps() const { return map_.geometry.kernel.vertical * map_.geometry.kernel.horizontal; }
   // Large windows are a tile of their own: few of them, and long lists of addresses.
   size_t tile_pixels() const { return taps() <= kMaxPixels ? kMaxPixels : 1; }
 
   // The addresses of the window's taps. Taps outside the map come last, as ones that change nothing.
   void find_taps(const uint8_t* map, const Window& window, const uint8_t** tap) const {
-    const size_t pixel_bytes = shape_.channels * (input_.half ? sizeof(Half) : sizeof(float));
-    const uint8_t* first = map + (window.top * shape_.width + window.left) * pixel_bytes;
+    const size_t pixel_bytes = map_.pixel_bytes();
+    const uint8_t* first = map + (window.top * map_.shape.width + window.left) * pixel_bytes;
     const uint8_t** end = tap + taps();
     for (size_t y = window.top; y < window.bottom; ++y) {
-      for (size_t x = window.left; x < window.right; ++x) *tap++ = map + (y * shape_.width + x) * pixel_bytes;
+      for (size_t x = window.left; x < window.right; ++x) *tap++ = map + (y * map_.shape.width + x) * pixel_bytes;
     }
     std::fill(tap, end, kind_ == Kind::maximum ? first : zeros_.data());
   }
 
   Kind kind_;
-  Shape shape_;
-  ValueRef input_;
-  Pooling geometry_;
+  PooledMap map_;
   Pair output_;
   Epilogue epilogue_;
   AlignedBytes zeros_;

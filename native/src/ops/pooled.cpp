@@ -23,7 +23,7 @@ class Pooled final : public Op {
         pool_(*pool_op_->by_rows()),
         map_(map),
         value_count_(value_count),
-        row_bytes_(map.shape.width * map.shape.channels * (map.value.half ? sizeof(Half) : sizeof(float))) {}
+        row_bytes_(map.shape.width * map.pixel_bytes()) {}
 
   size_t scratch_bytes() const override { return source_.scratch_bytes(); }
   // That of either, which do not run at once; the addresses of all values; the rows of the map.

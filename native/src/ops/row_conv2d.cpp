@@ -16,11 +16,8 @@ constexpr size_t kInfinity = kMaxPhaseProducts - 1;  // behind the points that t
 
 // One of the products of a tile of kResults neighbouring results: a sum of pixels times a sum of weights.
 struct Product {
-  struct Pixel {
-    size_t column;  // from the tile's first
-    float factor;
-  };
-  std::vector<Pixel> pixels;
+  std::vector<size_t> columns;      // of the pixels, from the tile's first on
+  std::vector<float> factors;       // of the same
   size_t point;                     // of the polynomials, by number; infinity comes last
   size_t first_tap, tap_step;       // of the kernel's row
   std::vector<double> tap_factors;  // for first_tap, first_tap + tap_step, ...
@@ -38,10 +35,12 @@ std::vector<Product> find_products(size_t kernel, size_t stride) {
   for (size_t phase = 0; phase < std::min(kernel, stride); ++phase) {
     const MinimalFilter filter((kernel - phase + stride - 1) / stride);
     for (size_t i = 0; i < filter.products; ++i) {
-      Product product{{}, i + 1 == filter.products ? kInfinity : i, phase, stride, {}};
+      Product product{{}, {}, i + 1 == filter.products ? kInfinity : i, phase, stride, {}};
       for (size_t k = 0; k < filter.products; ++k) {
         const float factor = filter.data[i * filter.products + k];
-        if (factor != 0) product.pixels.push_back({k * stride + phase, factor});
+        if (factor == 0) continue;
+        product.columns.push_back(k * stride + phase);
+        product.factors.push_back(factor);
       }
       const auto row = filter.filter.begin() + static_cast<ptrdiff_t>(i * filter.taps);
       product.tap_factors.assign(row, row + static_cast<ptrdiff_t>(filter.taps));
@@ -75,7 +74,7 @@ class RowConv2d final : public RowOp {
         tile_stride_(round_up(tiles_, kLanes)) {
     size_t reach = 0;  // of a tile
     for (const Product& product : products_) {
-      for (const Product::Pixel& pixel : product.pixels) reach = std::max(reach, pixel.column + 1);
+      for (const size_t column : product.columns) reach = std::max(reach, column + 1);
     }
     columns_ = (tiles_ - 1) * period() + reach;
     plane_floats_ = tile_stride_ + round_up((reach - 1) / period() + 1, kLanes);
@@ -182,15 +181,13 @@ class RowConv2d final : public RowOp {
       }
     }
     const float* terms[kMaxPhaseProducts];
-    float factors[kMaxPhaseProducts];
     for (const Product& product : products_) {
-      for (size_t i = 0; i < product.pixels.size(); ++i) {
-        const Product::Pixel& pixel = product.pixels[i];
-        terms[i] = planes + pixel.column % period() * channels * plane_floats_ + pixel.column / period();
-        factors[i] = pixel.factor;
+      for (size_t i = 0; i < product.columns.size(); ++i) {
+        const size_t column = product.columns[i];
+        terms[i] = planes + column % period() * channels * plane_floats_ + column / period();
       }
-      kernel_.combine(
-          {terms, factors, product.pixels.size(), plane_floats_, tile_stride_, channels, row, tile_stride_});
+      kernel_.combine({terms, product.factors.data(), product.columns.size(), plane_floats_, tile_stride_, channels,
+                       row, tile_stride_});
       row += channels * tile_stride_;
     }
   }

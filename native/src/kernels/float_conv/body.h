@@ -87,17 +87,19 @@ ONEBIT_INLINE void combine_vectors(const Combination& t, size_t repeat, size_t f
       [&](auto i) ONEBIT_INLINE_LAMBDA { sum[i].store(out + i / vectors * t.out_step + i % vectors * Vec::kLanes); });
 }
 
+template <size_t repeats, size_t vectors>
+void combine_at_most(const Combination& t, size_t repeat, size_t from) {
+  if (t.repeats - repeat == repeats) return combine_vectors<repeats, vectors>(t, repeat, from);
+  if constexpr (repeats > 1) combine_at_most<repeats - 1, vectors>(t, repeat, from);
+}
+
 template <size_t vectors>
 void combine_all(const Combination& t) {
   constexpr size_t kTogether = 4;
   for (size_t from = 0; from < t.length; from += vectors * Vec::kLanes) {
     size_t repeat = 0;
     for (; repeat + kTogether <= t.repeats; repeat += kTogether) combine_vectors<kTogether, vectors>(t, repeat, from);
-    if (t.repeats - repeat == 3) {
-      combine_vectors<3, vectors>(t, repeat, from);
-    } else {
-      for (; repeat < t.repeats; ++repeat) combine_vectors<1, vectors>(t, repeat, from);
-    }
+    combine_at_most<kTogether - 1, vectors>(t, repeat, from);
   }
 }
 
