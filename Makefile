@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 help:
 	@echo "make demo    train, pack, verify and time a 1-bit network on the embedded digits (under 5 minutes)"
 	@echo "make test    all tests, Python and C++"
-	@echo "make sanitize  all C++ tests under the sanitizers of addresses, undefined behaviour and threads"
+	@echo "make sanitize  all C++ tests under the sanitizers of addresses, undefined behavior and threads"
 	@echo "make fuzz SECONDS=1200  the core and the reader of files under fuzzers, so long each (needs clang)"
 	@echo "make wheel-arm  the wheel for 64-bit ARM, in build/wheels, tried on an emulated one"
 	@echo "make test-arm  all C++ tests on an emulated 64-bit ARM (needs packages; it says which)"
@@ -40,7 +40,7 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.h %.inc,$(NATIVE))
 
-# The C++ tests as they are shipped, and under the sanitizers: all for addresses and undefined behaviour, and those of
+# The C++ tests as they are shipped, and under the sanitizers: all for addresses and undefined behavior, and those of
 # threads for data races. `sanitize` looks for races in all of them, which takes long.
 THREADED := thread_pool_test threads_test
 

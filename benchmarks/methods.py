@@ -18,12 +18,11 @@ import numpy as np
 import torch
 
 from onebit.data import Normalize
+from onebit.files import write_atomic
 from onebit.nn import probe_linearity
 from onebit.nn.cost import count_cost
 from onebit.recipes import RECIPES
 from onebit.report.linearity import linearity_png
-from onebit.report.methods import methods_png, methods_table, training_png
-from onebit.runtime.atomic import write_atomic
 from onebit.runtime.cpu import describe
 from onebit.runtime.model import Model
 from onebit.runtime.timing import time_in_turn
@@ -32,6 +31,7 @@ from onebit.train.artifact import load_trained
 from onebit.train.deploy import compare_with_torch, images_of_run, pack_trained
 from onebit.train.files import read_json
 from onebit.train.settings import PRECISIONS
+from report.methods import methods_png, methods_table, training_png
 
 BASE = "resnet20-cifar10-short"
 PROBED = 256  # images for the linearity

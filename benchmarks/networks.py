@@ -31,17 +31,18 @@ from torch import nn
 
 from engines import Fresh, Prepared, Refused, noise
 from engines.float_networks import mobilenet_v2, resnet18
-from onebit.models.noise import fill_with_noise_
-from onebit.models.published import Network
+from onebit.files import write_atomic
+from onebit.models import build
 from onebit.nn import SCHEMES
-from onebit.report.networks import networks_png, networks_table
-from onebit.report.roofline import profiled, roofline_png, roofline_table
-from onebit.runtime.atomic import write_atomic
+from onebit.nn.randomize import randomize_
 from onebit.runtime.cold import cold_start
 from onebit.runtime.cpu import describe
 from onebit.runtime.engine import usable_isas
 from onebit.runtime.limits import kernel_rate, measure_limits
 from onebit.runtime.timing import time_in_turn
+from onebit.zoo.networks import Network
+from report.networks import networks_png, networks_table
+from report.roofline import profiled, roofline_png, roofline_table
 from speed import SHAPES, commit, rounded, write_report
 
 
@@ -142,8 +143,9 @@ REQUIRED = ("engine", "network", "numbers", "input", "threads", "batch", "median
 def network_of(name: str) -> nn.Module:
     """The untrained network, with random norms, slopes and shifts."""
     torch.manual_seed(0)
-    network = NETWORKS[name].build()
-    fill_with_noise_(network, NETWORKS[name].input_shape)
+    chosen = NETWORKS[name]
+    network = build(chosen) if isinstance(chosen, Network) else chosen.build()
+    randomize_(network, chosen.input_shape)
     return network
 
 

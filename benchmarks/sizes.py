@@ -1,4 +1,4 @@
-"""Measures the packed size of every network of the zoo and writes src/onebit/models/sizes.json.
+"""Measures the packed size of every network of the zoo and writes src/onebit/zoo/sizes.json.
 
 The networks are untrained, with random norms, slopes and shifts, so that no tables are equal by accident; a trained one
 differs by the bytes of its provenance.
@@ -12,12 +12,13 @@ import torch
 import onebit
 from onebit.export.capture import capture
 from onebit.export.fuse import fuse
-from onebit.models.noise import fill_with_noise_
-from onebit.models.published import NETWORKS, Network
-from onebit.runtime.file import to_bytes
-from onebit.runtime.graph import InputSpec
+from onebit.format.file import to_bytes
+from onebit.format.graph import InputSpec
+from onebit.models import build
+from onebit.nn.randomize import randomize_
+from onebit.zoo.networks import NETWORKS, Network
 
-OUT = Path(onebit.__file__).parent / "models" / "sizes.json"
+OUT = Path(onebit.__file__).parent / "zoo" / "sizes.json"
 
 
 def measure(network: Network) -> int:
@@ -26,8 +27,8 @@ def measure(network: Network) -> int:
     Packed without the comparison on images of noise that ``onebit.pack`` ends with: at 224x224 it takes minutes.
     """
     torch.manual_seed(0)
-    model = network.build()
-    fill_with_noise_(model, network.input_shape)
+    model = build(network)
+    randomize_(model, network.input_shape)
     channels, height, width = network.input_shape
     spec = InputSpec(height, width, channels, (0.0,) * channels, (1.0,) * channels, "RGB")
     with torch.no_grad():

@@ -19,18 +19,18 @@ import torch
 import torch.nn.functional as F
 
 from onebit.export import pack
+from onebit.files import write_atomic
+from onebit.format.bits import pack_bits
+from onebit.format.file import to_bytes
+from onebit.format.graph import Graph, InputSpec, Node
 from onebit.models import MODELS
-from onebit.report.speed import speed_png, speed_table
-from onebit.runtime.atomic import write_atomic
-from onebit.runtime.bits import pack_bits
 from onebit.runtime.cpu import describe
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.file import to_bytes
-from onebit.runtime.graph import Graph, InputSpec, Node
 from onebit.runtime.limits import kernel_rate, measure_limits
 from onebit.runtime.model import Model
 from onebit.runtime.reference import ReferenceEngine
 from onebit.runtime.timing import time_in_turn
+from report.speed import speed_png, speed_table
 
 SHAPES = ((64, 56), (128, 28), (256, 14), (512, 7))  # channels, side: 3x3, stride 1, padding 1, 115.6 M products each
 

@@ -1,6 +1,6 @@
 """Time of a training step: each method's against that of the float network, in turn in one process.
 
-Everything as ``onebit train`` does it: augmentation, forward, backward, optimiser, the method's own networks.
+Everything as ``onebit train`` does it: augmentation, forward, backward, optimizer, the method's own networks.
 
     python benchmarks/steps.py --data_dir data [--compile false] [--batch_size 128] [--out reports]
 """
@@ -17,8 +17,8 @@ import torch
 
 from methods import BASE, STUDY, settings_of
 from onebit.data import DATASETS
+from onebit.files import write_atomic
 from onebit.recipes import RECIPES
-from onebit.runtime.atomic import write_atomic
 from onebit.runtime.cpu import describe
 from onebit.runtime.timing import time_in_turn
 from onebit.train import train

@@ -299,7 +299,7 @@ void bind_builder(nb::module_& m) {
 
 void bind_engine(nb::module_& m) {
   nb::class_<Engine>(m, "Engine", "A network, ready to run.")
-      .def("run", &run<float>, "images"_a.noconvert(), "(results, ns of every node) of normalised float32 NHWC images.")
+      .def("run", &run<float>, "images"_a.noconvert(), "(results, ns of every node) of normalized float32 NHWC images.")
       .def("run", &run<uint8_t>, "images"_a.noconvert(), "(results, ns of every node) of uint8 NHWC pixels.")
       .def("nodes", &nodes, "(name, op, output shape, kernel, multiply-accumulates) of every node.")
       .def("values", &values, "Values of the last image by name, float16 as uint16; only with keep_values.")

@@ -56,7 +56,7 @@ MEAN, STD = 0.5, 0.25  # of every channel, for pixels of 0...1
 
 
 def noise(shape_BCHW: tuple[int, ...], seed: int) -> NDArray[np.float32]:
-    """Pixels of noise, normalised: ``(pixel/255 - MEAN)/STD``."""
+    """Pixels of noise, normalized: ``(pixel/255 - MEAN)/STD``."""
     pixels = np.random.default_rng(seed).integers(0, 256, shape_BCHW)
     return ((pixels / 255 - MEAN) / STD).astype(np.float32)
 

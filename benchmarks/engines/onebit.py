@@ -15,10 +15,10 @@ from onebit.export.capture import capture
 from onebit.export.fuse import fuse
 from onebit.export.int8 import with_int8_stem
 from onebit.export.maps import with_float16_maps
+from onebit.format.file import save_graph, to_bytes
+from onebit.format.graph import Graph, InputSpec
 from onebit.runtime.cold import ONEBIT
 from onebit.runtime.engine import usable_isas
-from onebit.runtime.file import save_graph, to_bytes
-from onebit.runtime.graph import Graph, InputSpec
 from onebit.runtime.model import Model
 
 
@@ -35,12 +35,12 @@ def packed(network: nn.Module, shape_CHW: tuple[int, int, int], stem: str = "flo
 
 
 def pixels(image_BCHW: NDArray) -> NDArray[np.uint8]:
-    """What was normalised, (B, H, W, C)."""
+    """What was normalized, (B, H, W, C)."""
     return np.rint(255 * (image_BCHW.transpose(0, 2, 3, 1) * STD + MEAN)).astype(np.uint8)
 
 
 def image_for(graph: Graph, image_BCHW: NDArray) -> NDArray:
-    """What the core takes: floats (B, H, W, C), or the pixels that were normalised for an int8 stem."""
+    """What the core takes: floats (B, H, W, C), or the pixels that were normalized for an int8 stem."""
     image_BHWC = np.ascontiguousarray(image_BCHW.transpose(0, 2, 3, 1))
     return pixels(image_BCHW) if graph.input.type == "uint8" else image_BHWC
 

@@ -1,6 +1,6 @@
 """From a torch network to an ONNX model, by a small table of layers: what OpenVINO and ONNX Runtime are given.
 
-A binary convolution becomes what OpenVINO recognises: ``FakeQuantize`` with two levels, its own convolution of weights
+A binary convolution becomes what OpenVINO recognizes: ``FakeQuantize`` with two levels, its own convolution of weights
 that are exactly -1 and +1, and the scale behind it.
 """
 

@@ -20,7 +20,7 @@ QUANTISED = ("QLinearConv", "ConvInteger")
 
 @cache
 def converted(network: nn.Module, shape_BCHW: tuple[int, int, int, int], int8: bool) -> bytes:
-    """The network as an ONNX file, quantised with ONNX Runtime's own tool if asked."""
+    """The network as an ONNX file, quantized with ONNX Runtime's own tool if asked."""
     model = to_onnx(network, shape_BCHW)
     if not int8:
         return model.SerializeToString()

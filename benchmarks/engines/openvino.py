@@ -20,7 +20,7 @@ PRECISIONS = {"1-bit": "f32", "fp32": "f32", "bf16": "bf16", "int8": "I8"}  # nu
 
 @cache
 def converted(network: nn.Module, shape_BCHW: tuple[int, int, int, int], int8: bool) -> openvino.Model:
-    """The network in OpenVINO's own form, quantised by NNCF if asked."""
+    """The network in OpenVINO's own form, quantized by NNCF if asked."""
     if not int8:
         return CORE.read_model(to_onnx(network, shape_BCHW).SerializeToString())
     import nncf

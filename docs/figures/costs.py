@@ -2,7 +2,7 @@
 
 import torch
 from matplotlib.figure import Figure
-from shapes import BLUE, GREEN, GREY, ORANGE, PURPLE
+from shapes import BLUE, GRAY, GREEN, ORANGE, PURPLE
 
 from onebit.models import MODELS
 from onebit.nn.cost import Cost, count_cost
@@ -37,16 +37,16 @@ def costs() -> Figure:
         with torch.device("meta"):
             model = MODELS[name](input_size=224, num_classes=1000, **options)
         left = 0.0
-        for part, (_, colour) in zip(parts_of(count_cost(model, (3, 224, 224))), PARTS, strict=True):
-            panel.barh(row, part, left=left, color=colour, height=0.62)
+        for part, (_, color) in zip(parts_of(count_cost(model, (3, 224, 224))), PARTS, strict=True):
+            panel.barh(row, part, left=left, color=color, height=0.62)
             left += part
         panel.text(left + 1.5, row, f"{left:.1f}M", va="center", fontsize=9)
     panel.set_yticks(range(len(BARS)), [label for label, _, _ in BARS], fontsize=8)
     panel.invert_yaxis()
     panel.grid(axis="y", visible=False)
-    panel.axvline(52, color=GREY, lw=0.8, ls="--")
+    panel.axvline(52, color=GRAY, lw=0.8, ls="--")
     panel.set(xlabel="million OPs for one 224×224 image (dashed: 52M)", xlim=(0, 182))
-    for label, colour in PARTS:
-        panel.barh(0, 0, color=colour, label=label)
+    for label, color in PARTS:
+        panel.barh(0, 0, color=color, label=label)
     panel.legend(frameon=False, fontsize=9, loc="lower right")
     return canvas

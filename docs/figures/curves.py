@@ -3,14 +3,14 @@
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from shapes import BLUE, GREEN, GREY, ORANGE, PURPLE, grid
+from shapes import BLUE, GRAY, GREEN, ORANGE, PURPLE, grid
 from torch import nn
 
 from onebit.binarize import ESTIMATORS
 from onebit.nn import INPUT_BINARIZERS, FPReLU, InputBinarizer, RPReLU
 from onebit.report.style import figure
 
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
+COLORS = (BLUE, ORANGE, GREEN, PURPLE)
 
 # Panel -> its curves: name of the estimator, progress of the training, label
 GROUPS: dict[str, list[tuple[str, float, str]]] = {
@@ -36,12 +36,12 @@ def estimators() -> Figure:
     x = torch.linspace(-2, 2, 4001)
     for column, (title, curves) in enumerate(GROUPS.items()):
         above, below = axes[column], axes[column + len(GROUPS)]
-        below.plot([-2, 0, 0, 2], [-1, -1, 1, 1], color=GREY, lw=1, ls="--", label="sign")
-        for (name, progress, label), colour in zip(curves, COLOURS, strict=False):
+        below.plot([-2, 0, 0, 2], [-1, -1, 1, 1], color=GRAY, lw=1, ls="--", label="sign")
+        for (name, progress, label), color in zip(curves, COLORS, strict=False):
             derivative = ESTIMATORS[name](x, torch.tensor(progress)).numpy()
             total = np.concatenate([[0], np.cumsum((derivative[1:] + derivative[:-1]) / 2)]) * float(x[1] - x[0])
-            above.plot(x, derivative, color=colour, label=label)
-            below.plot(x, total - total[len(total) // 2], color=colour)
+            above.plot(x, derivative, color=color, label=label)
+            below.plot(x, total - total[len(total) // 2], color=color)
         above.set(title=title, ylim=(-0.9, 5.3) if title == "smooth" else (-0.2, 3.2))
         below.set(xlabel="value before the sign", ylim=(-1.9, 1.9))
         above.legend(frameon=False, fontsize=8, loc="upper right")
@@ -83,13 +83,13 @@ def levels() -> Figure:
     canvas, axes = figure(len(panels))
     x = torch.linspace(-2, 2, 2001)
     for panel, (title, curves) in zip(axes, panels, strict=True):
-        for (label, name, values), colour in zip(curves, COLOURS, strict=False):
+        for (label, name, values), color in zip(curves, COLORS, strict=False):
             binarizer = _binarizer(name, **values)
             with torch.no_grad():
                 bits, scale = binarizer(x.reshape(-1, 1, 1, 1))
                 offset = binarizer.offset()
                 y = bits * (1 if scale is None else scale) + (0 if offset is None else offset)
-            panel.plot(x, y.flatten(), color=colour, label=label, lw=1.8)
+            panel.plot(x, y.flatten(), color=color, label=label, lw=1.8)
         panel.set(title=title, xlabel="real activation", ylim=(-1.4, 1.9))
         panel.legend(frameon=False, fontsize=8, loc="upper left")
     axes[0].set_ylabel("what the convolution sees")
@@ -101,10 +101,10 @@ def activations() -> Figure:
     canvas, axes = figure(3)
     x = torch.linspace(-2, 2, 801)
 
-    def draw(panel: object, module: nn.Module, label: str, colour: str) -> None:
+    def draw(panel: object, module: nn.Module, label: str, color: str) -> None:
         with torch.no_grad():
             y = module(x.reshape(-1, 1, 1, 1)).flatten()
-        panel.plot(x, y, color=colour, label=label)  # type: ignore[attr-defined]
+        panel.plot(x, y, color=color, label=label)  # type: ignore[attr-defined]
 
     def filled(module: nn.Module, **values: float) -> nn.Module:
         with torch.no_grad():
@@ -113,21 +113,21 @@ def activations() -> Figure:
         return module
 
     left, middle, right = axes
-    for slope, colour in zip((0.25, 0.6, -0.3), COLOURS, strict=False):
-        draw(left, nn.PReLU(1, slope), f"slope {slope:g}", colour)
-    for (a, b), colour in zip(((1.0, 0.25), (0.5, 0.8), (1.4, -0.3)), COLOURS, strict=False):
-        draw(middle, filled(FPReLU(1), positive=a, negative=b), f"a {a:g}, b {b:g}", colour)
-    for (before, negative, after), colour in zip(
-        ((0.0, 0.25, 0.0), (0.7, 0.25, -0.5), (-0.8, 0.5, 0.4)), COLOURS, strict=False
+    for slope, color in zip((0.25, 0.6, -0.3), COLORS, strict=False):
+        draw(left, nn.PReLU(1, slope), f"slope {slope:g}", color)
+    for (a, b), color in zip(((1.0, 0.25), (0.5, 0.8), (1.4, -0.3)), COLORS, strict=False):
+        draw(middle, filled(FPReLU(1), positive=a, negative=b), f"a {a:g}, b {b:g}", color)
+    for (before, negative, after), color in zip(
+        ((0.0, 0.25, 0.0), (0.7, 0.25, -0.5), (-0.8, 0.5, 0.4)), COLORS, strict=False
     ):
         module = filled(RPReLU(1), before=before, negative=negative, after=after)
-        draw(right, module, f"before {before:g}, slope {negative:g}, after {after:g}", colour)
+        draw(right, module, f"before {before:g}, slope {negative:g}, after {after:g}", color)
     left.set_title("PReLU: x, or slope · x below 0")
     middle.set_title("FPReLU: a · x above 0, b · x below")
     right.set_title("RPReLU: PReLU(x + before) + after")
     for panel in axes:
-        panel.axhline(0, color=GREY, lw=0.6)
-        panel.axvline(0, color=GREY, lw=0.6)
+        panel.axhline(0, color=GRAY, lw=0.6)
+        panel.axvline(0, color=GRAY, lw=0.6)
         panel.set(xlabel="x", ylim=(-1.6, 2.9))
         panel.legend(frameon=False, fontsize=8, loc="upper left")
     return canvas
@@ -143,8 +143,8 @@ def threshold() -> Figure:
         y = np.where(y < 0, 0.25 * y, y)  # PReLU
         low = y < 0
         first = int(sums[np.argmax(low != low[0])])
-        panel.axhline(0, color=GREY, lw=0.8)
-        panel.axvline(first - 0.5, color=GREY, lw=0.8, ls="--")
+        panel.axhline(0, color=GRAY, lw=0.8)
+        panel.axvline(first - 0.5, color=GRAY, lw=0.8, ls="--")
         panel.scatter(sums[~low], y[~low], s=16, color=BLUE, label="bit 0: +1")
         panel.scatter(sums[low], y[low], s=16, color=ORANGE, label="bit 1: −1")
         panel.set(title=title, xlabel="integer sum of the binary convolution", ylim=(-0.7, 2.0))

@@ -1,4 +1,4 @@
-"""What the figures share: colours by name, panels in rows, boxes and arrows."""
+"""What the figures share: colors by name, panels in rows, boxes and arrows."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from onebit.report.style import PALETTE
 
-BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, BLACK, GREY = PALETTE
+BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, BLACK, GRAY = PALETTE
 
 
 def grid(columns: int, rows: int) -> tuple[Figure, list[Any]]:
@@ -30,7 +30,7 @@ def sheet(width: float, height: float) -> tuple[Figure, Any]:
 
 
 def box(
-    panel: Any, x: float, y: float, width: float, height: float, text: str, colour: str = BLUE, size: float = 9
+    panel: Any, x: float, y: float, width: float, height: float, text: str, color: str = BLUE, size: float = 9
 ) -> None:
     """A rounded box with its lower left corner at (x, y), a pale filling and a text in the middle."""
     for filling in (True, False):
@@ -40,8 +40,8 @@ def box(
                 width - 0.1,
                 height - 0.1,
                 boxstyle="round,pad=0.05",
-                facecolor=colour if filling else "none",
-                edgecolor="none" if filling else colour,
+                facecolor=color if filling else "none",
+                edgecolor="none" if filling else color,
                 alpha=0.16 if filling else 1,
                 linewidth=1.2,
             )
@@ -50,7 +50,7 @@ def box(
 
 
 def arrow(
-    panel: Any, start: tuple[float, float], end: tuple[float, float], colour: str = BLACK, style: str = "-"
+    panel: Any, start: tuple[float, float], end: tuple[float, float], color: str = BLACK, style: str = "-"
 ) -> None:
     """A straight arrow."""
     panel.add_patch(
@@ -59,7 +59,7 @@ def arrow(
             end,
             arrowstyle="-|>",
             mutation_scale=10,
-            color=colour,
+            color=color,
             linestyle=style,
             linewidth=1.1,
             shrinkA=0,

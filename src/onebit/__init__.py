@@ -6,7 +6,7 @@ Running a packed network needs NumPy and safetensors alone; the training side is
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from onebit.runtime import FormatError
+from onebit.format.errors import FormatError
 from onebit.runtime.model import Model, load
 
 if TYPE_CHECKING:

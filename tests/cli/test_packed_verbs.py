@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from onebit.cli.main import main
-from onebit.runtime.file import load_graph
+from onebit.format.file import load_graph
 
 SIZE = 16
 
@@ -149,7 +149,7 @@ class TestMistakes:
     def test_wrong_channel_count(self, packed, tmp_path, capsys):
         Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "rgb.png")
         line = refused(capsys, "run", packed, str(tmp_path / "rgb.png"))
-        assert "RGB with 3 channel(s), the network takes grey (1): convert it, or add --fit" in line
+        assert "RGB with 3 channel(s), the network takes gray (1): convert it, or add --fit" in line
         assert answer(capsys, "run", packed, str(tmp_path / "rgb.png"), "--fit")["images"]
         np.save(tmp_path / "two.npy", np.zeros((2, SIZE, SIZE), np.float32))
         assert "images have shape (2, 16, 16)" in refused(capsys, "run", packed, str(tmp_path / "two.npy"))
@@ -222,7 +222,7 @@ class TestMistakes:
             (["bench", "net.onebit", "--threads", "0"], "--threads must be at least 1"),
             (["bench", "net.onebit", "--plot", "profile.jpg"], "--plot must name a file that ends with .png"),
             (["verify", "net.onebit", "--limit", "0"], "--limit must be at least 1"),
-            (["inspect", "net.onebit", "--colour"], "--colour"),
+            (["inspect", "net.onebit", "--color"], "--color"),
             (["insepct", "net.onebit"], "did you mean 'inspect'"),
         ],
     )

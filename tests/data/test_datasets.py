@@ -26,7 +26,7 @@ def test_sets_without_files_are_always_the_same(name):
 
 def test_digits_split():
     data = DATASETS["digits"]()
-    assert (len(data.train), len(data.test), data.image_size, data.colour) == (1437, 360, 8, "grey")
+    assert (len(data.train), len(data.test), data.image_size, data.color) == (1437, 360, 8, "gray")
     assert data.train.images_NCHW.max() == 255
     assert set(data.test.labels_N.bincount().tolist()) <= {35, 36, 37}  # stratified
     rows = torch.cat([data.train.images_NCHW, data.test.images_NCHW]).flatten(1)
@@ -112,7 +112,7 @@ def test_damaged_idx(mnist, spoil, message):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """train: 3 cats, 3 dogs; val: 1 each; each image has the grey level 10 * class + number."""
+    """train: 3 cats, 3 dogs; val: 1 each; each image has the gray level 10 * class + number."""
     for part, count in (("train", 3), ("val", 1)):
         for label, name in enumerate(("cat", "dog")):
             (tmp_path / part / name).mkdir(parents=True)

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from onebit.cli.main import VERBS
-from onebit.models.published import NETWORKS, file_sizes
+from onebit.models import build
 from onebit.nn.cost import count_cost
 from onebit.recipes import RECIPES
+from onebit.zoo.networks import NETWORKS, file_sizes
 
 DOCS = Path(__file__).parents[2] / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -94,7 +95,7 @@ def test_network_table_is_what_the_counter_says():
     """A failure prints all lines as they should be."""
     sizes, lines = file_sizes(), []
     for network in NETWORKS:
-        cost = count_cost(network.shape_only(), network.input_shape)
+        cost = count_cost(build(network, device="meta"), network.input_shape)
         options = {name: value for name, value in network.options.items() if name != "scheme"}
         label = ", ".join([f"`{network.model}`", *(f"{name}: {value}" for name, value in options.items())])
         real, binary = (sum(row.weights for row in cost.rows if row.weight_bits == bits) for bits in (32, 1))

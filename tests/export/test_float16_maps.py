@@ -11,12 +11,12 @@ from torch import nn
 import onebit
 from onebit.cli.main import main
 from onebit.export.maps import largest, with_float16_maps, with_float32_maps
+from onebit.format.file import load_graph, to_bytes
+from onebit.format.graph import maps_of, validate
 from onebit.models import MODELS
-from onebit.models.noise import fill_with_noise_
 from onebit.nn import BinaryConv2d
+from onebit.nn.randomize import randomize_
 from onebit.runtime.engine import Engine
-from onebit.runtime.file import load_graph, to_bytes
-from onebit.runtime.graph import maps_of, validate
 from onebit.runtime.parity import check_kernels
 from onebit.runtime.reference import ReferenceEngine
 
@@ -30,7 +30,7 @@ def pixels(count, side):
 def zoo_model(name, side):
     torch.manual_seed(0)
     model = MODELS[name](width=0.25, num_classes=7, input_size=side)
-    fill_with_noise_(model, (3, side, side))
+    randomize_(model, (3, side, side))
     return model
 
 

@@ -10,11 +10,11 @@ from torch import nn
 import onebit
 from onebit.cli.main import main
 from onebit.export.int8 import stem_alone, stem_deviation, with_int8_stem
+from onebit.format.file import load_graph
 from onebit.models import MODELS
-from onebit.models.noise import fill_with_noise_
 from onebit.nn import BinaryConv2d
+from onebit.nn.randomize import randomize_
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.file import load_graph
 from onebit.runtime.parity import check_kernels
 from onebit.runtime.reference import ReferenceEngine
 
@@ -32,7 +32,7 @@ def pixels(count, side, channels=3):
 def packed_pair(name, side, **options):
     torch.manual_seed(0)
     model = MODELS[name](width=0.25, num_classes=7, input_size=side, **options)
-    fill_with_noise_(model, (3, side, side))
+    randomize_(model, (3, side, side))
     return model, onebit.pack(model, (3, side, side), mean=MEAN, std=STD, stem="int8")
 
 
@@ -75,7 +75,7 @@ def real_stem(channels=3, groups=1, kernel=3, **options):
 @pytest.mark.parametrize(("channels", "groups"), [(1, 1), (2, 2), (3, 3), (4, 2), (4, 1)])
 @pytest.mark.parametrize("images", [0, 4])
 def test_the_stem_computes_what_its_weights_say(channels, groups, images):
-    """The int8 stem convolves the normalised, zero-padded image with the rounded weights, borders included."""
+    """The int8 stem convolves the normalized, zero-padded image with the rounded weights, borders included."""
     model = real_stem(channels, groups, bias=True)
     mean, std = MEAN[:1] * 2 + MEAN[1:], STD[:1] * 2 + STD[1:]
     calibration = pixels(images, 15, channels) if images else None
@@ -253,7 +253,7 @@ def test_verify_sees_a_stem_of_other_weights(run, tmp_path, capsys):
     """A file whose int8 stem is right in itself, but whose norms are not the run's, fails all the same."""
     from dataclasses import replace
 
-    from onebit.runtime.file import save_graph
+    from onebit.format.file import save_graph
 
     file = str(tmp_path / "net.onebit")
     assert main(["pack", run, "--stem", "int8", "--out", file]) == 0

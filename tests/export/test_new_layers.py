@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import onebit
+from onebit.format.graph import validate
 from onebit.models import MODELS
 from onebit.nn import (
     BinaryConv2d,
@@ -18,7 +19,6 @@ from onebit.nn import (
     set_real_weights,
 )
 from onebit.nn.binarizers import BalancedSignInput, ShiftedSignInput
-from onebit.runtime.graph import validate
 from onebit.runtime.reference import ReferenceEngine
 
 LEARNED = ("shift", "theta", "b", "before", "after", "positive", "negative")

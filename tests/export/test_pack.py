@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import nn
 
 import onebit
+from onebit.format.file import load_graph
+from onebit.format.graph import validate
 from onebit.models import MODELS
 from onebit.nn import BinaryConv2d, BinaryLinear
 from onebit.nn.binarizers import SignInput
-from onebit.runtime.file import load_graph
-from onebit.runtime.graph import validate
 from onebit.runtime.reference import ReferenceEngine
 
 

@@ -22,8 +22,8 @@ except ImportError:
 
 from mutations import check, mutate, seeds
 
-import onebit.runtime.file
-import onebit.runtime.graph
+import onebit.format.file
+import onebit.format.graph
 
 POOL = 300  # files that were still valid, to alter further
 
@@ -38,8 +38,8 @@ def watch(module: ModuleType) -> None:
 
 
 def by_coverage(seconds: int, out: Path) -> None:
-    watch(onebit.runtime.file)
-    watch(onebit.runtime.graph)
+    watch(onebit.format.file)
+    watch(onebit.format.graph)
     corpus = out / "corpus"
     corpus.mkdir(exist_ok=True)
     for index, data in enumerate(seeds()):

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from onebit.runtime import FormatError
+from onebit.format.errors import FormatError
+from onebit.format.file import content_hash, load_graph, to_bytes
+from onebit.format.graph import Graph, validate
+from onebit.format.summary import summarize
 from onebit.runtime.engine import Engine
-from onebit.runtime.file import content_hash, load_graph, to_bytes
-from onebit.runtime.graph import Graph, validate
 from onebit.runtime.reference import ReferenceEngine
 from onebit.runtime.selftest import block_network, pixel_network, small_network
-from onebit.runtime.summary import summarize
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 WILD = (

@@ -6,8 +6,8 @@ from random import Random
 import pytest
 from mutations import check, join, mutate, seeds, split
 
-from onebit.runtime.file import load_graph
-from onebit.runtime.graph import OPS
+from onebit.format.file import load_graph
+from onebit.format.graph import OPS
 
 
 def test_seeds_are_read_and_run(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onebit.runtime.file import save_graph
+from onebit.format.file import save_graph
 from onebit.runtime.reference import ReferenceEngine
 from onebit.runtime.selftest import small_network
 

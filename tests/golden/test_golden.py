@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onebit.format.file import load_graph
+from onebit.format.graph import BITS, validate
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.file import load_graph
-from onebit.runtime.graph import BITS, validate
 from onebit.runtime.reference import ReferenceEngine
 
 HERE = Path(__file__).parent

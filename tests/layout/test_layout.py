@@ -36,7 +36,7 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import numpy as np
 import onebit
-from onebit.runtime.file import save_graph
+from onebit.format.file import save_graph
 from onebit.runtime.selftest import small_network
 import tempfile, os
 with tempfile.TemporaryDirectory() as folder:

@@ -34,7 +34,7 @@ def test_kernel_loss_by_hand():
 @pytest.mark.parametrize(
     ("gradient", "expected"),
     [
-        ("direct", [0.25, 0.25]),  # W - C sign(W): descent moves 0.75 down and -0.25 further from 0, both towards +-C
+        ("direct", [0.25, 0.25]),  # W - C sign(W): descent moves 0.75 down and -0.25 further from 0, both toward +-C
         ("printed", [-0.25 * 0.5 * 0.5, -0.25 * 0.5 * 1.5]),  # -(W - C sign W) C (2 - 2|W|): descent lets 0.75 grow
     ],
 )

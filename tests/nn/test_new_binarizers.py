@@ -1,4 +1,4 @@
-"""Rectifier, standardised and clamped weights, learned thresholds and offsets: forward and gradients by formula."""
+"""Rectifier, standardized and clamped weights, learned thresholds and offsets: forward and gradients by formula."""
 
 import math
 
@@ -72,8 +72,8 @@ def test_standardized_weights_are_balanced_with_a_power_of_two():
     with torch.no_grad():
         conv.weight.add_(0.3)  # a plain sign would now be +1 nearly everywhere
     signs, scale = conv.weight_binarizer(conv.weight)
-    centred = conv.weight - conv.weight.mean((1, 2, 3), keepdim=True)
-    assert torch.equal(signs, sign(centred))
+    centered = conv.weight - conv.weight.mean((1, 2, 3), keepdim=True)
+    assert torch.equal(signs, sign(centered))
     latent = standardize(conv.weight)
     torch.testing.assert_close(latent.mean((1, 2, 3)), torch.zeros(8), atol=1e-6, rtol=0)
     torch.testing.assert_close(latent.std((1, 2, 3), correction=0), torch.ones(8), atol=1e-2, rtol=0)

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from onebit.runtime.bits import pack_bits
+from onebit.format.bits import pack_bits
+from onebit.format.graph import FLOATS, HALF, Graph, InputSpec, Node
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.graph import FLOATS, HALF, Graph, InputSpec, Node
 from onebit.runtime.parity import check_kernels
 from onebit.runtime.reference import ReferenceEngine
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import onebit
+from onebit.format.file import load_graph, save_graph
+from onebit.format.graph import Graph, InputSpec, Node, validate
+from onebit.format.summary import summarize
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.file import load_graph, save_graph
-from onebit.runtime.graph import Graph, InputSpec, Node, validate
 from onebit.runtime.model import Model
 from onebit.runtime.parity import check_kernels
 from onebit.runtime.reference import ReferenceEngine, as_input, normalize, to_pixels
 from onebit.runtime.selftest import pixel_network
-from onebit.runtime.summary import summarize
 
 STORE = ({"step": "store", "output": "y"},)
 
@@ -112,7 +112,7 @@ def test_the_largest_sums_there_can_be(isa, sign):
 
 @pytest.mark.parametrize("isa", usable_isas())
 def test_a_network_of_pixels(isa, tmp_path):
-    """Pixels, the floats that they were normalised to, and the file give the same; parity is exact behind integers."""
+    """Pixels, the floats that they were normalized to, and the file give the same; parity is exact behind integers."""
     graph = pixel_network()
     images = pixels_for(graph)
     floats = normalize(images, graph.input.mean, graph.input.std)

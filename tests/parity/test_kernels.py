@@ -5,9 +5,9 @@ rounding.
 import numpy as np
 import pytest
 
-from onebit.runtime.bits import pack_bits, unpack_bits, words_for
+from onebit.format.bits import pack_bits, unpack_bits, words_for
+from onebit.format.graph import Graph, InputSpec, Node, validate
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.graph import Graph, InputSpec, Node, validate
 from onebit.runtime.model import Model
 from onebit.runtime.parity import check_kernels
 from onebit.runtime.reference import ReferenceEngine

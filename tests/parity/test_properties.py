@@ -15,9 +15,8 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from onebit.runtime.bits import pack_bits, words_for
-from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.graph import (
+from onebit.format.bits import pack_bits, words_for
+from onebit.format.graph import (
     BITS,
     FLOAT,
     FLOATS,
@@ -31,6 +30,7 @@ from onebit.runtime.graph import (
     Node,
     validate,
 )
+from onebit.runtime.engine import Engine, usable_isas
 from onebit.runtime.reference import ReferenceEngine
 
 _SIDES = ((1, 1), (2, 2), (1, 3), (3, 2))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onebit.runtime.bits import pack_bits, words_for
+from onebit.format.bits import pack_bits, words_for
+from onebit.format.graph import BITS, FLOAT, HALF, OPS, PIXELS, Graph, InputSpec, Node, validate
 from onebit.runtime.engine import Engine
-from onebit.runtime.graph import BITS, FLOAT, HALF, OPS, PIXELS, Graph, InputSpec, Node, validate
 from onebit.runtime.parity import check_kernels
 
 Shape = tuple[int, int, int]

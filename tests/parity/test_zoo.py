@@ -11,8 +11,8 @@ from torch import nn
 
 import onebit
 from onebit.models import MODELS
-from onebit.models.noise import fill_with_noise_
 from onebit.nn import SCHEMES, as_scheme
+from onebit.nn.randomize import randomize_
 from onebit.runtime.engine import Engine, usable_isas
 from onebit.runtime.parity import check_kernels
 from onebit.runtime.reference import ReferenceEngine
@@ -72,7 +72,7 @@ def network(name: str, options: dict, slope: float) -> tuple[nn.Module, int]:
     options = {"width": 0.125, "num_classes": 7, "input_size": SIDES.get(name, 32), **options}
     torch.manual_seed(0)
     model = MODELS[name](**options)
-    fill_with_noise_(model, (3, options["input_size"], options["input_size"]), slope=slope)
+    randomize_(model, (3, options["input_size"], options["input_size"]), slope=slope)
     return model, options["input_size"]
 
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from onebit.format.file import save_graph
 from onebit.runtime.cold import Steps, cold_start
-from onebit.runtime.file import save_graph
 from onebit.runtime.selftest import small_network
 
 # None of these is needed to run a packed file, and each takes longer to import than the file to load.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onebit.runtime.graph import Graph, InputSpec, Node
+from onebit.format.graph import Graph, InputSpec, Node
 from onebit.runtime.model import Model
 
 
@@ -30,7 +30,7 @@ def test_floats_are_channels_first_where_both_would_fit():
     assert np.array_equal(passes_through(3, 3, 3).logits(x_BCHW), x_BCHW.reshape(2, -1))
 
 
-def test_grey_pixels_need_no_channel_axis():
+def test_gray_pixels_need_no_channel_axis():
     model = passes_through(4, 4, 1)
     assert model.logits(np.zeros((4, 4), np.uint8)).shape == (16,)
     for count in (1, 2):

@@ -5,11 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from onebit.runtime import FormatError
-from onebit.runtime.bits import pack_bits
-from onebit.runtime.graph import Graph, InputSpec, Node, validate
+from onebit.format.bits import pack_bits
+from onebit.format.errors import FormatError
+from onebit.format.graph import Graph, InputSpec, Node, validate
+from onebit.format.summary import summarize
 from onebit.runtime.reference import ReferenceEngine
-from onebit.runtime.summary import summarize
 
 STORE = {"step": "store", "output": "y"}
 BITS = Node("bits", "elementwise", ("image",), epilogue=({"step": "binarize", "rule": "sign", "output": "b"},))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from onebit.format.graph import Graph, InputSpec, Node
 from onebit.runtime.engine import Engine
-from onebit.runtime.graph import Graph, InputSpec, Node
 from onebit.runtime.limits import Limits
 from onebit.runtime.model import Model
 from onebit.runtime.profile import make_profile

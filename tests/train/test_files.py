@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from onebit.runtime.atomic import write_atomic
+from onebit.files import write_atomic
 from onebit.train import CheckpointError, load_trained, train
 from onebit.train.checkpoint import load_checkpoint
 from onebit.train.files import prepare_folder

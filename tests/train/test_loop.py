@@ -66,7 +66,7 @@ def test_the_stored_model_scores_what_the_record_says(finished):
     score = evaluate(model, Normalize(data.mean, data.std), data.test, 10)
     assert score.accuracy == result.accuracy
     assert meta["provenance"]["accuracy"] == result.accuracy
-    assert meta["input"] == {"size": 8, "mean": list(data.mean), "std": list(data.std), "colour": "grey"}
+    assert meta["input"] == {"size": 8, "mean": list(data.mean), "std": list(data.std), "color": "gray"}
     assert meta["classes"] == list("0123456789")
 
 

@@ -1,4 +1,4 @@
-"""Methods inside whole runs: teachers, own optimisers, frozen roles and two stages, resumed exactly."""
+"""Methods inside whole runs: teachers, own optimizers, frozen roles and two stages, resumed exactly."""
 
 import json
 import signal
@@ -118,7 +118,7 @@ def test_resume_across_the_stages_is_exact(tiny, tmp_path, monkeypatch, step):
 
 
 def watch(monkeypatch, look):
-    """Call ``look(run)`` before and after every optimiser step; a list of (step, before, after)."""
+    """Call ``look(run)`` before and after every optimizer step; a list of (step, before, after)."""
     seen = []
     original = Run._train_step
 

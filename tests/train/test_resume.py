@@ -45,7 +45,7 @@ def whole(tiny, tmp_path):
 
 
 def interrupt_at(monkeypatch, step):
-    """Raise SIGINT inside the optimiser step with this number."""
+    """Raise SIGINT inside the optimizer step with this number."""
     original = Run._train_step
 
     def train_step(self, *batch):

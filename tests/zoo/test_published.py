@@ -8,7 +8,7 @@ import pytest
 
 from onebit.cli.main import main
 from onebit.models import MODELS
-from onebit.models.published import NETWORKS, file_sizes
+from onebit.zoo.networks import NETWORKS, file_sizes
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "sizes.py"
 

@@ -92,7 +92,7 @@ class Engine {
  public:
   ~Engine();
 
-  // `images` is [count][height][width][channels] and already normalised; `results` is [count] x the output's shape.
+  // `images` is [count][height][width][channels] and already normalized; `results` is [count] x the output's shape.
   // Throws std::invalid_argument where the network's input are pixels.
   // Times, in ns, are added to node_ns[i] for each node i where node_ns is given.
   void run(const float* images, size_t count, float* results, int64_t* node_ns = nullptr);

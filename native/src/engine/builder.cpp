@@ -430,7 +430,7 @@ void Builder::binary_conv2d(const std::string& name, const std::string& input, c
   Epilogue steps = state_->epilogue(name, epilogue, result, true);
   state_->add_node(name, "binary_conv2d", result, &Kernels::binary_conv, kBinaryConvKernels,
                    text(geometry) + " pad " + std::to_string(pad_value), value, std::move(steps), 1,
-                   kernels_for(state_->network.isa, ConvPlan::neighbours(geometry) * words_for(depth)),
+                   kernels_for(state_->network.isa, ConvPlan::neighbors(geometry) * words_for(depth)),
                    [&](size_t from, const Kernels& kernels, Epilogue behind) {
                      return make_binary_conv2d(kernels, shape, from, geometry, pad_value, weight, shuffle,
                                                std::move(behind));

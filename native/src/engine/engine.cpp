@@ -60,7 +60,7 @@ Engine::State::State(Network described)
   for (size_t worker = 0; worker < pool.threads(); ++worker) worker_scratch.push_back(scratch + shared + worker * own);
 }
 
-void Engine::State::normalise(const uint8_t* image) {
+void Engine::State::normalize(const uint8_t* image) {
   const Shape shape = network.values[0].shape;
   auto* out = reinterpret_cast<float*>(pixels_as_floats);
   pool.for_ranges(shape.height, [&](size_t begin, size_t end, size_t) {
@@ -104,7 +104,7 @@ void Engine::run(const uint8_t* images, size_t count, float* results, int64_t* n
     if (input_type() == ValueType::uint8) {
       state_->values[0] = const_cast<uint8_t*>(image);  // read only, as above
     } else {
-      state_->normalise(image);
+      state_->normalize(image);
     }
     state_->run_image(results + i * elements(output_shape()), node_ns);
   }

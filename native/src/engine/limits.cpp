@@ -87,7 +87,7 @@ double time_binary_kernel(Isa isa, Shape input, size_t out_channels, size_t side
   if (side > std::min(input.height, input.width)) throw std::invalid_argument("the kernel is larger than the map");
   const size_t words = words_for(input.channels), padding = (side - 1) / 2;
   const Convolution geometry{{side, side}, {1, 1}, {padding, padding}, {1, 1}, 1, out_channels};
-  const size_t run_words = ConvPlan::neighbours(geometry) * words;
+  const size_t run_words = ConvPlan::neighbors(geometry) * words;
   const BinaryConvKernel& kernel = *kernels_for(isa, run_words).binary_conv;
   const ConvPlan plan(input, geometry, words * kernel.word_bytes);
   const AlignedBytes prepared = noise_map(kernel, plan, words);

@@ -20,7 +20,7 @@ struct Network {
   std::vector<Lifetime> lifetimes;
   std::vector<NodeInfo> nodes;
   std::vector<std::unique_ptr<Op>> ops;
-  std::vector<float> pixel_table;  // [channels][256]: the normalised value of every pixel
+  std::vector<float> pixel_table;  // [channels][256]: the normalized value of every pixel
   size_t output = 0;
   Isa isa = Isa::portable;
   Options options;
@@ -36,12 +36,12 @@ struct Engine::State {
   ThreadPool pool;
   AlignedBytes memory;                  // values, then scratch, then one scratch for each worker
   std::vector<uint8_t*> values;         // address of every value
-  uint8_t* pixels_as_floats = nullptr;  // the input, where it must be normalised
+  uint8_t* pixels_as_floats = nullptr;  // the input, where it must be normalized
   uint8_t* scratch = nullptr;
   std::vector<uint8_t*> worker_scratch;
   std::mutex one_run_at_a_time;
 
-  void normalise(const uint8_t* image);
+  void normalize(const uint8_t* image);
   void run_image(float* result, int64_t* node_ns);
 };
 

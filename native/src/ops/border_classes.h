@@ -10,8 +10,8 @@
 
 namespace onebit {
 
-// Positions of one axis that have the same kernel taps inside the map share a class. They are neighbours: from one
-// position to the next, the taps inside only move towards the kernel's start.
+// Positions of one axis that have the same kernel taps inside the map share a class. They are neighbors: from one
+// position to the next, the taps inside only move toward the kernel's start.
 struct BorderClasses {
   struct Taps {
     size_t begin, end;

@@ -71,7 +71,7 @@ ConvPlan::ConvPlan(Shape shape, const ReshapedConvolution& rpc, size_t bytes)
 }
 
 void ConvPlan::find_runs() {
-  taps_per_run = neighbours(geometry);
+  taps_per_run = neighbors(geometry);
   for (size_t y = 0; y < geometry.kernel.vertical; ++y) {
     for (size_t x = 0; x < geometry.kernel.horizontal; x += taps_per_run) {
       const size_t row = y * geometry.dilation.vertical, column = x * geometry.dilation.horizontal;

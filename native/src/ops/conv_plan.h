@@ -10,7 +10,7 @@
 namespace onebit {
 
 // A convolution reads a *prepared* map: the input rolled and with its padding around it, `pixel_bytes` for each pixel,
-// of which each group owns `group_bytes`. Taps that are neighbours in memory form runs.
+// of which each group owns `group_bytes`. Taps that are neighbors in memory form runs.
 //
 // A reshaped convolution is one whose kernel and stride are the block, with the output channels of each *position*
 // behind each other: its result has upscale x upscale pixels, one a position, for each pixel of the output.
@@ -43,8 +43,8 @@ struct ConvPlan {
   bool collect_groups = false;
   std::vector<size_t> shuffled;  // where each output channel goes; empty: to its own number
 
-  // Neighbouring taps that lie next to each other in memory: with one group, a whole row of the kernel.
-  static size_t neighbours(const Convolution& geometry) {
+  // Neighboring taps that lie next to each other in memory: with one group, a whole row of the kernel.
+  static size_t neighbors(const Convolution& geometry) {
     return geometry.groups == 1 && geometry.dilation.horizontal == 1 ? geometry.kernel.horizontal : 1;
   }
 
@@ -64,7 +64,7 @@ struct ConvPlan {
     return y < geometry.padding.vertical || y >= geometry.padding.vertical + input.height;
   }
 
-  // A span is `span` neighbours in a row of the output; the last of a row may be cut short.
+  // A span is `span` neighbors in a row of the output; the last of a row may be cut short.
   struct Pixels {
     size_t begin, count;
   };
@@ -74,7 +74,7 @@ struct ConvPlan {
   size_t first_pixel(size_t span, size_t index) const {
     return index / spans_per_row(span) * output.horizontal + index % spans_per_row(span) * span;
   }
-  // Some of the pixels of the output, neighbours in a row, and the first's place in the result, for one position; the
+  // Some of the pixels of the output, neighbors in a row, and the first's place in the result, for one position; the
   // next lie `upscale` pixels apart. `skipped` pixels before them do not exist in the result.
   struct Segment {
     size_t skipped, count, place;

@@ -1,4 +1,4 @@
-// Minimal filtering (Winograd 1980): four neighbouring results of a row with fewer multiplications.
+// Minimal filtering (Winograd 1980): four neighboring results of a row with fewer multiplications.
 //
 // The four results of a filter g of r taps over data d are a polynomial product read backwards, which the values of
 // the polynomials at r + 2 points and at infinity determine: y = A [(G g) * (B d)], r + 3 products in place of 4 r. The

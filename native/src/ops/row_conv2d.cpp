@@ -14,7 +14,7 @@ constexpr size_t kMaxStride = 4;
 constexpr size_t kMaxPhaseProducts = MinimalFilter::kMaxTaps + kResults - 1;
 constexpr size_t kInfinity = kMaxPhaseProducts - 1;  // behind the points that there are at most
 
-// One of the products of a tile of kResults neighbouring results: a sum of pixels times a sum of weights.
+// One of the products of a tile of kResults neighboring results: a sum of pixels times a sum of weights.
 struct Product {
   std::vector<size_t> columns;      // of the pixels, from the tile's first on
   std::vector<float> factors;       // of the same
@@ -23,7 +23,7 @@ struct Product {
   std::vector<double> tap_factors;  // for first_tap, first_tap + tap_step, ...
 };
 
-// Neighbouring products, all those at one point: they are added up as they are computed.
+// Neighboring products, all those at one point: they are added up as they are computed.
 struct Sum {
   size_t first, count;
 };
@@ -101,7 +101,7 @@ class RowConv2d final : public RowOp {
 
   size_t rows() const override { return plan_.output.vertical; }
 
-  // Stripe by stripe, so that prepared rows stay in the second-level cache; neighbours prepare those they share again.
+  // Stripe by stripe, so that prepared rows stay in the second-level cache; neighbors prepare those they share again.
   void run_rows(const RunContext& context, size_t begin, size_t end) const override {
     context.team.for_ranges((end - begin + kStripe - 1) / kStripe, [&](size_t first, size_t last, size_t worker) {
       auto* prepared = reinterpret_cast<float*>(context.worker_scratch[worker]);

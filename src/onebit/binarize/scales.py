@@ -13,7 +13,7 @@ def check_granularity(granularity: str) -> None:
 
 
 def mean_abs(weight: Tensor, granularity: str = "channel") -> Tensor:
-    """``mean |w|``, the scale that minimises ``||w - a sign(w)||^2`` (XNOR-Net, arXiv:1603.05279).
+    """``mean |w|``, the scale that minimizes ``||w - a sign(w)||^2`` (XNOR-Net, arXiv:1603.05279).
 
     Args:
         weight: (O, ...) latent weights.
@@ -41,8 +41,8 @@ def standardize(weight: Tensor) -> Tensor:
         weight: (O, ...).
     """
     rest = tuple(range(1, weight.ndim))
-    centred = weight - weight.mean(dim=rest, keepdim=True)
-    return centred / (centred.var(dim=rest, keepdim=True, correction=0) + 1e-5).sqrt()
+    centered = weight - weight.mean(dim=rest, keepdim=True)
+    return centered / (centered.var(dim=rest, keepdim=True, correction=0) + 1e-5).sqrt()
 
 
 def rectify(latent: Tensor, tau: Tensor | float) -> Tensor:

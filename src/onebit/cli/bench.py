@@ -47,9 +47,9 @@ def run(args: "Namespace") -> dict[str, Any]:
 
     import numpy as np
 
+    from onebit.format.graph import PIXELS
     from onebit.runtime.cold import cold_start
     from onebit.runtime.cpu import describe
-    from onebit.runtime.graph import PIXELS
     from onebit.runtime.model import load
     from onebit.runtime.timing import time_in_turn
 
@@ -82,7 +82,7 @@ def run(args: "Namespace") -> dict[str, Any]:
 
 def draw(result: dict[str, Any], path: str) -> None:
     """Write the picture of a result's profile to ``path``."""
-    from onebit.runtime.atomic import write_atomic
+    from onebit.files import write_atomic
 
     try:
         from onebit.report.profile import profile_png

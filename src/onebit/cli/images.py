@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onebit.cli.base import Failure
-from onebit.runtime.graph import InputSpec
+from onebit.format.graph import InputSpec
 from onebit.runtime.model import prepare
 
-_MODES = {1: ("L", "grey"), 3: ("RGB", "RGB")}
+_MODES = {1: ("L", "gray"), 3: ("RGB", "RGB")}
 
 
 def read_images(paths: Sequence[str], spec: InputSpec, *, fit: bool) -> NDArray:
@@ -21,14 +21,14 @@ def read_images(paths: Sequence[str], spec: InputSpec, *, fit: bool) -> NDArray:
     Args:
         paths: image files that Pillow reads, or ``.npy`` files with one image.
         spec: what the network takes.
-        fit: scale and convert images of another size or colour instead of refusing them.
+        fit: scale and convert images of another size or color instead of refusing them.
 
     Raises:
-        Failure: a file that is missing, damaged, or of another size, colour or dtype; it names the file and the mend.
+        Failure: a file that is missing, damaged, or of another size, color or dtype; it names the file and the mend.
     """
     batches = [_read(Path(path), spec, fit) for path in paths]
     if len({batch.dtype for batch in batches}) > 1:
-        raise Failure("the images mix raw pixels (uint8) and normalised floats; give one kind at a time")
+        raise Failure("the images mix raw pixels (uint8) and normalized floats; give one kind at a time")
     return np.concatenate(batches)
 
 

@@ -29,9 +29,9 @@ def run(args: "Namespace") -> dict[str, Any]:
     from dataclasses import asdict
     from pathlib import Path
 
-    from onebit.runtime.file import load_graph
-    from onebit.runtime.graph import maps_of
-    from onebit.runtime.summary import summarize
+    from onebit.format.file import load_graph
+    from onebit.format.graph import maps_of
+    from onebit.format.summary import summarize
 
     graph = load_graph(args.file)
     summary = summarize(graph, Path(args.file).stat().st_size)

@@ -3,7 +3,7 @@
 A verb is a module of this package with three functions:
 
     parse(argv) -> Namespace     its jsonargparse parser, from ``base.verb_parser``; a ValueError here is wrong usage
-    run(args) -> dict            the work; the result must be JSON-serialisable; ValueError and OSError here exit with 1
+    run(args) -> dict            the work; the result must be JSON-serializable; ValueError and OSError here exit with 1
     show(result) -> None         the same result for people, on standard output
 
 and a line in ``VERBS``.  Only the verb that is asked for is imported, so ``onebit run`` never pays for torch.

@@ -18,7 +18,7 @@ def parse(argv: list[str]) -> "Namespace":
     parser.add_argument("file", type=str, help="packed network (.onebit)")
     parser.add_argument("images", type=str, nargs="+", help="image files, or .npy arrays of one image")
     parser.add_argument("--top", type=int, default=5, help="how many classes to print per image")
-    parser.add_argument("--fit", action="store_true", help="scale and convert images of another size or colour")
+    parser.add_argument("--fit", action="store_true", help="scale and convert images of another size or color")
     parser.add_argument("--threads", type=int, default=1, help="worker threads")
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)

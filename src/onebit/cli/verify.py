@@ -26,7 +26,7 @@ def parse(argv: list[str]) -> "Namespace":
     parser.add_argument("--data_dir", type=str, default=None, help="folder of the run's data set")
     parser.add_argument("--limit", type=int, default=None, help="check only so many images of the data set")
     parser.add_argument("--node_images", type=int, default=8, help="images for the slow check node by node")
-    parser.add_argument("--fit", action="store_true", help="scale and convert images of another size or colour")
+    parser.add_argument("--fit", action="store_true", help="scale and convert images of another size or color")
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
     for name in ("limit", "node_images"):
@@ -40,7 +40,7 @@ def run(args: "Namespace") -> dict[str, Any]:
     import numpy as np
 
     from onebit.cli.images import read_images
-    from onebit.runtime.file import load_graph
+    from onebit.format.file import load_graph
     from onebit.runtime.parity import check_kernels
 
     graph = load_graph(args.file)

@@ -56,13 +56,14 @@ def networks() -> list[dict[str, Any]]:
     """Costs and published results of the networks at their standard sizes."""
     from dataclasses import asdict
 
-    from onebit.models.published import NETWORKS, file_sizes
+    from onebit.models import build
     from onebit.nn.cost import count_cost
+    from onebit.zoo.networks import NETWORKS, file_sizes
 
     sizes = file_sizes()
     rows = []
     for network in NETWORKS:
-        cost = count_cost(network.shape_only(), network.input_shape)
+        cost = count_cost(build(network, device="meta"), network.input_shape)
         rows.append(
             {
                 "name": network.name,
@@ -100,7 +101,7 @@ def show(result: dict[str, Any]) -> None:
 
 def _show_networks(rows: list[dict[str, Any]]) -> None:
     """A line per network, and one more for each further result."""
-    from onebit.runtime.summary import short
+    from onebit.format.summary import short
 
     table: list[tuple[str, ...]] = [HEADER]
     for row in rows:

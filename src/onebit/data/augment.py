@@ -1,6 +1,6 @@
-"""Batched augmentation on whatever device the batch is on, and normalisation.
+"""Batched augmentation on whatever device the batch is on, and normalization.
 
-Augmentations see float images in [0, 1], before normalisation, so what a shift brings in is black.  All randomness
+Augmentations see float images in [0, 1], before normalization, so what a shift brings in is black.  All randomness
 comes from torch's global generator, which the training loop seeds at every step.
 """
 

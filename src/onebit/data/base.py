@@ -1,4 +1,4 @@
-"""What a data set is: two sets of labelled uint8 images and what a network must know about them."""
+"""What a data set is: two sets of labeled uint8 images and what a network must know about them."""
 
 import os
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class DataError(ValueError):
 
 
 class ImageSet(Protocol):
-    """Labelled images of one size, read by index."""
+    """Labeled images of one size, read by index."""
 
     def __len__(self) -> int: ...
 
@@ -70,8 +70,8 @@ class ImageData:
         return len(self.mean)
 
     @property
-    def colour(self) -> str:
-        return "grey" if self.channels == 1 else "rgb"
+    def color(self) -> str:
+        return "gray" if self.channels == 1 else "rgb"
 
 
 class Reader(Protocol):
@@ -146,7 +146,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
 def mix(*numbers: int) -> int:
     """One 63-bit seed from several integers: equal inputs give equal seeds, near ones give unrelated seeds.
 
-    The finaliser of SplitMix64 (Steele, Lea, Flood 2014), applied once per number.
+    The finalizer of SplitMix64 (Steele, Lea, Flood 2014), applied once per number.
     """
     state = 0
     for number in numbers:

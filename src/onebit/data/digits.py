@@ -1,4 +1,4 @@
-"""The handwritten digits bundled with scikit-learn: 1797 grey images of 8x8 pixels, no files to fetch."""
+"""The handwritten digits bundled with scikit-learn: 1797 gray images of 8x8 pixels, no files to fetch."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ TEST_IMAGES = 360
 
 @DATASETS.register("digits")
 def digits(data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
-    """scikit-learn's bundled digits: 1437 train, 360 test, 8x8 grey.
+    """scikit-learn's bundled digits: 1437 train, 360 test, 8x8 gray.
 
     The split is stratified by class and always the same.  Pixels come as 0..16 and are scaled to 0..255.
     """

@@ -23,7 +23,7 @@ FILES = {
 
 @DATASETS.register("mnist")
 def mnist(data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
-    """MNIST and anything in its layout (Fashion-MNIST, KMNIST): four IDX files of grey images, plain or .gz."""
+    """MNIST and anything in its layout (Fashion-MNIST, KMNIST): four IDX files of gray images, plain or .gz."""
     root = data_folder(data_dir, "mnist", f"the files {FILES['train'][0]} and so on, plain or .gz")
     folder = next(
         (path for path in (root, root / "mnist", root / "MNIST" / "raw") if _find(path, FILES["train"][0])), root

@@ -9,7 +9,7 @@ from onebit.data.base import DATASETS, ImageData, in_memory
 
 @DATASETS.register("random16")
 def random16(data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
-    """16 random colour images of 32x32 and 8 for testing, 10 classes; always the same ones."""
+    """16 random color images of 32x32 and 8 for testing, 10 classes; always the same ones."""
     generator = torch.Generator().manual_seed(16)
     size = 32 if image_size is None else image_size
 

@@ -1,6 +1,6 @@
 """From a torch model to a draft: trace with torch.fx, then walk the graph and hand each layer to its handler.
 
-Nothing is optimised here: every layer becomes its own node, every norm and activation an elementwise node; the passes
+Nothing is optimized here: every layer becomes its own node, every norm and activation an elementwise node; the passes
 of ``fuse.py`` do the rest.  The handlers are in ``layers.py`` (modules) and ``functions.py``.
 """
 

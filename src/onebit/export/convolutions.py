@@ -12,9 +12,9 @@ from torch import Tensor, fx, nn
 from onebit.export.checks import check_binarizers, check_forward
 from onebit.export.draft import PackError, Step
 from onebit.export.steps import affine, array, norm, pair
+from onebit.format.bits import pack_bits
 from onebit.nn.layers import operands
 from onebit.nn.rpc import ReshapedPointwiseConv2d
-from onebit.runtime.bits import pack_bits
 
 if TYPE_CHECKING:
     from onebit.export.capture import Capture

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onebit.runtime.graph import STEPS, Graph, InputSpec, Node
+from onebit.format.graph import STEPS, Graph, InputSpec, Node
 
 Step = dict[str, Any]  # a step of docs/format.md whose tensors are arrays instead of names
 
@@ -41,7 +41,7 @@ class DraftNode:
 
     @property
     def positions(self) -> int:
-        """Entries of the node's tables per channel; see :func:`onebit.runtime.graph.positions_of`."""
+        """Entries of the node's tables per channel; see :func:`onebit.format.graph.positions_of`."""
         return int(self.attrs.get("upscale", 1)) ** 2
 
     def reads(self) -> Iterator[str]:

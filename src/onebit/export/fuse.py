@@ -2,7 +2,7 @@
 
 In order: elementwise nodes move into the node that makes their input; a shuffle of channels behind a binary convolution
 becomes part of it; a pool of integers that only feeds bits becomes
-a pool of bits; a chain of monotone steps that only feeds bits becomes one integer threshold per channel; neighbouring
+a pool of bits; a chain of monotone steps that only feeds bits becomes one integer threshold per channel; neighboring
 affine steps become one.
 """
 
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onebit.export.draft import WRITES, Draft, DraftNode, Step
-from onebit.runtime.bits import is_low, pack_bits
-from onebit.runtime.graph import INTEGER_OPS
+from onebit.format.bits import is_low, pack_bits
+from onebit.format.graph import INTEGER_OPS
 
 _MONOTONE = ("affine", "slopes", "clamp")  # steps of one variable; whether they are monotone is found by evaluation
 
@@ -244,7 +244,7 @@ def _pool_bits(draft: Draft, pool: DraftNode) -> None:
 
 
 def _merge_affine(node: DraftNode) -> None:
-    """Join neighbouring affine steps into one, and drop those that change nothing."""
+    """Join neighboring affine steps into one, and drop those that change nothing."""
     merged: list[Step] = []
     for is_affine, run in groupby(node.epilogue, key=lambda step: step["step"] == "affine"):
         steps = list(run)

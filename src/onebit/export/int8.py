@@ -1,6 +1,6 @@
 """An int8 stem: the convolution that reads the image works on raw pixels, with weights of 8 bits.
 
-With ``x = (p/255 - mean)/std`` a convolution of the normalised image is one of the pixels: ``sum w x = sum w' (p - z)``
+With ``x = (p/255 - mean)/std`` a convolution of the normalized image is one of the pixels: ``sum w x = sum w' (p - z)``
 where ``w' = w/(255 std)`` and ``z = 255 mean`` by input channel.  ``w'`` becomes ``scale[o] * int8``; what multiplies
 the error of that rounding is a pixel less its mean, not the pixel.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onebit.export.draft import PackError
-from onebit.runtime.graph import MAX_INT8_SIDE, MAX_INT8_TERMS, PIXELS, ZERO_UNIT, Graph, Node
+from onebit.format.graph import MAX_INT8_SIDE, MAX_INT8_TERMS, PIXELS, ZERO_UNIT, Graph, Node
 from onebit.runtime.reference import ReferenceEngine, windows
 
 STEMS = ("float", "int8")
@@ -31,7 +31,7 @@ def with_int8_stem(graph: Graph, images_NHWC: NDArray[np.uint8] | None = None) -
 
     Each output channel's scale is the one whose rounded weights change the channel's result least: on windows of
     ``images_NHWC`` (raw pixels, at most 64 are used), or, without images, for inputs that are independent and of equal
-    variance once normalised.
+    variance once normalized.
 
     Raises PackError where the layer that reads the image has no int8 form.
     """

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onebit.export.draft import PackError
+from onebit.format.graph import FLOAT, FLOATS, HALF, Graph, validate
 from onebit.runtime.engine import Engine
-from onebit.runtime.graph import FLOAT, FLOATS, HALF, Graph, validate
 
 MAPS = FLOATS
 LARGEST = float(np.finfo(np.float16).max) / 2  # of a value on images, so that others may be twice as large
@@ -28,7 +28,7 @@ def with_float16_maps(graph: Graph, images_NHWC: NDArray) -> Graph:
     ``flatten`` or a ``shuffle_channels`` reads.
 
     Raises PackError where a value is larger than 32,752, half of what float16 holds, on one of ``images_NHWC`` (raw
-    pixels or normalised floats, at most 64 are used).
+    pixels or normalized floats, at most 64 are used).
     """
     kept = {graph.output} | {name for node in graph.nodes if node.op not in _READERS for name in node.inputs}
     values = validate(graph)

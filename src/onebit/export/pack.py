@@ -18,12 +18,12 @@ from onebit.export.draft import PackError
 from onebit.export.fuse import fuse
 from onebit.export.int8 import STEMS, with_int8_stem
 from onebit.export.maps import MAPS, with_float16_maps
-from onebit.runtime.atomic import write_atomic
-from onebit.runtime.errors import FormatError
-from onebit.runtime.file import to_bytes
-from onebit.runtime.graph import Graph, InputSpec, validate
+from onebit.files import write_atomic
+from onebit.format.errors import FormatError
+from onebit.format.file import to_bytes
+from onebit.format.graph import Graph, InputSpec, validate
+from onebit.format.summary import Summary, summarize
 from onebit.runtime.reference import ReferenceEngine
-from onebit.runtime.summary import Summary, summarize
 
 _EXPECTED = ("first layer", "last layer")
 
@@ -78,7 +78,7 @@ def pack(
     Args:
         model: a torch module that ``torch.fx`` can trace, in any mode, on any device.
         input_shape: (channels, height, width) of one image.
-        mean, std: normalisation per channel on the scale 0...1, ``x = (pixel/255 - mean)/std``; 0 and 1 if not given.
+        mean, std: normalization per channel on the scale 0...1, ``x = (pixel/255 - mean)/std``; 0 and 1 if not given.
         color: "RGB", "L" or "other"; by the number of channels if not given.
         classes: label of each output feature.
         provenance: free facts to keep in the file: recipe, commit, accuracy.

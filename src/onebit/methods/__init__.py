@@ -1,4 +1,4 @@
-"""Training methods: what is minimised; importing this package registers all of them."""
+"""Training methods: what is minimized; importing this package registers all of them."""
 
 from onebit.methods import distillation as distillation
 from onebit.methods import plain as plain

@@ -14,7 +14,7 @@ Outputs = Callable[[Tensor], Tensor]  # images (B, C, H, W) -> what the teacher'
 
 
 class Method(nn.Module, ABC):
-    """What a network is trained to minimise: the sum of the named terms that :meth:`losses` returns.
+    """What a network is trained to minimize: the sum of the named terms that :meth:`losses` returns.
 
     It is a module, so that whatever a method owns besides the network (discriminators) is moved to the device and kept
     in checkpoints with it.  A subclass that needs no more than a loss overrides :meth:`losses` alone.
@@ -40,7 +40,7 @@ class Method(nn.Module, ABC):
 
         Both are on their device; the teacher is frozen and in evaluation mode, None unless ``needs_teacher``.  A method
         that wants feature maps returns each wrapped in :class:`~onebit.methods.features.Features`, and makes the
-        parameters and optimisers that depend on the networks here.
+        parameters and optimizers that depend on the networks here.
 
         Args:
             shape: (C, H, W) of an image.
@@ -58,7 +58,7 @@ class Method(nn.Module, ABC):
     def losses(
         self, network: nn.Module, images_BCHW: Tensor, labels_B: Tensor, teacher: Outputs | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Named scalar terms and the network's logits (B, num_classes) for a batch of normalised images.
+        """Named scalar terms and the network's logits (B, num_classes) for a batch of normalized images.
 
         ``network`` and ``teacher`` are what :meth:`attach` returned, perhaps compiled; the teacher runs without
         gradients.

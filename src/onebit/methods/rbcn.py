@@ -36,7 +36,7 @@ class RBCN(Method):
 
     Args:
         kernel_weight: lambda.
-        kernel_gradient: "direct": ``lambda (W - C * sign(W))``, which pulls W towards +-C; "printed": through the
+        kernel_gradient: "direct": ``lambda (W - C * sign(W))``, which pulls W toward +-C; "printed": through the
             sign's estimator alone, as the paper prints it, which pushes W away from +-C where both have one sign.
             The gradient of C is the same for both.
         gan: use guide and discriminators; without them no teacher is needed.

@@ -8,8 +8,15 @@ from torch import Tensor, nn
 
 from onebit.nn import Scheme
 from onebit.registry import Registry
+from onebit.zoo.networks import Network
 
 MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
+
+
+def build(network: Network, device: str = "cpu") -> nn.Module:
+    """The untrained network of a row of ``onebit.zoo.networks.NETWORKS``; on the device "meta" without values."""
+    with torch.device(device):
+        return MODELS[network.model](num_classes=network.num_classes, input_size=network.size, **network.options)
 
 
 def scaled(channels: int, width: float) -> int:

@@ -28,7 +28,7 @@ def reshaped_convolution(scheme: Scheme, downsample: str, roll: str, norm: str) 
         downsample: at stride 2: "conv3x3" (a 3x3 convolution), "pointwise" (space into depth and a 1x1 convolution,
             nothing restored) or "rpc" (the operator itself with blocks of 4).
         roll: "none", or "alternate": every second one of stride 1 works on a map that is rolled by a pixel, which lets
-            neighbouring tiles see each other.
+            neighboring tiles see each other.
         norm: "after" the restore (one per channel) or "before" it (one per channel and place in the tile).
 
     Raises:

@@ -37,7 +37,7 @@ class Binarizer(nn.Module):
         self.register_buffer("progress", torch.zeros(()), persistent=False)
 
     def keep_positive_(self) -> None:
-        """Bring learned scales back to at least 1e-4, in place; called after each optimiser step."""
+        """Bring learned scales back to at least 1e-4, in place; called after each optimizer step."""
 
     def extra_repr(self) -> str:
         return f"estimator={self.estimator!r}"
@@ -62,7 +62,7 @@ class WeightBinarizer(Binarizer):
         """Set learned scales to where they start for ``weight``, in place; for layers that were given other weights."""
 
     def latent(self, weight: Tensor) -> Tensor:
-        """What is binarized: the weight itself, or the weight standardised or clipped."""
+        """What is binarized: the weight itself, or the weight standardized or clipped."""
         return weight
 
     def signs(self, latent: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ class RectifiedWeight(WeightBinarizer):
     def keep_positive_(self) -> None:
         """Bring the entries of C back to at least 1e-4.
 
-        An entry below 0 would turn the kernel loss around: it pulls a weight towards C . sign(w), which then lies on
+        An entry below 0 would turn the kernel loss around: it pulls a weight toward C . sign(w), which then lies on
         the other side of 0, so that the weight stays near 0 and its sign flips to the end of the training.
         """
         if self.rectifier is not None:
@@ -206,7 +206,7 @@ class StandardizedWeight(WeightBinarizer):
 
 
 class RectifiedClampWeight(TrainedScaleWeight):
-    """``alpha_o * sign(v)``, ``v`` the standardised weights clamped to their quantiles (ReCU, arXiv:2103.12369).
+    """``alpha_o * sign(v)``, ``v`` the standardized weights clamped to their quantiles (ReCU, arXiv:2103.12369).
 
     The clamp, at the tau- and (1-tau)-quantile of a Laplace distribution, moves no sign: it brings weights far from
     zero back into reach.  tau goes from 0.85 to 0.99 with the progress of the training; that it does so along ``e^p``

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onebit.format.summary import short
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
 from onebit.nn.rpc import ReshapedPointwiseConv2d
-from onebit.runtime.summary import short
 
 
 @dataclass(frozen=True)

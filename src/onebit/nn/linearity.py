@@ -41,7 +41,7 @@ def probe_linearity(model: nn.Module, images_BCHW: Tensor, *, blocks: Sequence[s
 
     Args:
         model: any model with binary layers; evaluated without gradients, in evaluation mode, and left as it was.
-        images_BCHW: normalised images; a few hundred suffice.
+        images_BCHW: normalized images; a few hundred suffice.
         blocks: names or patterns of modules that take and give one map, such as ``"blocks.*"``.
 
     Raises:

@@ -17,7 +17,7 @@ def parameter_roles(model: nn.Module) -> dict[str, str]:
     """Name of every parameter -> its role.
 
     "latent": the real weight behind a binary one; "weight-scale", "input-scale": learned scales; "slope": slopes,
-    shifts and thresholds of activations; "norm": scale and shift of a normalisation; "real": everything else, biases of
+    shifts and thresholds of activations; "norm": scale and shift of a normalization; "real": everything else, biases of
     binary layers included.  A layer of one's own says so with a class attribute ``roles = {"parameter": "role"}``.
     """
     roles: dict[str, str] = {}
@@ -43,7 +43,7 @@ def _role(module: nn.Module, name: str, declared: dict[str, str]) -> str:
 
 
 def keep_positive_(model: nn.Module) -> None:
-    """Bring all learned scales back to at least 1e-4, in place; call it after each optimiser step."""
+    """Bring all learned scales back to at least 1e-4, in place; call it after each optimizer step."""
     for module in model.modules():
         if isinstance(module, Binarizer):
             module.keep_positive_()

@@ -22,7 +22,7 @@ class ReshapedPointwiseConv2d(BinaryConv2d):
     earlier public code; that it is RB-Net's (IEEE TCSVT 2022) is very likely; the form without ``restore`` is our
     assumption.  It equals an r x r convolution of stride r whose outputs are laid out in u x u tiles, and is packed so.
 
-    Neighbouring tiles do not see each other.  ``roll=1`` moves the map by one pixel, cyclically, before and back
+    Neighboring tiles do not see each other.  ``roll=1`` moves the map by one pixel, cyclically, before and back
     behind: tiles of such a layer straddle those of the others, at no cost (our addition).
 
     Maps whose sides r does not divide are padded at the bottom and right, with the level that the binarizer gives 0,

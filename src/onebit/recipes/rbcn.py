@@ -35,7 +35,7 @@ RATES = {"weight-scale": 0.1}
 def rbcn_resnet20_cifar10() -> Recipe:
     """RBCN's layers and method on ResNet-20 and CIFAR-10, which the paper does not have.
 
-    Schedule, optimiser and decay are those of resnet20-cifar10: our assumptions.
+    Schedule, optimizer and decay are those of resnet20-cifar10: our assumptions.
     """
     return replace(
         resnet20_cifar10(), scheme="rbcn", scale_decay=0.0, method="rbcn", method_options=RESNET20, lr_factors=RATES

@@ -1,4 +1,4 @@
-"""The picture of a profile: a bar a node, as long as its time, coloured by what it computes with."""
+"""The picture of a profile: a bar a node, as long as its time, colored by what it computes with."""
 
 import io
 from typing import Any

@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-BLUE = "#0072b2"  # the Okabe-Ito palette: told apart by colour-blind readers too
+BLUE = "#0072b2"  # the Okabe-Ito palette: told apart by color-blind readers too
 ORANGE = "#d55e00"
 PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import onebit._core as _core
-from onebit.runtime.graph import PIXELS, Graph, Node, validate
+from onebit.format.graph import PIXELS, Graph, Node, validate
 from onebit.runtime.reference import as_input
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Engine:
         return self._core.memory
 
     def run(self, images_NHWC: NDArray) -> NDArray[np.float32]:
-        """Normalised float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C).
+        """Normalized float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C).
 
         Raises ValueError where the images have another shape or type than the network takes.
         """

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onebit.runtime.file import load_graph
-from onebit.runtime.graph import PIXELS, Graph, InputSpec, Shape
+from onebit.format.file import load_graph
+from onebit.format.graph import PIXELS, Graph, InputSpec, Shape
 from onebit.runtime.reference import ReferenceEngine, to_pixels
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Model:
 
     @property
     def input(self) -> InputSpec:
-        """Size, channels and normalisation of the images that the network takes."""
+        """Size, channels and normalization of the images that the network takes."""
         return self.graph.input
 
     @property
@@ -111,13 +111,13 @@ class Model:
         channel, as torch's ``flatten(1)`` gives it.
 
         Args:
-            images: raw pixels as uint8 (H, W, C) or (N, H, W, C), grey also without C, normalised here by the file's
-                mean and std; or floats, already normalised, as (C, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C).
+            images: raw pixels as uint8 (H, W, C) or (N, H, W, C), gray also without C, normalized here by the file's
+                mean and std; or floats, already normalized, as (C, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C).
                 A network with an int8 stem takes pixels: floats are turned back into the nearest ones.
 
         Raises:
             ValueError: wrong size, wrong number of channels, wrong dtype, NaN or infinity; floats that are no
-                normalised pixels where the network takes pixels.
+                normalized pixels where the network takes pixels.
         """
         batch_NHWC, single = prepare(images, self.input)
         output = self.engine.run(batch_NHWC)
@@ -145,7 +145,7 @@ def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:
     array = np.asarray(images)
     takes = f"the network takes {spec.height}x{spec.width} images of {spec.channels} channel(s)"
     if array.dtype != np.uint8 and array.dtype.kind != "f":
-        raise ValueError(f"images have dtype {array.dtype}; give raw pixels as uint8 or normalised ones as float32")
+        raise ValueError(f"images have dtype {array.dtype}; give raw pixels as uint8 or normalized ones as float32")
     hwc, chw = (spec.height, spec.width, spec.channels), (spec.channels, spec.height, spec.width)
     pixels = array.dtype == np.uint8
     if spec.channels == 1 and array.ndim in ((2, 3) if pixels else (2,)) and array.shape[-2:] == hwc[:2]:
@@ -162,7 +162,7 @@ def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:
     if batch.dtype != np.uint8:
         batch = batch.astype(np.float32, copy=False)
         if not np.isfinite(batch).all():
-            raise ValueError("images hold NaN or infinity; check how they were normalised")
+            raise ValueError("images hold NaN or infinity; check how they were normalized")
         if spec.type == PIXELS:
             batch = to_pixels(batch, spec)
     return np.ascontiguousarray(batch), single

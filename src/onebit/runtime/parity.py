@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onebit.runtime.bits import unpack_bits
+from onebit.format.bits import unpack_bits
+from onebit.format.graph import BITS, HALF, PIXELS, Graph, validate
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.graph import BITS, HALF, PIXELS, Graph, validate
 from onebit.runtime.reference import as_input, run_node
 
 TOLERANCE = 1e-4  # of a float, relative to the largest of its node

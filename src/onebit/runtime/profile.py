@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from onebit.format.summary import runs_as
 from onebit.runtime.limits import Limits
-from onebit.runtime.summary import runs_as
-from onebit.runtime.table import text_table
+from onebit.text import text_table
 
 LIMIT_OF = {"1-bit": "binary", "float": "float32", "int8": "int8"}  # runs as -> field of Limits
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from onebit.runtime.bits import is_low, pack_bits, unpack_bits, unpack_signs
-from onebit.runtime.graph import (
+from onebit.format.bits import is_low, pack_bits, unpack_bits, unpack_signs
+from onebit.format.graph import (
     BITS,
     HALF,
     INTEGER_OPS,
@@ -256,7 +256,7 @@ class ReferenceEngine:
         self._values: dict[str, NDArray] = {}
 
     def run(self, images_NHWC: NDArray) -> NDArray[np.float32]:
-        """Normalised float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C)."""
+        """Normalized float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C)."""
         spec = self.graph.input
         values = {spec.name: as_input(images_NHWC, spec)}
         for node in self.graph.nodes:
@@ -279,7 +279,7 @@ class ReferenceEngine:
 
 
 def as_input(images_NHWC: NDArray, spec: InputSpec) -> NDArray:
-    """What the input's value holds for raw pixels (uint8) or normalised floats: floats, or pixels where its type is
+    """What the input's value holds for raw pixels (uint8) or normalized floats: floats, or pixels where its type is
     "uint8"; ValueError as in :func:`to_pixels`.
     """
     if (images_NHWC.dtype == np.uint8) == (spec.type == PIXELS):
@@ -290,14 +290,14 @@ def as_input(images_NHWC: NDArray, spec: InputSpec) -> NDArray:
 def to_pixels(images_NHWC: NDArray, spec: InputSpec) -> NDArray[np.uint8]:
     """The nearest pixels, ``round(255 (x std + mean))``: what ``normalize`` made floats of comes back exactly.
 
-    Raises ValueError where a pixel would lie outside 0...255: then the images were normalised in another way.
+    Raises ValueError where a pixel would lie outside 0...255: then the images were normalized in another way.
     """
     std, mean = np.asarray(spec.std, np.float64), np.asarray(spec.mean, np.float64)
     levels = np.rint(255 * (images_NHWC * std + mean))
     if not (levels.min() >= 0 and levels.max() <= 255):
         low, high = ([round(float(x), 3) for x in (limit - mean) / std] for limit in (0, 1))
         raise ValueError(
-            f"the network takes pixels: its first layer is int8. Floats must be pixels normalised by its mean and std, "
+            f"the network takes pixels: its first layer is int8. Floats must be pixels normalized by its mean and std, "
             f"from {low} to {high} per channel, but these lie between {images_NHWC.min():.3f} and "
             f"{images_NHWC.max():.3f}; give raw pixels as uint8, or pack the network with a float stem"
         )

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from onebit.runtime.bits import pack_bits
-from onebit.runtime.graph import HALF, PIXELS, ZERO_UNIT, Graph, InputSpec, Node
+from onebit.format.bits import pack_bits
+from onebit.format.graph import HALF, PIXELS, ZERO_UNIT, Graph, InputSpec, Node
 
 
 class _Random:

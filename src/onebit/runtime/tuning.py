@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import onebit._core as _core
-from onebit.runtime.atomic import write_atomic
+from onebit.files import write_atomic
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
+from onebit.files import write_atomic
 from onebit.models import MODELS
 from onebit.nn import Scheme, as_scheme
-from onebit.runtime.atomic import write_atomic
 from onebit.train.checkpoint import load_checkpoint
 from onebit.train.files import read_json, write_json
 
@@ -23,7 +23,7 @@ FIELDS = {
     "scheme": str,
     "num_classes": int,
     "in_channels": int,
-    "input": dict,  # size, mean, std, colour
+    "input": dict,  # size, mean, std, color
     "classes": list,
     "provenance": dict,
 }
@@ -53,7 +53,7 @@ def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild a trained model from a run's folder or from one of its checkpoints.
 
     Returns the model in evaluation mode and its description: model, options, scheme, num_classes, in_channels, input
-    (size, mean, std, colour), classes, provenance.
+    (size, mean, std, color), classes, provenance.
 
     Raises:
         ModelError: a file is missing, truncated or does not fit the model that it describes.
@@ -67,6 +67,9 @@ def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     else:
         raise ModelError(f"there is no trained model {str(path)!r}: neither a run's folder nor a checkpoint")
     _check_description(meta, source)
+    image = meta["input"]
+    if "colour" in image:  # how runs were described before
+        image["color"] = {"grey": "gray"}.get(found := image.pop("colour"), found)
     model = build_model(
         meta["model"],
         meta["options"],

@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped.
 
 Order, augmentation, learning rate and progress are functions of the settings and the step, so the state is the weights,
-the optimisers, the step, and what has been measured.  A checkpoint is read without unpickling anything but tensors and
+the optimizers, the step, and what has been measured.  A checkpoint is read without unpickling anything but tensors and
 plain values.
 """
 
@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from onebit.runtime.atomic import write_atomic
+from onebit.files import write_atomic
 
 FORMAT = 2
 FIELDS = {
     "format": int,
     "settings": dict,  # TrainSettings.as_json()
     "compiled": bool,
-    "step": int,  # optimiser steps done
+    "step": int,  # optimizer steps done
     "network": dict,
     "method": dict,
     "method_optimizers": list,  # of what the method owns, in its order

@@ -16,14 +16,14 @@ from onebit.data import DATASETS, ImageSet
 from onebit.export import Packed, pack
 from onebit.export.int8 import stem_deviation
 from onebit.export.maps import largest, with_float32_maps
+from onebit.format.graph import HALF, PIXELS, Graph, Node, maps_of
 from onebit.nn.layers import BinaryConv2d, operands
-from onebit.runtime.graph import HALF, PIXELS, Graph, Node, maps_of
 from onebit.runtime.model import Model
 from onebit.runtime.parity import TOLERANCE
 from onebit.runtime.reference import int8_sums, normalize, to_pixels
 from onebit.train.artifact import load_trained
 
-_COLORS = {"grey": "L", "rgb": "RGB"}
+_COLORS = {"gray": "L", "rgb": "RGB"}
 
 
 def pack_trained(
@@ -50,7 +50,7 @@ def pack_trained(
         (meta["in_channels"], image["size"], image["size"]),
         mean=image["mean"],
         std=image["std"],
-        color=_COLORS.get(image["colour"], "other"),
+        color=_COLORS.get(image["color"], "other"),
         classes=meta["classes"],
         provenance=facts,
         strict=strict,

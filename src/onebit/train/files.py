@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from onebit.runtime.atomic import write_atomic
+from onebit.files import write_atomic
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from onebit.data import AUGMENTATIONS, DATASETS, ImageData, MemorySet, Normalize, epoch_order
 from onebit.data.base import mix
+from onebit.files import write_atomic
 from onebit.methods import METHODS
 from onebit.nn import as_scheme, keep_positive_, parameter_roles, set_progress
 from onebit.report.curve import curve_png
-from onebit.runtime.atomic import write_atomic
 from onebit.train.artifact import FORMAT as MODEL_FORMAT
 from onebit.train.artifact import build_model, save_trained
 from onebit.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -120,7 +120,7 @@ def _check_same(settings: TrainSettings, stored: TrainSettings, out: Path) -> No
 
 
 class Run:
-    """One run: network, method, optimiser, data and how far it has come."""
+    """One run: network, method, optimizer, data and how far it has come."""
 
     def __init__(
         self,
@@ -281,7 +281,7 @@ class Run:
         return row
 
     def _train_step(self, pixels_BCHW: Tensor, labels_B: Tensor) -> float:
-        """One optimiser step; returns the learning rate that it used."""
+        """One optimizer step; returns the learning rate that it used."""
         settings = self.settings
         torch.manual_seed(mix(settings.seed, 1, self.step))  # augmentation, dropout: functions of seed and step
         stage = self._stage()
@@ -295,7 +295,7 @@ class Run:
         self.fabric.backward(loss)
         for role in self.method.frozen_roles(self.step % self.steps_per_epoch, self.steps_per_epoch):
             for parameter in self.members.get(role, []):
-                parameter.grad = None  # optimisers leave such parameters, and their state, as they are
+                parameter.grad = None  # optimizers leave such parameters, and their state, as they are
         norm = self._clip_gradient()
         self.stepper.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -391,7 +391,7 @@ class Run:
             "scheme_options": self.settings.scheme_options,
             "num_classes": len(data.classes),
             "in_channels": data.channels,
-            "input": {"size": data.image_size, "mean": list(data.mean), "std": list(data.std), "colour": data.colour},
+            "input": {"size": data.image_size, "mean": list(data.mean), "std": list(data.std), "color": data.color},
             "classes": list(data.classes),
             "provenance": {
                 "recipe": self.recipe,

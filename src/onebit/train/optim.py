@@ -1,4 +1,4 @@
-"""Optimisers, parameter groups by role, and learning-rate schedules as functions of progress."""
+"""Optimizers, parameter groups by role, and learning-rate schedules as functions of progress."""
 
 import math
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def adamw(groups: Groups, settings: "TrainSettings") -> torch.optim.Optimizer:
 
 
 def build_optimizer(model: nn.Module, settings: "TrainSettings") -> torch.optim.Optimizer:
-    """The optimiser with one group per parameter role: its decay and its factor on the learning rate.
+    """The optimizer with one group per parameter role: its decay and its factor on the learning rate.
 
     Which role a parameter has is decided by the layer that owns it.  Each group carries "role" and "lr_factor".
     """

@@ -38,7 +38,7 @@ class Display:
         self._bar.stop()
 
     def step(self, done: int) -> None:
-        """``done`` optimiser steps are behind us."""
+        """``done`` optimizer steps are behind us."""
         self._bar.update(self._task, completed=done)
 
     def epoch(self, row: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from onebit.runtime.atomic import write_atomic
+from onebit.files import write_atomic
 from onebit.train.files import write_json
 
 FORMAT = 1

@@ -32,10 +32,10 @@ class TrainSettings:
         start_from: folder of a finished run of the same model whose weights the network starts from, such as its float
             counterpart's; null starts from random ones.
         epochs: passes over the training images; the last batch of a pass is left out unless full.
-        max_steps: stop after this many optimiser steps; null runs all epochs.
+        max_steps: stop after this many optimizer steps; null runs all epochs.
         two_step: share of the epochs, rounded to whole ones, in which weights stay real and activations alone are
-            binary; then both are, and optimiser, warm-up and schedule start anew.  0 for one stage.
-        batch_size: images per optimiser step.
+            binary; then both are, and optimizer, warm-up and schedule start anew.  0 for one stage.
+        batch_size: images per optimizer step.
         optimizer: "sgd" (with momentum), "adam" or "adamw".
         lr: peak learning rate.
         momentum: of SGD.

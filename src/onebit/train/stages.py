@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run with a warm-up, a schedule and an optimiser state of its own.
+    """A part of a run with a warm-up, a schedule and an optimizer state of its own.
 
     ``start`` is the number of its first step, ``steps`` how many it has.
     """
@@ -45,7 +45,7 @@ def enter_stage(
 
     Args:
         begins: this is the stage's first step: learned weight scales start from the weights as they are now and the
-            optimiser forgets what it has gathered.
+            optimizer forgets what it has gathered.
     """
     if not settings.two_step:
         return

@@ -7,7 +7,7 @@
 // Activations reach a kernel *prepared*: padded all around, regrouped so that every group starts at a word, and each
 // 32-bit word turned into the kernel's own form of `word_bytes` bytes. The taps of a pixel are then a few contiguous
 // runs of words at fixed distances from the pixel's first tap. A kernel may compute a *span* of pixels from one
-// address: neighbours in a row of the output, whose first taps lie `distance` pixels apart in the prepared row; its
+// address: neighbors in a row of the output, whose first taps lie `distance` pixels apart in the prepared row; its
 // prepared form then holds the words of all of them. Where a row ends inside a span, the results beyond its end are not
 // used.
 //

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from onebit.models import MODELS
-from onebit.models.noise import fill_with_noise_
 from onebit.nn import BinaryConv2d
+from onebit.nn.randomize import randomize_
 
 
 @pytest.mark.parametrize("name", ["vgg-small", "resnet20", "reactnet-a", "rb-net-20"])
@@ -13,7 +13,7 @@ def test_every_layer_sees_both_levels(name):
     torch.manual_seed(0)
     model = MODELS[name](width=0.25, num_classes=10, input_size=32)
     weights = {n: p.clone() for n, p in model.named_parameters() if n.endswith("0.weight")}
-    fill_with_noise_(model, (3, 32, 32))
+    randomize_(model, (3, 32, 32))
     shares = []
 
     def look(layer, inputs, output):
@@ -36,7 +36,7 @@ def test_the_seed_decides_and_nothing_else_is_drawn():
         torch.manual_seed(0)
         model = MODELS["resnet20"](scheme="reactnet", activation="rprelu")
         before = torch.get_rng_state()
-        fill_with_noise_(model, (3, 32, 32), seed=seed)
+        randomize_(model, (3, 32, 32), seed=seed)
         assert torch.equal(before, torch.get_rng_state())
         return model.state_dict()
 

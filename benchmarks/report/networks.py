@@ -3,9 +3,9 @@
 import io
 from typing import Any
 
-from onebit.report import roofline
 from onebit.report.style import BLUE, ORANGE, PALETTE, figure
 from onebit.runtime.profile import LIMIT_OF
+from report import roofline
 
 Line = dict[str, Any]
 Key = tuple[str, str, str]  # engine, network, numbers: what one row of the table is about

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 import onebit
-from onebit.runtime import FormatError
-from onebit.runtime.file import content_hash, load_graph, parse, save_graph, to_bytes
-from onebit.runtime.graph import OPS, Graph
+from onebit.format.errors import FormatError
+from onebit.format.file import content_hash, load_graph, parse, save_graph, to_bytes
+from onebit.format.graph import OPS, Graph
 from onebit.runtime.reference import ReferenceEngine
 from onebit.runtime.selftest import block_network, pixel_network, small_network
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from onebit.runtime.atomic import write_atomic
-from onebit.runtime.errors import FormatError
-from onebit.runtime.graph import FLOAT, Graph, InputSpec, Node, validate
+from onebit.files import write_atomic
+from onebit.format.errors import FormatError
+from onebit.format.graph import FLOAT, Graph, InputSpec, Node, validate
 
 VERSION = 1
 _DTYPES = {"float32": "F32", "uint32": "U32", "int32": "I32", "int8": "I8"}

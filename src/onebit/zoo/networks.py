@@ -9,11 +9,6 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-import torch
-from torch import nn
-
-from onebit.models.base import MODELS
-
 
 @dataclass(frozen=True)
 class Result:
@@ -65,15 +60,6 @@ class Network:
     def num_classes(self) -> int:
         """Size of the output."""
         return 1000 if self.size == 224 else 10
-
-    def build(self) -> nn.Module:
-        """The untrained network."""
-        return MODELS[self.model](num_classes=self.num_classes, input_size=self.size, **self.options)
-
-    def shape_only(self) -> nn.Module:
-        """The network without values, on the meta device."""
-        with torch.device("meta"):
-            return self.build()
 
 
 REACTNET = "arXiv:2003.03488, authors' README"
@@ -146,4 +132,4 @@ NETWORKS = (
 
 def file_sizes() -> dict[str, int]:
     """Bytes of each network of ``NETWORKS`` as a packed file, without provenance; ``benchmarks/sizes.py`` measures."""
-    return json.loads((files("onebit.models") / "sizes.json").read_text())
+    return json.loads((files("onebit.zoo") / "sizes.json").read_text())

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onebit.runtime.bits import WORD, words_for
-from onebit.runtime.errors import FormatError
+from onebit.format.bits import WORD, words_for
+from onebit.format.errors import FormatError
 
 MAX_SIDE = 65_536
 MAX_ELEMENTS = 1 << 28

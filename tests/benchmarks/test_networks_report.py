@@ -2,10 +2,10 @@
 
 import pytest
 
-from onebit.report.networks import networks_png, networks_table
-from onebit.report.roofline import roofline_png, roofline_rows, roofline_table
 from onebit.runtime.limits import Limits
 from onebit.runtime.profile import make_profile
+from report.networks import networks_png, networks_table
+from report.roofline import roofline_png, roofline_rows, roofline_table
 
 FACTS = {"machine": "a CPU", "versions": {"torch": "2", "openvino": "3"}, "commit": "abc", "date": "2026-01-01 00:00"}
 COLD = {"seconds": 0.123, "import_seconds": 0.1, "load_seconds": 0.01, "answer_seconds": 0.005, "cpu_seconds": 0.11}

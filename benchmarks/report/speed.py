@@ -69,7 +69,7 @@ def speed_png(lines: list[dict[str, Any]]) -> bytes:
         ratios = {row["name"]: row["ratio"] for row in lines if row["isa"] == isa}
         places = [index + 0.8 * offset / len(isas) for index in range(len(names))]
         bars = left.barh(
-            places, [ratios.get(name, 0) for name in names], 0.75 / len(isas), color=COLORS.get(isa, "grey")
+            places, [ratios.get(name, 0) for name in names], 0.75 / len(isas), color=COLORS.get(isa, "gray")
         )
         bars.set_label(isa)
         left.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)

@@ -8,9 +8,7 @@ from onebit.nn import parameter_roles
 SHIFTS = ("before", "after", "shift", "theta", "b")  # parameters of activations and signs that are no slopes
 
 
-def fill_with_noise_(
-    model: nn.Module, input_shape: tuple[int, int, int], *, seed: int = 0, slope: float = 0.05
-) -> None:
+def randomize_(model: nn.Module, input_shape: tuple[int, int, int], *, seed: int = 0, slope: float = 0.05) -> None:
     """Give a new network the statistics of noise and random norms, slopes and shifts, in place; it ends in eval mode.
 
     Norms: mean and variance of each map on two images of noise, both then moved at random; factors of either sign;

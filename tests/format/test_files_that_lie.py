@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from onebit.runtime import FormatError
+from onebit.format.errors import FormatError
+from onebit.format.file import load_graph
+from onebit.format.graph import Graph, InputSpec, Node
 from onebit.runtime.engine import Engine
-from onebit.runtime.file import load_graph
-from onebit.runtime.graph import Graph, InputSpec, Node
 from onebit.runtime.selftest import small_network
 
 HUGE = 2**40

@@ -2,7 +2,7 @@
 
 import pytest
 
-from onebit.report.methods import methods_png, methods_table, training_png
+from report.methods import methods_png, methods_table, training_png
 
 
 def line(label, **more):

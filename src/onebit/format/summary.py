@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from onebit.runtime.bits import words_for
-from onebit.runtime.graph import INTEGER_OPS, Graph, Node, Value, tensor_roles, validate
-from onebit.runtime.table import text_table
+from onebit.format.bits import words_for
+from onebit.format.graph import INTEGER_OPS, Graph, Node, Value, tensor_roles, validate
+from onebit.text import text_table
 
 _WEIGHTED = ("binary_conv2d", "conv2d", "int8_conv2d", "binary_rpc2d", "rpc2d")
 _WEIGHT_BITS = {"uint32": 1, "int8": 8, "float32": 32}  # by the type of the tensor

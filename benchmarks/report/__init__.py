@@ -1,0 +1,1 @@
+"""Tables and pictures from the JSON lines that the benchmarks write."""

@@ -1,0 +1,1 @@
+"""The packed file: graph, ops, bits, costs; NumPy alone."""
