@@ -10,9 +10,10 @@ from onebit.format.file import load_graph, save_graph
 from onebit.format.graph import Graph, InputSpec, Node, validate
 from onebit.format.summary import summarize
 from onebit.runtime.engine import Engine, usable_isas
+from onebit.runtime.images import as_input, normalize, to_pixels
 from onebit.runtime.model import Model
 from onebit.runtime.parity import check_kernels
-from onebit.runtime.reference import ReferenceEngine, as_input, normalize, to_pixels
+from onebit.runtime.reference import ReferenceEngine
 from onebit.runtime.selftest import pixel_network
 
 STORE = ({"step": "store", "output": "y"},)

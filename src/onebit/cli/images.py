@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onebit.cli.base import Failure
 from onebit.format.graph import InputSpec
-from onebit.runtime.model import prepare
+from onebit.runtime.images import prepare
 
 _MODES = {1: ("L", "gray"), 3: ("RGB", "RGB")}
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import onebit._core as _core
 from onebit.format.graph import PIXELS, Graph, Node, validate
-from onebit.runtime.reference import as_input
+from onebit.runtime.images import as_input
 
 if TYPE_CHECKING:
     from onebit.runtime.profile import Profile

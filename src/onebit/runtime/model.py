@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onebit.format.file import load_graph
-from onebit.format.graph import PIXELS, Graph, InputSpec, Shape
-from onebit.runtime.reference import ReferenceEngine, to_pixels
+from onebit.format.graph import Graph, InputSpec, Shape
+from onebit.runtime.images import prepare
+from onebit.runtime.reference import ReferenceEngine
 
 if TYPE_CHECKING:
     from onebit.runtime.profile import Profile
@@ -133,36 +134,3 @@ class Model:
             raise ValueError("profile needs backend='native'")
         batch_NHWC, _ = prepare(images, self.input)
         return self.engine.profile(batch_NHWC, repeats)  # type: ignore[attr-defined]
-
-
-def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:
-    """Check images against ``spec``: a contiguous batch (N, H, W, C) of uint8 or float32, and whether it was one image.
-
-    A network that takes pixels gets floats as the pixels that they were.
-
-    Raises ValueError that says what was found, what the network takes and what to do.
-    """
-    array = np.asarray(images)
-    takes = f"the network takes {spec.height}x{spec.width} images of {spec.channels} channel(s)"
-    if array.dtype != np.uint8 and array.dtype.kind != "f":
-        raise ValueError(f"images have dtype {array.dtype}; give raw pixels as uint8 or normalized ones as float32")
-    hwc, chw = (spec.height, spec.width, spec.channels), (spec.channels, spec.height, spec.width)
-    pixels = array.dtype == np.uint8
-    if spec.channels == 1 and array.ndim in ((2, 3) if pixels else (2,)) and array.shape[-2:] == hwc[:2]:
-        array = array[..., None]
-    single = array.ndim == 3
-    batch = array[None] if single else array
-    layouts = (hwc,) if pixels else (chw, hwc)
-    if batch.ndim != 4 or len(batch) == 0 or batch.shape[1:] not in layouts:
-        raise ValueError(
-            f"images have shape {np.shape(images)}; {takes}: resize them to {hwc} (H, W, C), alone or in a batch"
-        )
-    if not pixels and batch.shape[1:] == chw:
-        batch = batch.transpose(0, 2, 3, 1)
-    if batch.dtype != np.uint8:
-        batch = batch.astype(np.float32, copy=False)
-        if not np.isfinite(batch).all():
-            raise ValueError("images hold NaN or infinity; check how they were normalized")
-        if spec.type == PIXELS:
-            batch = to_pixels(batch, spec)
-    return np.ascontiguousarray(batch), single

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from onebit.format.bits import unpack_bits
 from onebit.format.graph import BITS, HALF, PIXELS, Graph, validate
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.reference import as_input, run_node
+from onebit.runtime.images import as_input
+from onebit.runtime.reference import run_node
 
 TOLERANCE = 1e-4  # of a float, relative to the largest of its node
 

@@ -18,15 +18,14 @@ from onebit.format.graph import (
     BITS,
     HALF,
     INTEGER_OPS,
-    PIXELS,
     ZERO_UNIT,
     Graph,
-    InputSpec,
     Node,
     Value,
     positions_of,
     validate,
 )
+from onebit.runtime.images import as_input
 
 # Shape letters: N images, H W map, C channels, O out channels, K L kernel rows and columns, G groups.
 
@@ -276,36 +275,3 @@ class ReferenceEngine:
         if value.type != BITS:
             raise ValueError(f"value {name!r} holds {value.type}, not bits")
         return unpack_signs(self._values[name], value.shape[2])
-
-
-def as_input(images_NHWC: NDArray, spec: InputSpec) -> NDArray:
-    """What the input's value holds for raw pixels (uint8) or normalized floats: floats, or pixels where its type is
-    "uint8"; ValueError as in :func:`to_pixels`.
-    """
-    if (images_NHWC.dtype == np.uint8) == (spec.type == PIXELS):
-        return images_NHWC
-    return to_pixels(images_NHWC, spec) if spec.type == PIXELS else normalize(images_NHWC, spec.mean, spec.std)
-
-
-def to_pixels(images_NHWC: NDArray, spec: InputSpec) -> NDArray[np.uint8]:
-    """The nearest pixels, ``round(255 (x std + mean))``: what ``normalize`` made floats of comes back exactly.
-
-    Raises ValueError where a pixel would lie outside 0...255: then the images were normalized in another way.
-    """
-    std, mean = np.asarray(spec.std, np.float64), np.asarray(spec.mean, np.float64)
-    levels = np.rint(255 * (images_NHWC * std + mean))
-    if not (levels.min() >= 0 and levels.max() <= 255):
-        low, high = ([round(float(x), 3) for x in (limit - mean) / std] for limit in (0, 1))
-        raise ValueError(
-            f"the network takes pixels: its first layer is int8. Floats must be pixels normalized by its mean and std, "
-            f"from {low} to {high} per channel, but these lie between {images_NHWC.min():.3f} and "
-            f"{images_NHWC.max():.3f}; give raw pixels as uint8, or pack the network with a float stem"
-        )
-    return levels.astype(np.uint8)
-
-
-def normalize(pixels_NHWC: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
-    """``(pixel/255 - mean)/std`` in float32, by a 256-entry table per channel as the C++ core does it."""
-    levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
-    table = (levels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)  # (256, C)
-    return table[pixels_NHWC, np.arange(pixels_NHWC.shape[-1])].astype(np.float32, copy=False)

@@ -18,9 +18,10 @@ from onebit.export.int8 import stem_deviation
 from onebit.export.maps import largest, with_float32_maps
 from onebit.format.graph import HALF, PIXELS, Graph, Node, maps_of
 from onebit.nn.layers import BinaryConv2d, operands
+from onebit.runtime.images import normalize, to_pixels
 from onebit.runtime.model import Model
 from onebit.runtime.parity import TOLERANCE
-from onebit.runtime.reference import int8_sums, normalize, to_pixels
+from onebit.runtime.reference import int8_sums
 from onebit.train.artifact import load_trained
 
 _COLORS = {"gray": "L", "rgb": "RGB"}
