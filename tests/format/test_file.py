@@ -13,7 +13,7 @@ from safetensors.numpy import save
 import onebit
 from onebit.format.errors import FormatError
 from onebit.format.file import content_hash, load_graph, parse, save_graph, to_bytes
-from onebit.format.graph import OPS, Graph
+from onebit.format.graph import OPS, Fit, Graph
 from onebit.runtime.reference import ReferenceEngine
 from onebit.runtime.selftest import block_network, pixel_network, small_network
 
@@ -29,11 +29,11 @@ FILES = {"small": parts(small_network()), "blocks": parts(block_network()), "pix
 DOCUMENT, TENSORS = FILES["small"]
 
 
-def read(document: dict, tensors: dict) -> None:
+def read(document: dict, tensors: dict) -> Graph:
     """Read a document whose hash is made to fit, so that the field itself has to be refused."""
     document = {k: v for k, v in document.items() if k != "content_hash"}
     document["content_hash"] = content_hash(document, tensors)
-    parse(json.dumps(document), tensors)
+    return parse(json.dumps(document), tensors)
 
 
 @pytest.mark.parametrize("network", [small_network, block_network, pixel_network])
@@ -160,6 +160,25 @@ def test_types_of_stores():
         read(document, TENSORS)
 
 
+def test_fit_of_pictures():
+    assert "fit" not in DOCUMENT["input"]  # absent where the network does not say
+    document, tensors = copy.deepcopy(FILES["pixels"])
+    assert document["input"]["fit"] == {"resize": "crop", "crop_pct": 0.875}
+    assert read(document, tensors).input.fit == Fit("crop", 0.875)
+    for fit, message in (
+        ({"resize": "squash", "crop_pct": 1}, r"input.fit.resize: found 'squash'; allowed: 'crop' or 'stretch'"),
+        ({"resize": "crop"}, r"input.fit: found the fields \['resize'\]; allowed: exactly \['crop_pct', 'resize'\]"),
+        ({"resize": "crop", "crop_pct": 1.5}, r"input.fit.crop_pct: found 1.5; allowed: a number above 0 up to 1"),
+        ({"resize": "crop", "crop_pct": 0}, r"input.fit.crop_pct: found 0; allowed: a number above 0"),
+        ({"resize": "stretch", "crop_pct": 0.5}, r"input.fit.crop_pct: found 0.5; .* and 1 where nothing is cropped"),
+        ("crop", r"input.fit: found str; allowed: an object"),
+        (None, r"input.fit: found NoneType; allowed: an object"),
+    ):
+        document["input"]["fit"] = fit
+        with pytest.raises(FormatError, match=message):
+            read(document, tensors)
+
+
 def fields(value: object, path: tuple = ()) -> list[tuple]:
     """Paths of all fields and entries in a JSON value."""
     if isinstance(value, dict):
@@ -193,7 +212,8 @@ def test_every_field_cut_or_of_another_type_is_refused(file, path):
             read(document, tensors)
         except FormatError:
             continue
-        if change == "cut" and (path[-1] == "shuffle" or path[-3::2] == ("epilogue", "type")):  # they have defaults
+        optional = path[-1] in ("shuffle", "fit") or path[-3::2] == ("epilogue", "type")
+        if change == "cut" and optional:
             continue
         allowed = ("mean", "std", "pad_value", "low", "high", "below", "epilogue", "classes", "provenance")
         assert any(part in allowed for part in path), (path, change)

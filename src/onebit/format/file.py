@@ -16,12 +16,13 @@ from safetensors.numpy import save
 
 from onebit.files import write_atomic
 from onebit.format.errors import FormatError
-from onebit.format.graph import FLOAT, Graph, InputSpec, Node, validate
+from onebit.format.graph import FLOAT, Fit, Graph, InputSpec, Node, validate
 
 VERSION = 1
 _DTYPES = {"float32": "F32", "uint32": "U32", "int32": "I32", "int8": "I8"}
 _FIELDS = ("format", "version", "bit_order", "input", "classes", "nodes", "output", "provenance", "content_hash")
 _INPUT_FIELDS = ("name", "height", "width", "channels", "mean", "std", "color")
+_FIT_FIELDS = ("resize", "crop_pct")
 _NODE_FIELDS = ("name", "op", "inputs", "attrs", "tensors", "epilogue", "source", "note")
 
 
@@ -109,8 +110,9 @@ def _document(graph: Graph) -> dict[str, Any]:
     plain = json.loads(
         json.dumps({"input": asdict(graph.input), "nodes": nodes, "provenance": dict(graph.provenance)}, default=dict)
     )
-    if graph.input.type == FLOAT:  # the default is not written
-        del plain["input"]["type"]
+    for name, default in (("type", FLOAT), ("fit", None)):  # a default is not written
+        if plain["input"][name] == default:
+            del plain["input"][name]
     return {
         "format": "onebit",
         "version": VERSION,
@@ -124,7 +126,11 @@ def _document(graph: Graph) -> dict[str, Any]:
 
 
 def _graph(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Graph:
-    _require(document["input"], _INPUT_FIELDS, "input", optional=("type",))
+    _require(document["input"], _INPUT_FIELDS, "input", optional=("type", "fit"))
+    image = dict(document["input"])
+    if "fit" in image:
+        _require(image["fit"], _FIT_FIELDS, "input.fit")
+        image["fit"] = Fit(**image["fit"])
     if not isinstance(document["nodes"], list):
         raise FormatError(f"nodes: found {type(document['nodes']).__name__}; allowed: a list")
     for index, node in enumerate(document["nodes"]):
@@ -134,7 +140,7 @@ def _graph(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Graph
     if not isinstance(document["provenance"], dict):
         raise FormatError(f"provenance: found {type(document['provenance']).__name__}; allowed: an object")
     return Graph(
-        input=InputSpec(**document["input"]),
+        input=InputSpec(**image),
         nodes=tuple(Node(**node) for node in document["nodes"]),
         output=document["output"],
         tensors=tensors,

@@ -29,6 +29,8 @@ MAX_INT8_TERMS = 1 << 15  # products in a sum of int8_conv2d, so that it fits an
 ZERO_UNIT = 256  # of a pixel value, the unit of the zeros of int8_conv2d
 FLOAT, HALF, BITS, PIXELS = "float32", "float16", "bits", "uint8"
 FLOATS = (FLOAT, HALF)  # either is taken where a float is
+COLORS = ("RGB", "L", "other")
+RESIZES = ("crop", "stretch")
 
 Shape = tuple[int, int, int]  # height, width, channels
 
@@ -44,9 +46,24 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """How a picture of any size becomes an image of the input's size.
+
+    Attributes:
+        resize: "crop" scales the largest box in the middle of the picture that has the proportions of the input;
+            "stretch" scales the whole picture, each side by itself.
+        crop_pct: of "crop", the part of each side of that box which is kept, above 0 up to 1.  0.875 is what
+            torchvision's Resize(256) and CenterCrop(224) keep.
+    """
+
+    resize: str
+    crop_pct: float = 1.0
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """The image that the network takes: ``x = (pixel/255 - mean)/std`` per channel, or, with the type "uint8", the
-    pixels themselves.
+    pixels themselves; ``fit`` says how pictures of other sizes are prepared, None if the file does not say.
     """
 
     height: int
@@ -57,6 +74,7 @@ class InputSpec:
     color: str = "RGB"
     name: str = "image"
     type: str = FLOAT
+    fit: Fit | None = None
 
 
 @dataclass(frozen=True)
@@ -238,7 +256,7 @@ class _Validator:
             raise _fail("input.name", spec.name, "a text")
         for side in ("height", "width", "channels"):
             _whole(1)(f"input.{side}", getattr(spec, side))
-        _one_of("RGB", "L", "other")("input.color", spec.color)
+        _one_of(*COLORS)("input.color", spec.color)
         _one_of(FLOAT, PIXELS)("input.type", spec.type)
         for name in ("mean", "std"):
             numbers = getattr(spec, name)
@@ -248,6 +266,11 @@ class _Validator:
                 _number(f"input.{name}", number)
         if any(s <= 0 for s in spec.std):
             raise _fail("input.std", spec.std, "numbers above 0")
+        if spec.fit is not None:
+            _one_of(*RESIZES)("input.fit.resize", spec.fit.resize)
+            _number("input.fit.crop_pct", share := spec.fit.crop_pct)
+            if not 0 < share <= 1 or (share != 1 and spec.fit.resize != "crop"):
+                raise _fail("input.fit.crop_pct", share, "a number above 0 up to 1, and 1 where nothing is cropped")
 
     def _check_classes(self) -> None:
         classes = self.graph.classes

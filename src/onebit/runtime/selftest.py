@@ -3,7 +3,7 @@
 import numpy as np
 
 from onebit.format.bits import pack_bits
-from onebit.format.graph import HALF, PIXELS, ZERO_UNIT, Graph, InputSpec, Node
+from onebit.format.graph import HALF, PIXELS, ZERO_UNIT, Fit, Graph, InputSpec, Node
 
 
 class _Random:
@@ -179,4 +179,4 @@ def pixel_network(seed: int = 0) -> Graph:
             epilogue=({"step": "store", "output": "d"},),
         ),
     )  # fmt: skip
-    return Graph(InputSpec(9, 11, 3, (0.5,) * 3, (0.25,) * 3, type=PIXELS), nodes, "d", tensors)
+    return Graph(InputSpec(9, 11, 3, (0.5,) * 3, (0.25,) * 3, type=PIXELS, fit=Fit("crop", 0.875)), nodes, "d", tensors)
