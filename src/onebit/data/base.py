@@ -1,7 +1,9 @@
 """What a data set is: two sets of labeled uint8 images and what a network must know about them."""
 
+import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +29,11 @@ class ImageSet(Protocol):
         """The images (B, C, H, W) in uint8 and labels (B,) in int64 at these positions."""
         ...
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hex; sets of other images, another order or other labels have another one."""
+        ...
+
 
 @dataclass(frozen=True)
 class MemorySet:
@@ -48,6 +55,15 @@ class MemorySet:
 
     def batch(self, indices_B: Tensor) -> tuple[Tensor, Tensor]:
         return self.images_NCHW[indices_B], self.labels_N[indices_B]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the pixels and the labels."""
+        found = hashlib.sha256()
+        for tensor in (self.images_NCHW, self.labels_N):
+            found.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+            found.update(tensor.cpu().contiguous().numpy().data)
+        return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,12 @@ class ImageData:
     @property
     def color(self) -> str:
         return "gray" if self.channels == 1 else "rgb"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the classes and of both sets; a run that is resumed must find the one that it was started with."""
+        parts = (*self.classes, self.train.digest, self.test.digest)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 class Reader(Protocol):
