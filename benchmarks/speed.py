@@ -119,7 +119,7 @@ def bench_network(name: str, isa: str, seconds: float) -> dict[str, Any]:
     x = torch.from_numpy(image).permute(0, 3, 1, 2)
     with torch.inference_mode():
         want = network(x).numpy()
-    if not np.allclose(model.logits(image), want, rtol=1e-3, atol=1e-3 * np.abs(want).max()):
+    if not np.allclose(model(image), want, rtol=1e-3, atol=1e-3 * np.abs(want).max()):
         raise SystemExit(f"{isa} is wrong on {name}: not timing a wrong answer")
     twin = twin.to(memory_format=torch.channels_last)
 
@@ -127,7 +127,7 @@ def bench_network(name: str, isa: str, seconds: float) -> dict[str, Any]:
         with torch.inference_mode():
             return twin(x)
 
-    timing = time_in_turn({"packed": lambda: model.logits(image), "torch": fp32}, seconds=seconds, stay=0.1)
+    timing = time_in_turn({"packed": lambda: model(image), "torch": fp32}, seconds=seconds, stay=0.1)
     float_bytes = sum(4 * tensor.numel() for tensor in twin.state_dict().values())
     return {
         "what": "network",

@@ -52,8 +52,8 @@ def reference_is_met(
     """Whether the core computes what the reference does, of one image."""
     graph = packed(network, shape_CHW, stem, maps)
     image = image_for(graph, noise((1, *shape_CHW), seed=0))
-    want = Model(graph, backend="reference").logits(image)
-    return np.allclose(Model(graph, isa=isa).logits(image), want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
+    want = Model(graph, backend="reference")(image)
+    return np.allclose(Model(graph, isa=isa)(image), want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
 
 
 def prepare(
@@ -86,7 +86,7 @@ def prepare(
 
     steps = ONEBIT if isa is None else replace(ONEBIT, load=f"model = onebit.load(path, threads=threads, isa={isa!r})")
     return Prepared(
-        run=lambda: model.logits(image_BHWC),
+        run=lambda: model(image_BHWC),
         runs_as=runs_as,
         facts=facts,
         fresh=Fresh(save, steps),

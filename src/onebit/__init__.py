@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from onebit.format.errors import FormatError
-from onebit.runtime.model import Model, load
+from onebit.runtime.model import Model, Prediction, load
 
 if TYPE_CHECKING:
     from onebit.export import Packed, PackError
@@ -50,6 +50,7 @@ __all__ = [
     "Model",
     "PackError",
     "Packed",
+    "Prediction",
     "RPReLU",
     "ReshapedPointwiseConv2d",
     "__version__",

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from onebit.cli.main import main
-from onebit.format.file import load_graph
+from onebit.format.file import load_graph, save_graph
+from onebit.format.graph import Graph, InputSpec, Node
 
 SIZE = 16
 
@@ -76,6 +77,34 @@ def test_run_prints_probabilities(packed, picture, capsys):
     assert sum(c["probability"] for c in entry["classes"]) == pytest.approx(1, abs=1e-4)
     assert main(["run", packed, picture, picture, "--top", "2"]) == 0
     assert capsys.readouterr().out.count("digit.png") == 2
+
+
+def unlabeled(path: Path, shape: tuple[int, int, int], scale: float = 1.0) -> str:
+    """A network without labels that multiplies its pixels, as 0...1, twice by ``scale``."""
+    affine = {"step": "affine", "scale": "s", "bias": "b"}
+    node = Node("n", "elementwise", ("image",), epilogue=(affine, affine, {"step": "store", "output": "y"}))
+    channels = shape[2]
+    tensors = {"s": np.full(channels, scale, np.float32), "b": np.zeros(channels, np.float32)}
+    save_graph(Graph(InputSpec(*shape, (0.0,) * channels, (1.0,) * channels, "other"), (node,), "y", tensors), path)
+    return str(path)
+
+
+def test_run_prints_raw_outputs_where_there_are_no_labels(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.float32([[[0.5]], [[2.0]], [[1.0]]]))
+    vector = unlabeled(tmp_path / "vector.onebit", (1, 1, 3))
+    (entry,) = answer(capsys, "run", vector, str(tmp_path / "a.npy"), "--top", "2")["images"]
+    assert entry["outputs"] == [{"index": 1, "value": 2.0}, {"index": 2, "value": 1.0}]
+    assert main(["run", vector, str(tmp_path / "a.npy")]) == 0
+    assert capsys.readouterr().out.split()[1:] == ["[1]", "2", "[2]", "1", "[0]", "0.5"]
+    np.save(tmp_path / "b.npy", np.float32([[[0.5, 2.5]]]))
+    (entry,) = answer(capsys, "run", unlabeled(tmp_path / "map.onebit", (1, 2, 1)), str(tmp_path / "b.npy"))["images"]
+    assert entry["map"] == {"shape": [1, 1, 2], "min": 0.5, "mean": 1.5, "max": 2.5}
+
+
+def test_run_refuses_outputs_that_are_not_finite(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.float32([[[0.5]], [[2.0]], [[1.0]]]))
+    broken = unlabeled(tmp_path / "broken.onebit", (1, 1, 3), scale=1e30)
+    assert "outputs are NaN or infinite" in refused(capsys, "run", broken, str(tmp_path / "a.npy"))
 
 
 def test_verify_against_torch_and_the_reference(trained, packed, capsys):

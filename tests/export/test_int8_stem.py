@@ -126,7 +126,7 @@ def test_sizes_count_int8_bytes(tmp_path):
     saved = real.report.rows[0].bytes - int8.report.rows[0].bytes
     assert saved == 3 * 12 * 27 - 4 * (3 + 12)
     model = onebit.load(tmp_path / "a.onebit")
-    assert model.logits(pixels(2, 9)).shape == (2, 45)
+    assert model(pixels(2, 9)).shape == (2, 5, 3, 3)
 
 
 class Twice(nn.Module):

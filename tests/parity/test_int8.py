@@ -117,14 +117,14 @@ def test_a_network_of_pixels(isa, tmp_path):
     graph = pixel_network()
     images = pixels_for(graph)
     floats = normalize(images, graph.input.mean, graph.input.std)
-    want = Model(graph, isa=isa).logits(images)
-    assert np.array_equal(Model(graph, isa=isa).logits(floats), want)
-    assert np.array_equal(Model(graph, isa=isa).logits(floats.transpose(0, 3, 1, 2)), want)
+    want = Model(graph, isa=isa)(images)
+    assert np.array_equal(Model(graph, isa=isa)(floats), want)
+    assert np.array_equal(Model(graph, isa=isa)(floats.transpose(0, 3, 1, 2)), want)
     assert np.array_equal(Engine(graph, isa=isa).run(floats), Engine(graph, isa=isa).run(images))
     assert np.array_equal(ReferenceEngine(graph).run(floats), ReferenceEngine(graph).run(images))
     save_graph(graph, tmp_path / "a.onebit")
     assert load_graph(tmp_path / "a.onebit").input.type == "uint8"
-    assert np.array_equal(onebit.load(tmp_path / "a.onebit", isa=isa).logits(images), want)
+    assert np.array_equal(onebit.load(tmp_path / "a.onebit", isa=isa)(images), want)
     (row,) = (row for row in check_kernels(graph, images) if row["isa"] == isa)
     assert row["passed"]
     assert row["bits"] > 0
@@ -155,7 +155,7 @@ def test_every_pixel_comes_back_from_its_float(mean, std):
 def test_floats_that_are_no_pixels_are_refused():
     graph = pixel_network()
     x = np.full((1, 9, 11, 3), 2.5, np.float32)
-    for run in (Model(graph).logits, Engine(graph).run, ReferenceEngine(graph).run):
+    for run in (Model(graph), Engine(graph).run, ReferenceEngine(graph).run):
         with pytest.raises(
             ValueError, match=r"from \[-2.0, -2.0, -2.0\] to \[2.0, 2.0, 2.0\].*give raw pixels as uint8"
         ):

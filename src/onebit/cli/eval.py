@@ -79,12 +79,12 @@ def evaluate_packed(args: "Namespace") -> dict[str, Any]:
     loss = 0.0
     for indices_B in torch.arange(len(data.test)).split(args.batch_size):
         images_BCHW, labels = data.test.batch(indices_B)
-        probabilities_BK = network(np.ascontiguousarray(images_BCHW.permute(0, 2, 3, 1).numpy()))
+        logits_BK = network(np.ascontiguousarray(images_BCHW.permute(0, 2, 3, 1).numpy()))
         labels_B = labels.numpy()
-        correct_B = probabilities_BK.argmax(1) == labels_B
+        correct_B = logits_BK.argmax(1) == labels_B
         right += np.bincount(labels_B[correct_B], minlength=len(right))
         counts += np.bincount(labels_B, minlength=len(counts))
-        loss -= float(np.log(probabilities_BK[np.arange(len(labels_B)), labels_B].clip(1e-30)).sum())
+        loss += float(torch.nn.functional.cross_entropy(torch.from_numpy(logits_BK), labels, reduction="sum"))
     return report(
         args,
         data,

@@ -6,6 +6,7 @@ from onebit.cli.base import verb_parser
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+    from numpy.typing import NDArray
 
 
 def parse(argv: list[str]) -> "Namespace":
@@ -29,25 +30,49 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, images: [{image, classes: [{class, probability}]}]}, most probable first."""
-    import numpy as np
+    """{file, images: [{image, classes: [{class, probability}]}]}, most probable first.
 
+    Where the file has no labels, {image, outputs: [{index, value}]}, largest first, or for a map {image, map: {shape,
+    min, mean, max}}.
+    """
     from onebit.cli.images import read_images
     from onebit.runtime.model import load
 
     model = load(args.file, threads=args.threads)
-    probabilities = model(read_images(args.images, model.input, fit=args.fit))
-    labels = model.classes or tuple(str(index) for index in range(probabilities.shape[1]))
     results = []
-    for path, row in zip(args.images, probabilities, strict=True):
-        best = np.argsort(-row, kind="stable")[: args.top]
-        results.append(
-            {"image": path, "classes": [{"class": labels[i], "probability": round(float(row[i]), 6)} for i in best]}
-        )
+    for path, image in zip(args.images, read_images(args.images, model.input, fit=args.fit), strict=True):
+        if model.classes is None:
+            results.append({"image": path, **_outputs(model(image), args.top)})
+        else:
+            best = model.classify(image)[: args.top]
+            results.append(
+                {"image": path, "classes": [{"class": p.label, "probability": round(p.probability, 6)} for p in best]}
+            )
     return {"file": args.file, "images": results}
+
+
+def _outputs(output: "NDArray[Any]", top: int) -> dict[str, Any]:
+    """What is told of outputs without labels; ValueError where they are not finite."""
+    import numpy as np
+
+    if not np.isfinite(output).all():
+        raise ValueError("the network's outputs are NaN or infinite")
+    if output.ndim == 1:
+        best = np.argsort(-output, kind="stable")[:top]
+        return {"outputs": [{"index": int(i), "value": float(output[i])} for i in best]}
+    facts = {"min": float(output.min()), "mean": float(output.mean()), "max": float(output.max())}
+    return {"map": {"shape": list(output.shape), **facts}}
 
 
 def show(result: dict[str, Any]) -> None:
     """One line per image: path, then classes with their probabilities."""
     for entry in result["images"]:
-        print(entry["image"] + "  " + "  ".join(f"{c['class']} {c['probability']:.1%}" for c in entry["classes"]))
+        if "classes" in entry:
+            told = [f"{c['class']} {c['probability']:.1%}" for c in entry["classes"]]
+        elif "outputs" in entry:
+            told = [f"[{o['index']}] {o['value']:.4g}" for o in entry["outputs"]]
+        else:
+            facts = entry["map"]
+            told = [f"map of {'x'.join(map(str, facts['shape']))} (C, H, W)"]
+            told += [f"{name} {facts[name]:.4g}" for name in ("min", "mean", "max")]
+        print("  ".join([entry["image"], *told]))

@@ -279,8 +279,9 @@ class _Validator:
         if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
             raise _fail("classes", classes, "a list of texts, or null")
         features = math.prod(self.values[self.graph.output].shape)
-        if len(classes) != features:
-            raise _fail("classes", f"{len(classes)} labels", f"{features}, one per output feature")
+        if len(classes) != features and (len(classes), features) != (2, 1):
+            allowed = "2, negative and positive, or 1" if features == 1 else f"{features}, one per output feature"
+            raise _fail("classes", f"{len(classes)} labels", allowed)
 
     def _bounded(self, where: str, shape: Shape) -> Shape:
         if any(side < 1 or side > MAX_SIDE for side in shape) or math.prod(shape) > MAX_ELEMENTS:

@@ -46,7 +46,7 @@ ONEBIT = Steps(
     imports="import onebit",
     load="model = onebit.load(path, threads=threads)",
     answer="import numpy\n"
-    "model.logits(numpy.zeros((model.input.height, model.input.width, model.input.channels), numpy.uint8))",
+    "model(numpy.zeros((model.input.height, model.input.width, model.input.channels), numpy.uint8))",
 )
 
 

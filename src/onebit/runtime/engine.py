@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +11,15 @@ from numpy.typing import NDArray
 
 import onebit._core as _core
 from onebit.format.graph import PIXELS, Graph, Node, validate
+from onebit.format.summary import runs_as
 from onebit.runtime.images import as_input
 
 if TYPE_CHECKING:
     from onebit.runtime.profile import Profile
+
+# Float products in one call of the core, a quarter of a second of portable C++ on one core: a larger batch runs in
+# slices, since Ctrl-C is heard between calls only.
+WORK_PER_CALL = 1 << 28
 
 
 def isa_table() -> list[dict[str, Any]]:
@@ -60,6 +66,7 @@ class Engine:
         for node in graph.nodes:
             _add(builder, node, graph.tensors)
         self._core = builder.finish(graph.output)
+        self._images_per_call = _images_per_call(self._core.nodes())
         self._keep_values = keep_values
         self._values: dict[str, NDArray] = {}
 
@@ -79,14 +86,22 @@ class Engine:
         Raises ValueError where the images have another shape or type than the network takes.
         """
         images_NHWC = self._prepared(images_NHWC)
-        if not self._keep_values:
-            return self._core.run(images_NHWC)[0]
-        results, values = [], []
-        for image in images_NHWC:
-            results.append(self._core.run(image[None])[0])
-            values.append({name: _as_halves(value) for name, value in self._core.values().items()})
-        self._values = {name: np.concatenate([v[name] for v in values]) for name in values[0]}
-        return np.concatenate(results)
+        count, step = len(images_NHWC), 1 if self._keep_values else self._images_per_call
+        if count <= step and not self._keep_values:
+            return self._run_core(images_NHWC)
+        results = np.empty((count, *self.output_shape), np.float32)
+        kept: list[dict[str, NDArray]] = []
+        for start in range(0, count, step):
+            results[start : start + step] = self._run_core(images_NHWC[start : start + step])
+            if self._keep_values:
+                kept.append({name: _as_halves(value) for name, value in self._core.values().items()})
+        if kept:
+            self._values = {name: np.concatenate([values[name] for values in kept]) for name in kept[0]}
+        return results
+
+    def _run_core(self, batch_NHWC: NDArray) -> NDArray[np.float32]:
+        """One call of the core, which no signal interrupts."""
+        return self._core.run(batch_NHWC)[0]
 
     def values(self) -> dict[str, NDArray]:
         """Every value of the last run by name: float32 or float16 (N, H, W, C), or uint32 words (N, H, W, ceil(C/32)).
@@ -122,6 +137,12 @@ class Engine:
         if self._spec.type == PIXELS and images_NHWC.shape[3] == self._spec.channels:  # the core refuses others
             images_NHWC = as_input(images_NHWC, self._spec)
         return np.ascontiguousarray(images_NHWC)
+
+
+def _images_per_call(nodes: Iterable[tuple[str, str, tuple[int, int, int], str, int]]) -> int:
+    """How many images ``WORK_PER_CALL`` has room for: a product of bits counts as 1/16, an element of a result as 4."""
+    work = sum(macs / (16 if runs_as(op) == "1-bit" else 1) + 4 * math.prod(shape) for _, op, shape, _, macs in nodes)
+    return max(1, int(WORK_PER_CALL / work))
 
 
 def _as_halves(value: NDArray) -> NDArray:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onebit.format.file import load_graph
-from onebit.format.graph import Graph, InputSpec, Shape
+from onebit.format.graph import Graph, InputSpec
 from onebit.runtime.images import prepare
 from onebit.runtime.reference import ReferenceEngine
 
 if TYPE_CHECKING:
+    from onebit.runtime.engine import Engine
     from onebit.runtime.profile import Profile
 
 BACKENDS = ("native", "reference")
-
-
-class _Engine(Protocol):
-    output_shape: Shape
-
-    def run(self, images_NHWC: NDArray) -> NDArray[np.float32]: ...
 
 
 def load(
@@ -32,7 +28,8 @@ def load(
     threads: int = 1,
     isa: str | None = None,
     backend: str = "native",
-    tune: bool | str | os.PathLike[str] = False,
+    tune: bool = False,
+    tuning_cache: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Read a packed file and prepare it to run.
 
@@ -41,19 +38,34 @@ def load(
         threads: worker threads of the C++ core; the results do not depend on it.
         isa: instruction set to use, ``None`` for the best this CPU has (or what ``ONEBIT_ISA`` names).
         backend: "native" (the C++ core) or "reference" (slow NumPy interpreter, for checking).
-        tune: choose the kernel of each convolution by the clock (a few milliseconds each), rather than by table; a
-            path names the JSON file that remembers the choices for later loads on this machine.
+        tune: choose the kernel of each convolution by the clock (a few milliseconds each), rather than by table.
+        tuning_cache: JSON file that keeps what ``tune`` chose for later loads on this machine; it is made where it
+            does not exist.
 
     Raises:
         OSError: the file cannot be read.
         FormatError: its content is not a valid packed network.
-        ValueError: bad ``threads``, ``isa`` or ``backend``; the file that ``tune`` names holds something else.
+        ValueError: bad ``threads``, ``isa`` or ``backend``; ``tuning_cache`` without ``tune``, or a file that holds
+            something else.
     """
-    return Model(load_graph(path), threads=threads, isa=isa, backend=backend, tune=tune)
+    return Model(load_graph(path), threads=threads, isa=isa, backend=backend, tune=tune, tuning_cache=tuning_cache)
+
+
+class Prediction(NamedTuple):
+    """A label and its probability."""
+
+    label: str
+    probability: float
 
 
 class Model:
-    """A packed network; call it with an image or a batch to get class probabilities."""
+    """A packed network, ready to run: call it with an image or a batch as you would call the torch module.
+
+    It can be pickled and copied: the copy carries the network and the options, and builds an engine of its own.
+    """
+
+    graph: Graph
+    engine: Engine | ReferenceEngine
 
     def __init__(
         self,
@@ -62,28 +74,47 @@ class Model:
         threads: int = 1,
         isa: str | None = None,
         backend: str = "native",
-        tune: bool | str | os.PathLike[str] = False,
+        tune: bool = False,
+        tuning_cache: str | os.PathLike[str] | None = None,
     ) -> None:
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
         if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
             raise ValueError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
-        if tune is not False and backend != "native":
+        if not isinstance(tune, bool):
+            raise ValueError(
+                f"tune must be True or False, got {tune!r}; name the file that keeps the choices in tuning_cache"
+            )
+        if tune and backend != "native":
             raise ValueError("tune chooses between kernels of the C++ core; it needs backend='native'")
+        if tuning_cache is not None and not tune:
+            raise ValueError("tuning_cache keeps what tune=True chooses; set tune=True, or leave it out")
         self.graph = graph
         self.backend = backend
+        self._options = {"threads": threads, "isa": isa, "backend": backend, "tune": tune, "tuning_cache": tuning_cache}
         if backend == "native":
             from onebit.runtime.engine import Engine
 
-            chosen: AbstractContextManager[None] = nullcontext()
-            if not isinstance(tune, bool):
+            cached: AbstractContextManager[None] = nullcontext()
+            if tuning_cache is not None:
                 from onebit.runtime.tuning import remembered
 
-                chosen = remembered(tune)
-            with chosen:
-                self.engine: _Engine = Engine(graph, threads=threads, isa=isa, tune=tune is not False)
+                cached = remembered(tuning_cache)
+            with cached:
+                self.engine = Engine(graph, threads=threads, isa=isa, tune=tune)
         else:
             self.engine = ReferenceEngine(graph)
+
+    def __reduce__(self) -> tuple[Callable[..., Model], tuple[Graph, dict[str, Any]]]:
+        return _rebuild, (self.graph, self._options)
+
+    def __repr__(self) -> str:
+        spec, shape = self.input, self.engine.output_shape
+        takes = "x".join(map(str, (spec.channels, spec.height, spec.width)))
+        gives = f"{shape[2]} features" if self._is_vector else f"{shape[2]}x{shape[0]}x{shape[1]}"
+        classes = f", {len(self.classes)} classes" if self.classes else ""
+        runs = f"{self.backend}, {self.isa}, threads={self._options['threads']}" if self.isa else self.backend
+        return f"<onebit.Model {takes} -> {gives}{classes}, {len(self.graph.nodes)} nodes, {runs}>"
 
     @property
     def input(self) -> InputSpec:
@@ -95,21 +126,21 @@ class Model:
         """Labels of the output features, if the file has them."""
         return None if self.graph.classes is None else tuple(self.graph.classes)
 
+    @property
+    def isa(self) -> str | None:
+        """The instruction set that the C++ core uses; None for the reference."""
+        return None if isinstance(self.engine, ReferenceEngine) else self.engine.isa
+
+    @property
+    def _is_vector(self) -> bool:
+        return self.engine.output_shape[:2] == (1, 1)
+
     def __call__(self, images: ArrayLike) -> NDArray[np.float32]:
-        """Class probabilities, ``softmax(logits)``: (N, classes) for a batch, (classes,) for one image.
+        """What the torch module returned for the same images, in float32.
 
-        Raises ValueError where the network gives a map instead of one vector, and as :meth:`logits` does.
-        """
-        shape = self.engine.output_shape
-        if shape[:2] != (1, 1):
-            raise ValueError(f"the network gives a map of shape {shape} (H, W, C), no classes; use logits()")
-        logits = self.logits(images)
-        exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return exponents / exponents.sum(axis=-1, keepdims=True)
-
-    def logits(self, images: ArrayLike) -> NDArray[np.float32]:
-        """The network's raw outputs: (N, features), or (features,) for one image; a map comes flattened channel by
-        channel, as torch's ``flatten(1)`` gives it.
+        A network that ends in a vector gives (N, features), or (features,) for one image: raw outputs, such as
+        logits, without a softmax.  One that ends in a map gives (N, C, H, W), or (C, H, W); a map of one pixel counts
+        as a vector.
 
         Args:
             images: raw pixels as uint8 (H, W, C) or (N, H, W, C), gray also without C, normalized here by the file's
@@ -121,16 +152,68 @@ class Model:
                 normalized pixels where the network takes pixels.
         """
         batch_NHWC, single = prepare(images, self.input)
-        output = self.engine.run(batch_NHWC)
-        output = output.transpose(0, 3, 1, 2).reshape(len(output), -1)
+        output_NHWC = self.engine.run(batch_NHWC)
+        if self._is_vector:
+            output = output_NHWC.reshape(len(output_NHWC), -1)
+        else:
+            output = np.ascontiguousarray(output_NHWC.transpose(0, 3, 1, 2))
         return output[0] if single else output
+
+    def classify(self, image: ArrayLike) -> list[Prediction]:
+        """Every label with its probability for one image, most probable first.
+
+        The probabilities are ``softmax(model(image))``.  A network with one output and two labels, (negative,
+        positive), is read as a logit: the probability of the positive label is ``sigmoid(model(image))``.
+
+        Raises ValueError where the file has no labels or the network gives a map, for a batch, for outputs that are not
+        finite, and as :meth:`__call__` does.
+        """
+        labels = self._labels()
+        output = self(image)
+        if output.ndim != 1:
+            raise ValueError(f"classify takes one image, got a batch of {len(output)}; call it for each image")
+        if not np.isfinite(output).all():
+            raise ValueError(
+                "the network's outputs are NaN or infinite, so there are no probabilities: the image is unlike those "
+                "that it was trained on, or its weights are broken"
+            )
+        logits_K = output.astype(np.float64)
+        if len(logits_K) == 1:
+            logits_K = np.array([0.0, logits_K[0]])  # softmax(0, x)[1] is sigmoid(x)
+        exponents_K = np.exp(logits_K - logits_K.max())
+        probabilities_K = exponents_K / exponents_K.sum()
+        order = np.argsort(-probabilities_K, kind="stable")
+        return [Prediction(labels[index], float(probabilities_K[index])) for index in order]
+
+    def _labels(self) -> tuple[str, ...]:
+        """The labels of :meth:`classify`; ValueError where there are none."""
+        shape = self.engine.output_shape
+        if not self._is_vector:
+            raise ValueError(
+                f"the network gives a map of shape {shape} (H, W, C), no classes; call the model to get the map"
+            )
+        labels = self.classes
+        if labels is None:
+            raise ValueError(
+                "the file has no class labels; call the model to get its raw outputs, or pack it with classes=[...]"
+            )
+        if shape[2] == 1 and len(labels) != 2:
+            raise ValueError(
+                f"the network has one output and the label(s) {list(labels)}: one logit tells two classes apart; pack "
+                "it with classes=[negative, positive], or call the model to get the raw output"
+            )
+        return labels
 
     def profile(self, images: ArrayLike, repeats: int = 20) -> Profile:
         """Where the time goes: a row a node, with the median of ``repeats`` times and how near it is to the limit.
 
-        Raises ValueError as :meth:`logits` does, and for the reference, which is not made to be fast.
+        Raises ValueError as :meth:`__call__` does, and for the reference, which is not made to be fast.
         """
-        if self.backend != "native":
+        if isinstance(self.engine, ReferenceEngine):
             raise ValueError("profile needs backend='native'")
         batch_NHWC, _ = prepare(images, self.input)
-        return self.engine.profile(batch_NHWC, repeats)  # type: ignore[attr-defined]
+        return self.engine.profile(batch_NHWC, repeats)
+
+
+def _rebuild(graph: Graph, options: dict[str, Any]) -> Model:
+    return Model(graph, **options)

@@ -173,7 +173,7 @@ def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labe
 
 
 def _packed_logits(graph: Graph, images_NHWC: NDArray) -> NDArray[np.float32]:
-    return Model(graph, threads=torch.get_num_threads()).logits(images_NHWC)
+    return Model(graph, threads=torch.get_num_threads())(images_NHWC).reshape(len(images_NHWC), -1)
 
 
 def _output_error(want_NF: NDArray, got_NF: NDArray) -> float:
