@@ -1,14 +1,40 @@
-"""Tables as plain text."""
+"""Text for people: tables, and texts from files made safe for a terminal."""
 
 from collections.abc import Sequence
 
 
-def text_table(header: Sequence[str], body: Sequence[Sequence[str]], sums: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their longest text, with a line under the header and one above the sums."""
-    widths = [max(len(line[i]) for line in (header, *body, *sums)) for i in range(len(header))]
-    lines = [
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in (header, *body, *sums)
-    ]
-    rule = "-" * len(lines[0])
-    return "\n".join([lines[0], rule, *lines[1 : 1 + len(body)], rule, *lines[1 + len(body) :]])
+def printable(text: object, limit: int = 200) -> str:
+    r"""``text`` on one line, without what a terminal would obey instead of show, at most ``limit`` characters of it.
+
+    Control characters, line breaks, marks that change the direction of writing and other invisible characters become
+    escapes such as ``\x1b`` and ``\u202e``; a longer text ends with ``...``.  Use it for whatever a file or a folder
+    brought along: names of layers and classes, notes, provenance.
+    """
+    plain = str(text)
+    if len(plain) > limit:
+        plain = plain[: limit - 3] + "..."
+    if plain.isprintable():
+        return plain
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in plain)
+
+
+def text_table(
+    body: Sequence[Sequence[object]],
+    *,
+    header: Sequence[str] = (),
+    sums: Sequence[Sequence[object]] = (),
+    indent: str = "",
+) -> str:
+    """Columns as wide as their longest text, each made :func:`printable`; a line under the header and above the sums.
+
+    Every row has as many cells as the others.
+    """
+    lines = [[printable(cell) for cell in row] for row in ([header] if header else []) + [*body, *sums]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    texts = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    if sums:
+        texts.insert(len(texts) - len(sums), rule)
+    if header:
+        texts.insert(1, rule)
+    return "\n".join(indent + text for text in texts)

@@ -138,27 +138,6 @@ def show(result: dict[str, Any]) -> None:
             f"({steps}; CPU {row['cpu_seconds']:.3f} s{peak}; {row['count']} times)"
         )
     if "profile" in result:
-        show_profile(result["profile"])
+        from onebit.runtime.profile import Profile
 
-
-def show_profile(rows: list[dict[str, Any]]) -> None:
-    """The table of a profile, as wide as it is where nobody looks at it in a terminal."""
-    import sys
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from onebit.runtime.profile import Profile
-
-    header, body, sums = Profile(rows).cells()
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index < 5 else "right", overflow="fold")
-    for line in body:
-        table.add_row(*map(Text, line))
-    table.add_row()
-    for line in sums:
-        table.add_row(*map(Text, line), style="bold")
-    print()
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        print(f"\n{Profile(result['profile'])}")

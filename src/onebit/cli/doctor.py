@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import Failure, verb_parser
+from onebit.text import text_table
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -80,20 +81,21 @@ def _self_test() -> list[dict[str, Any]]:
 def show(result: dict[str, Any]) -> None:
     """A short page."""
     print(f"onebit {result['version']}, Python {result['python']}, {result['machine']}")
-    for row in result["isas"]:
-        state = (
-            "in use"
-            if row["chosen"]
-            else "can run"
-            if row["usable"]
-            else "not " + ("on this CPU" if row["built"] else "in this build")
-        )
-        print(f"  {row['isa']:<9} {state}")
+    print(text_table([(row["isa"], _state(row)) for row in result["isas"]], indent="  "))
     if result["forced"]:
         print(f"  forced by ONEBIT_ISA={result['forced']}")
-    for name, version in result["libraries"].items():
-        print(f"  {name:<11} {version or 'not installed'}")
-    for row in result["self_test"]:
-        print(
-            f"  self-test {row['network']:<7} {row['isa']:<9} {'ok' if row['passed'] else 'FAILED at ' + row['where']}"
-        )
+    libraries = [(name, version or "not installed") for name, version in result["libraries"].items()]
+    print(text_table(libraries, indent="  "))
+    tests = [
+        ("self-test", row["network"], row["isa"], "ok" if row["passed"] else f"FAILED at {row['where']}")
+        for row in result["self_test"]
+    ]
+    print(text_table(tests, indent="  "))
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["chosen"]:
+        return "in use"
+    if row["usable"]:
+        return "can run"
+    return "not on this CPU" if row["built"] else "not in this build"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import Failure, share_cores, verb_parser
+from onebit.text import text_table
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -137,6 +138,5 @@ def show(result: dict[str, Any]) -> None:
     print(f"{result['dataset']}: {result['accuracy']:.2%} of {result['images']} test images")
     classes = result["class_accuracy"]
     if len(classes) <= 20:
-        width = max(map(len, classes))
-        for name, accuracy in classes.items():
-            print(f"  {name:<{width}}  " + ("no images" if accuracy is None else f"{accuracy:7.2%}"))
+        rows = [(name, "no images" if share is None else f"{share:7.2%}") for name, share in classes.items()]
+        print(text_table(rows, indent="  "))

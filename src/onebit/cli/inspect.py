@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import verb_parser
+from onebit.text import text_table
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -48,13 +49,14 @@ def run(args: "Namespace") -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """The table, with the facts about the whole file above it."""
-    spec = result["input"]
-    print(f"file        {result['file']}, {result['total']['file_bytes']} bytes")
+    spec, classes = result["input"], result["classes"]
     size = f"{spec['height']}x{spec['width']}x{spec['channels']}"
-    print(f"input       {size} {spec['color']} {spec['type']}, mean {spec['mean']}, std {spec['std']}")
-    print(f"maps        {result['maps']}")
-    if result["classes"]:
-        print(f"classes     {', '.join(result['classes'])}")
-    for name, value in result["provenance"].items():
-        print(f"{name:<11} {value}")
+    facts = [
+        ("file", f"{result['file']}, {result['total']['file_bytes']} bytes"),
+        ("input", f"{size} {spec['color']} {spec['type']}, mean {spec['mean']}, std {spec['std']}"),
+        ("maps", result["maps"]),
+    ]
+    if classes:
+        facts.append(("classes", f"{len(classes)}: {', '.join(classes)}"))
+    print(text_table([*facts, *result["provenance"].items()]))
     print(result["table"])

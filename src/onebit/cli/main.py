@@ -21,6 +21,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from onebit.cli.base import Failure
+from onebit.text import printable, text_table
 
 
 class Verb(NamedTuple):
@@ -45,8 +46,7 @@ VERBS: dict[str, Verb] = {
 
 def usage() -> str:
     """The text of ``onebit --help``."""
-    width = max(map(len, VERBS))
-    rows = "\n".join(f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items())
+    rows = text_table([(name, verb.summary) for name, verb in VERBS.items()], indent="  ")
     return (
         "usage: onebit VERB [arguments]\n\n"
         "Train, compress and run 1-bit convolutional networks.\n\n"
@@ -57,8 +57,8 @@ def usage() -> str:
 
 
 def complain(message: str) -> None:
-    """One line on standard error, whatever the message looks like inside."""
-    print(f"onebit: error: {' '.join(message.split())}", file=sys.stderr)
+    """One line on standard error, whatever the message looks like inside; part of it may come from a file."""
+    print(f"onebit: error: {printable(' '.join(message.split()), limit=2000)}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

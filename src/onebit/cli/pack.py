@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import Failure, verb_parser
+from onebit.text import printable
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -142,7 +143,7 @@ def show(result: dict[str, Any]) -> None:
     print(result["table"])
     layers = [row for row in result["layers"] if row["weights"]]
     binary = [row for row in layers if row["bops"]]
-    real = [f"{row['name']} ({row['note']})" for row in layers if not row["bops"]]
+    real = [printable(f"{row['name']} ({row['note']})") for row in layers if not row["bops"]]
     print(f"{len(binary)} of {len(layers)} layers with weights run as bits; real: {', '.join(real) or 'none'}")
     if result["stem"]:
         _show_stem(result["stem"])

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import verb_parser
+from onebit.text import printable
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -68,11 +69,11 @@ def show(result: dict[str, Any]) -> None:
     """One line per image: path, then classes with their probabilities."""
     for entry in result["images"]:
         if "classes" in entry:
-            told = [f"{c['class']} {c['probability']:.1%}" for c in entry["classes"]]
+            told = [f"{printable(c['class'])} {c['probability']:.1%}" for c in entry["classes"]]
         elif "outputs" in entry:
             told = [f"[{o['index']}] {o['value']:.4g}" for o in entry["outputs"]]
         else:
             facts = entry["map"]
             told = [f"map of {'x'.join(map(str, facts['shape']))} (C, H, W)"]
             told += [f"{name} {facts[name]:.4g}" for name in ("min", "mean", "max")]
-        print("  ".join([entry["image"], *told]))
+        print("  ".join([printable(entry["image"]), *told]))

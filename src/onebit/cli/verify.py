@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import Failure, verb_parser
+from onebit.text import printable
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -74,7 +75,9 @@ def show(result: dict[str, Any]) -> None:
     for row in result["kernels"]:
         bits = f"{row['bits']} bits, {row['flips']} differ"
         if row["flips"] or row["unexplained"]:
-            bits += f", {row['unexplained']} of them not by rounding" + (row["where"] and f" (first at {row['where']})")
+            bits += f", {row['unexplained']} of them not by rounding" + (
+                row["where"] and f" (first at {printable(row['where'])})"
+            )
         print(
             f"{row['isa']:<9} {row['images']} images ({result['source']}): {bits}; floats differ by "
             f"{row['float_error']:.1e} at most: {'ok' if row['passed'] else 'FAILED'}"

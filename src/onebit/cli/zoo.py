@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import verb_parser
+from onebit.text import text_table
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -94,16 +95,14 @@ def show(result: dict[str, Any]) -> None:
             _show_networks(names)
             continue
         print(f"{kind}:")
-        width = max(map(len, names), default=0)
-        for name, line in names.items():
-            print(f"  {name:<{width}}  {line}".rstrip())
+        print(text_table(list(names.items()), indent="  "))
 
 
 def _show_networks(rows: list[dict[str, Any]]) -> None:
     """A line per network, and one more for each further result."""
     from onebit.format.summary import short
 
-    table: list[tuple[str, ...]] = [HEADER]
+    table: list[tuple[str, ...]] = []
     for row in rows:
         options = ",".join(f"{name}={value}" for name, value in row["options"].items())
         side = "x".join(map(str, row["input"][1:]))
@@ -112,10 +111,8 @@ def _show_networks(rows: list[dict[str, Any]]) -> None:
         for result in row["results"] or [None]:
             table.append((*first, *_told(result)))
             first = ("",) * len(first)
-    widths = [max(len(line[i]) for line in table) for i in range(len(HEADER))]
     print("\nnetworks, with results of the literature (none measured here):")
-    for line in table:
-        print("  " + "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    print(text_table(table, header=HEADER, indent="  "))
 
 
 def _told(result: dict[str, Any] | None) -> tuple[str, str, str]:

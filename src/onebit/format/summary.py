@@ -106,7 +106,7 @@ class Summary:
         totals = (short(self.macs), short(self.bops), short(self.ops))
         ratio = f"{self.float_bytes / self.file_bytes:.1f}x smaller than its weights as floats"
         total_row = ("total", "", "", str(weights), "", str(self.file_bytes), *totals, "", ratio)
-        return text_table(header, [*body, header_row], [total_row])
+        return text_table([*body, header_row], header=header, sums=[total_row])
 
 
 def short(count: float) -> str:

@@ -13,6 +13,7 @@ from torch import fx, nn
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
 from onebit.nn.schemes import Scheme, as_scheme
 from onebit.nn.trace import LayerTracer, source_module
+from onebit.text import text_table
 
 _RELU_CALLS = (torch.relu, torch.nn.functional.relu, "relu", "relu_")
 
@@ -40,12 +41,8 @@ class BinarizeReport:
         return tuple(row.name for row in self.rows if row.binary)
 
     def __str__(self) -> str:
-        width = max((len(row.name) for row in self.rows), default=0)
-        lines = [
-            f"{row.name:<{width}}  {row.layer:<12}  {'binary' if row.binary else 'real  '}  {row.reason}"
-            for row in self.rows
-        ]
-        lines.append(f"{len(self.binary)} of {len(self.rows)} layers are binary")
+        rows = [(row.name, row.layer, "binary" if row.binary else "real", row.reason) for row in self.rows]
+        lines = [text_table(rows), f"{len(self.binary)} of {len(self.rows)} layers are binary"]
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from onebit.format.summary import short
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
 from onebit.nn.rpc import ReshapedPointwiseConv2d
+from onebit.text import text_table
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,23 @@ class Cost:
 
     def __str__(self) -> str:
         header = ("layer", "type", "shape", "weights", "bits", "FLOPs", "BOPs", "OPs")
-        lines = [header]
-        for row in self.rows:
-            counts = (str(row.weights), str(row.weight_bits), short(row.flops), short(row.bops), short(row.ops))
-            lines.append((row.name, row.layer, "x".join(map(str, row.shape)), *counts))
-        weights = str(sum(row.weights for row in self.rows))
-        lines.append(("total", "", "", weights, "", short(self.flops), short(self.bops), short(self.ops)))
-        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-        texts = ["  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-        rule = "-" * len(texts[0])
+        body = [
+            (
+                row.name,
+                row.layer,
+                "x".join(map(str, row.shape)),
+                row.weights,
+                row.weight_bits,
+                short(row.flops),
+                short(row.bops),
+                short(row.ops),
+            )
+            for row in self.rows
+        ]
+        weights = sum(row.weights for row in self.rows)
+        total = ("total", "", "", weights, "", short(self.flops), short(self.bops), short(self.ops))
         end = f"{self.parameters} parameters, those of norms and activations included"
-        return "\n".join([texts[0], rule, *texts[1:-1], rule, texts[-1], end])
+        return f"{text_table(body, header=header, sums=[total])}\n{end}"
 
 
 def count_cost(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:

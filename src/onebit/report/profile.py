@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 from onebit.report.style import PALETTE, figure
+from onebit.text import printable
 
 COLORS = {"1-bit": PALETTE[0], "float": PALETTE[1], "int8": PALETTE[2], "moves data": PALETTE[7]}
 
@@ -19,8 +20,11 @@ def profile_png(rows: list[dict[str, Any]], title: str) -> bytes:
         bars = panel.barh([place for place, _ in of_kind], [row["ms"] for _, row in of_kind], color=COLORS[kind])
         bars.set_label(f"{kind}: {total:.3f} ms")
         panel.bar_label(bars, labels=[_label(row) for _, row in of_kind], padding=3, fontsize=8)
-    panel.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
-    panel.set(title=title, xlabel="ms; behind each bar: share of the limit", ylim=(len(rows) - 0.4, -0.6))
+    # Names come from a file: a dollar sign in one starts no formula.
+    names = [printable(row["name"], limit=60) for row in rows]
+    panel.set_yticks(range(len(rows)), names, fontsize=8, parse_math=False)
+    panel.set_title(printable(title), parse_math=False)
+    panel.set(xlabel="ms; behind each bar: share of the limit", ylim=(len(rows) - 0.4, -0.6))
     panel.margins(x=0.1)
     panel.grid(visible=False, axis="y")
     canvas.legend(loc="outside lower center", ncols=len(COLORS), frameon=False)

@@ -36,7 +36,8 @@ class Profile(list[Row]):
         return header, [_cells(row) for row in self], [_cells(row) for row in self.sums()]
 
     def __str__(self) -> str:
-        return text_table(*self.cells())
+        header, body, sums = self.cells()
+        return text_table(body, header=header, sums=sums)
 
 
 def make_profile(
