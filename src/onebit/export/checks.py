@@ -1,24 +1,13 @@
-"""Refusals of what packing cannot see: forwards of one's own, hooks, tensors changed in place."""
+"""Refusals of what packing cannot see: forwards of one's own, hooks, binarizers that do more than they say."""
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
-import torch.nn.functional as F
-from torch import fx, nn
+from torch import nn
 
 from onebit.export.draft import PackError
 from onebit.nn.binarizers import InputBinarizer, WeightBinarizer
-
-
-def in_place(node: fx.Node, layer: nn.Module | None) -> bool:
-    """Whether the call changes the tensor that it is given."""
-    if getattr(layer, "inplace", False) or node.kwargs.get("inplace") or node.target is operator.iadd:
-        return True
-    if node.target in (F.relu, F.relu6, F.hardtanh, F.leaky_relu) and node.args[-1] is True:
-        return True
-    return node.op == "call_method" and str(node.target).endswith("_")
 
 
 def check_forward(name: str, layer: nn.Module, kind: type[nn.Module]) -> None:

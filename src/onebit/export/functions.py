@@ -1,119 +1,341 @@
-"""Capture of functions and methods of tensors: additions, concatenations, functional forms of layers."""
+"""Capture of functions and methods of tensors: additions, concatenations, functional forms of layers.
+
+``FUNCTIONS`` has one row per name: ``torch.relu``, ``F.relu``, ``x.relu()`` and ``x.relu_()`` are one function.  Each
+row is a function of the emitter, the call and the arguments under torch's own names, with a :class:`Value` in place of
+each tensor that depends on the image.
+"""
 
 from __future__ import annotations
 
-import operator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import fx, nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from onebit.export.draft import PackError
-from onebit.export.layers import (
-    Handler,
-    adaptive_pool,
-    avg_pool,
-    channel_shuffle,
-    flatten,
-    global_pool,
-    hardtanh,
-    leaky_relu,
-    max_pool,
-    nothing,
-    relu,
-)
+from onebit.export import layers
+from onebit.export.draft import PackError, Step
+from onebit.export.emitter import Emitter
+from onebit.export.steps import affine, array, clamp, pair, slopes
+from onebit.export.trace import Call, Value
 
-if TYPE_CHECKING:
-    from onebit.export.capture import Capture
+# What "min" or "max" alone leave open; numbers of a file are finite.
+_HUGE = float(np.finfo(np.float32).max)
+
+NAMES = {"getitem": "indexing", "setitem": "an assignment to a part of a tensor"}  # in messages
 
 
-def _mean(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
-    dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    axes: list[Any] = list(dims) if isinstance(dims, list | tuple) else [dims]
-    if len(self.shape(node.args[0])) != 4 or sorted(d % 4 for d in axes if isinstance(d, int)) != [2, 3]:
-        raise PackError(f"{name}: a mean over {dims} has no packed form; only over (2, 3), height and width")
-    global_pool(self, name, node, "mean")
+def _steps(emit: Emitter, call: Call, *steps: Step) -> str:
+    return emit.node(call, "elementwise", list(steps))
 
 
-def _add(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
-    left, right = node.args[:2]
-    if node.kwargs.get("alpha", 1) != 1:
-        raise PackError(f"{name}: an addition with alpha={node.kwargs['alpha']} has no packed form; scale with a norm")
-    if not all(isinstance(x, fx.Node) and x in self.value for x in (left, right)):
-        raise PackError(f"{name}: an addition of something that is no feature map has no packed form")
-    if self.shape(left) != self.shape(right):
-        raise PackError(f"{name}: an addition of {self.shape(left)} and {self.shape(right)}; shapes must be equal")
-    self.emit(node, name, "elementwise", "add", [{"step": "add", "input": self.value[right]}])  # type: ignore[index]
+# ---------------------------------------------------------------------------------------------------------------
+# Arithmetic
+# ---------------------------------------------------------------------------------------------------------------
 
 
-def _concat(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
-    parts = node.args[0] if node.args else node.kwargs.get("tensors")
-    dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
-    if not isinstance(parts, list | tuple) or not all(isinstance(x, fx.Node) and x in self.value for x in parts):
-        raise PackError(f"{name}: a concatenation of something that is no feature map has no packed form")
-    if not isinstance(dim, int) or dim % len(self.shape(node)) != 1:
-        raise PackError(f"{name}: a concatenation along dim={dim} has no packed form; only along the channels, dim=1")
-    self.emit(node, name, "concat", "concat", [], inputs=[self.value[x] for x in parts])
+def _add(emit: Emitter, call: Call, input: Any, other: Any, *, alpha: Any = 1) -> str:
+    if alpha != 1:
+        raise PackError(f"{call}: an addition with alpha={alpha} has no packed form; scale with a norm")
+    if not isinstance(input, Value):
+        input, other = other, input
+    if not isinstance(other, Value):
+        return _steps(emit, call, affine(1, _per_channel(call, other), call.shape[1]))
+    if input.shape != other.shape:
+        raise PackError(f"{call}: an addition of {input.shape} and {other.shape}; shapes must be equal")
+    taken = [emit.take(call, input)]
+    return emit.node(call, "elementwise", [{"step": "add", "input": emit.take(call, other)}], inputs=taken)
 
 
-def _pad(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
-    amounts = list(node.args[1])  # type: ignore[arg-type]
-    mode, value = node.kwargs.get("mode", "constant"), node.kwargs.get("value") or 0
-    if len(amounts) != 6 or any(amounts[:4]) or min(amounts) < 0 or mode != "constant" or value != 0:
+def _sub(emit: Emitter, call: Call, input: Any, other: Any, *, alpha: Any = 1) -> str:
+    if alpha != 1:
+        raise PackError(f"{call}: a subtraction with alpha={alpha} has no packed form; scale with a norm")
+    if isinstance(input, Value) and isinstance(other, Value):
+        if input.shape != other.shape:
+            raise PackError(f"{call}: a subtraction of {input.shape} and {other.shape}; shapes must be equal")
+        minus = [affine(-1, 0, call.shape[1]), {"step": "add", "input": emit.take(call, input)}]
+        return emit.node(call, "elementwise", minus, inputs=[emit.take(call, other)])
+    if isinstance(input, Value):
+        return _steps(emit, call, affine(1, -_per_channel(call, other), call.shape[1]))
+    return _steps(emit, call, affine(-1, _per_channel(call, input), call.shape[1]))
+
+
+def _rsub(emit: Emitter, call: Call, input: Any, other: Any, *, alpha: Any = 1) -> str:
+    return _sub(emit, call, other, input, alpha=alpha)
+
+
+def _neg(emit: Emitter, call: Call, input: Value) -> str:
+    return _steps(emit, call, affine(-1, 0, call.shape[1]))
+
+
+def _mul(emit: Emitter, call: Call, input: Any, other: Any) -> str:
+    if not isinstance(input, Value):
+        input, other = other, input
+    if isinstance(other, Value):
+        raise PackError(f"{call}: a product of two maps has no packed form; only of a map and numbers per channel")
+    return _steps(emit, call, affine(_per_channel(call, other), 0, call.shape[1]))
+
+
+def _div(emit: Emitter, call: Call, input: Any, other: Any, *, rounding_mode: Any = None) -> str:
+    if isinstance(other, Value) or rounding_mode is not None:
+        raise PackError(f"{call}: a division by a map, or to whole numbers, has no packed form; only by a number")
+    return _steps(emit, call, affine(1 / _per_channel(call, other), 0, call.shape[1]))
+
+
+def _per_channel(call: Call, constant: Any) -> NDArray[np.float64]:
+    """A number, or a tensor that holds one or one per channel, as it meets the result of ``call``: (C,) or ()."""
+    if isinstance(constant, Tensor):
+        values = array(constant).astype(np.float64)
+        if values.size == 1:
+            return values.reshape(())
+        if values.ndim <= len(call.shape):
+            axes = (1,) * (len(call.shape) - values.ndim) + values.shape
+            if axes == (1, call.shape[1], *[1] * (len(call.shape) - 2)):
+                return values.reshape(-1)
         raise PackError(
-            f"{name}: padding by {amounts} has no packed form; only zero channels: (0, 0, 0, 0, before, after)"
+            f"{call}: a constant of shape {tuple(values.shape)} on a map of {call.shape} has no packed form; only a "
+            "number, or one per channel"
+        )
+    return np.asarray(float(constant))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Data movement
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _concat(emit: Emitter, call: Call, tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> str:
+    dim = dim if axis is None else axis
+    if dim % len(call.shape) != 1:
+        raise PackError(f"{call}: a concatenation along dim={dim} has no packed form; only along the channels, dim=1")
+    maps = [x for x in tensors if isinstance(x, Value)]
+    if len(maps) == 1:  # with zeros, before it or behind it
+        place = next(i for i, x in enumerate(tensors) if x is maps[0])
+        others = (tensors[:place], tensors[place + 1 :])
+        if any(part.any() for side in others for part in side):
+            raise PackError(f"{call}: a concatenation with a constant has no packed form, unless that is all zeros")
+        before, after = (sum(part.shape[1] for part in side) for side in others)
+        return emit.node(call, "pad_channels", source="pad_channels", attrs={"before": before, "after": after})
+    return emit.node(call, "concat", source="concat", inputs=[emit.take(call, x) for x in tensors])
+
+
+def _pad(emit: Emitter, call: Call, input: Value, pad: Sequence[int], mode: str = "constant", value: Any = None) -> str:
+    amounts = list(pad)
+    if len(amounts) != 6 or any(amounts[:4]) or min(amounts) < 0 or mode != "constant" or (value or 0) != 0:
+        raise PackError(
+            f"{call}: padding by {amounts} has no packed form; only zero channels, (0, 0, 0, 0, before, after); the "
+            "borders of maps are padded by convolutions and pools themselves"
         )
     attrs = {"before": int(amounts[4]), "after": int(amounts[5])}
-    self.emit(node, name, "pad_channels", "pad_channels", [], attrs=attrs)
+    return emit.node(call, "pad_channels", source="pad_channels", attrs=attrs)
 
 
-def _dropout(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
-    if (len(node.args) > 2 and node.args[2]) or node.kwargs.get("training", len(node.args) <= 2):
-        raise PackError(f"{name}: F.dropout drops in eval mode too; pass training=self.training, or use nn.Dropout")
-    nothing(self, name, node, layer)
+def _getitem(emit: Emitter, call: Call, input: Value, index: Any) -> str:
+    """``x[:, :, ::s, ::t]``, every s-th row and t-th column, is a pool of single pixels."""
+    entries = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in entries:
+        place = entries.index(Ellipsis)
+        kept = len([e for e in entries if e is not None]) - 1
+        entries[place : place + 1] = [slice(None)] * (len(input.shape) - kept)
+    if all(e is None or e == slice(None) for e in entries):
+        return layers.reshape(emit, call)
+    full = [e == slice(None) for e in entries[:2]] == [True, True]
+    pixels = [e for e in entries[2:] if isinstance(e, slice) and e.stop is None and not e.start]
+    if len(input.shape) != 4 or not full or len(pixels) != len(entries) - 2:
+        raise PackError(f"{call}: indexing has no packed form; only x[:, :, ::s, ::t], every s-th row and t-th column")
+    stride = [pixel.step or 1 for pixel in pixels] + [1] * (2 - len(pixels))
+    attrs = {"kernel": [1, 1], "stride": stride, "padding": [0, 0]}
+    return emit.node(call, "max_pool2d", source="indexing", attrs=attrs)
 
 
-def _as_module(kind: type[nn.Module], handler: Handler) -> Handler:
-    """Handler of a functional form: its arguments behind the tensor are those of the layer."""
-
-    def handle(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
-        settings = {key: value for key, value in node.kwargs.items() if key not in ("input", "return_indices")}
-        handler(self, name, node, kind(*node.args[1:], **settings))
-
-    return handle
+def _reshape(emit: Emitter, call: Call, input: Value, *shape: Any, **named: Any) -> str:
+    return layers.reshape(emit, call)
 
 
-_relu = _as_module(nn.ReLU, relu)
+def _nothing(emit: Emitter, call: Call, input: Value, *options: Any, **named: Any) -> str:
+    if not call.results[0].floating:
+        raise PackError(f"{call}: {call.what} makes whole numbers of floats, which has no packed form")
+    return layers.nothing(emit, call)
 
-FUNCTIONS: dict[Any, Handler] = {
-    operator.add: _add,
-    operator.iadd: _add,
-    torch.add: _add,
+
+def _dropout(
+    emit: Emitter, call: Call, input: Value, p: float = 0.5, training: Any = True, inplace: Any = False
+) -> str:
+    if training and p:
+        raise PackError(f"{call}: F.dropout drops in eval mode too; pass training=self.training, or use nn.Dropout")
+    return layers.nothing(emit, call)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Functional forms of layers
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _conv2d(
+    emit: Emitter,
+    call: Call,
+    input: Value,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> str:
+    _check_weights(call, weight, bias)
+    out, depth, *kernel = weight.shape
+    with torch.device("meta"):
+        layer = nn.Conv2d(depth * groups, out, tuple(kernel), 1, 0, 1, groups, False)
+    layer.stride, layer.dilation = tuple(pair(stride)), tuple(pair(dilation))
+    layer.padding = padding if isinstance(padding, str) else tuple(pair(padding))
+    return layers.real_convolution(emit, call, _with_weights(layer, weight, bias))
+
+
+def _linear(emit: Emitter, call: Call, input: Value, weight: Any, bias: Any = None) -> str:
+    _check_weights(call, weight, bias)
+    with torch.device("meta"):
+        layer = nn.Linear(weight.shape[1], weight.shape[0], False)
+    return layers.real_convolution(emit, call, _with_weights(layer, weight, bias))
+
+
+def _check_weights(call: Call, weight: Any, bias: Any) -> None:
+    if isinstance(weight, Value) or isinstance(bias, Value):
+        raise PackError(f"{call}: {call.what} with weights that depend on the image has no packed form")
+
+
+def _with_weights(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    layer.register_parameter("bias", None if bias is None else nn.Parameter(bias, requires_grad=False))
+    return layer
+
+
+def _relu(emit: Emitter, call: Call, input: Value, inplace: Any = False) -> str:
+    return layers.relu(emit, call, nn.ReLU())
+
+
+def _relu6(emit: Emitter, call: Call, input: Value, inplace: Any = False) -> str:
+    return layers.hardtanh(emit, call, nn.ReLU6())
+
+
+def _leaky_relu(emit: Emitter, call: Call, input: Value, negative_slope: float = 0.01, inplace: Any = False) -> str:
+    return layers.leaky_relu(emit, call, nn.LeakyReLU(negative_slope))
+
+
+def _prelu(emit: Emitter, call: Call, input: Value, weight: Any) -> str:
+    _check_weights(call, weight, None)
+    return _steps(emit, call, slopes(1, array(weight), call.shape[1]))
+
+
+def _hardtanh(
+    emit: Emitter, call: Call, input: Value, min_val: float = -1.0, max_val: float = 1.0, inplace: Any = False
+) -> str:
+    return layers.hardtanh(emit, call, nn.Hardtanh(min_val, max_val))
+
+
+def _clamp(emit: Emitter, call: Call, input: Value, min: Any = None, max: Any = None) -> str:
+    if isinstance(min, Tensor | Value) or isinstance(max, Tensor | Value):
+        raise PackError(f"{call}: a clamp by a tensor has no packed form; only by numbers")
+    return _steps(emit, call, clamp(-_HUGE if min is None else min, _HUGE if max is None else max))
+
+
+def _clamp_min(emit: Emitter, call: Call, input: Value, min: Any) -> str:
+    return _clamp(emit, call, input, min)
+
+
+def _clamp_max(emit: Emitter, call: Call, input: Value, max: Any) -> str:
+    return _clamp(emit, call, input, None, max)
+
+
+def _max_pool2d(
+    emit: Emitter,
+    call: Call,
+    input: Value,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> str:
+    return layers.max_pool(emit, call, nn.MaxPool2d(kernel_size, stride or None, padding, dilation))
+
+
+def _avg_pool2d(
+    emit: Emitter,
+    call: Call,
+    input: Value,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> str:
+    layer = nn.AvgPool2d(kernel_size, stride or None, padding, ceil_mode, count_include_pad, divisor_override)
+    return layers.avg_pool(emit, call, layer)
+
+
+def _adaptive_avg_pool2d(emit: Emitter, call: Call, input: Value, output_size: Any) -> str:
+    return layers.adaptive_pool(emit, call, nn.AdaptiveAvgPool2d(output_size))
+
+
+def _mean(emit: Emitter, call: Call, input: Value, dim: Any = None, keepdim: bool = False, **named: Any) -> str:
+    dim = named.get("axis", dim)
+    axes = list(dim) if isinstance(dim, list | tuple) else [dim]
+    if len(input.shape) != 4 or sorted(d % 4 for d in axes if isinstance(d, int)) != [2, 3]:
+        raise PackError(f"{call}: a mean over {dim} has no packed form; only over (2, 3), height and width")
+    return layers.global_pool(emit, call, "mean")
+
+
+def _channel_shuffle(emit: Emitter, call: Call, input: Value, groups: int) -> str:
+    return layers.channel_shuffle(emit, call, nn.ChannelShuffle(groups))
+
+
+WEIGHTED = frozenset({"conv2d", "linear"})
+
+FUNCTIONS: dict[str, Callable[..., str]] = {
     "add": _add,
-    "add_": _add,
-    torch.cat: _concat,
-    torch.concat: _concat,
-    torch.concatenate: _concat,
-    torch.relu: _relu,
-    F.relu: _relu,
+    "sub": _sub,
+    "subtract": _sub,
+    "rsub": _rsub,
+    "neg": _neg,
+    "negative": _neg,
+    "mul": _mul,
+    "multiply": _mul,
+    "div": _div,
+    "divide": _div,
+    "true_divide": _div,
+    "cat": _concat,
+    "concat": _concat,
+    "concatenate": _concat,
+    "pad": _pad,
+    "getitem": _getitem,
+    "flatten": _reshape,
+    "reshape": _reshape,
+    "squeeze": _reshape,
+    "unsqueeze": _reshape,
+    "view": _reshape,
+    **dict.fromkeys(
+        ("clone", "contiguous", "cpu", "data", "detach", "double", "float", "requires_grad", "to"), _nothing
+    ),
+    "dropout": _dropout,
+    "dropout2d": _dropout,
+    "conv2d": _conv2d,
+    "linear": _linear,
     "relu": _relu,
-    "relu_": _relu,
-    F.relu6: _as_module(nn.ReLU6, hardtanh),
-    torch.flatten: flatten,
-    "flatten": flatten,
-    "view": flatten,
-    "reshape": flatten,
-    torch.reshape: flatten,
-    "contiguous": nothing,
-    F.dropout: _dropout,
-    F.max_pool2d: _as_module(nn.MaxPool2d, max_pool),
-    F.avg_pool2d: _as_module(nn.AvgPool2d, avg_pool),
-    F.leaky_relu: _as_module(nn.LeakyReLU, leaky_relu),
-    F.hardtanh: _as_module(nn.Hardtanh, hardtanh),
-    F.channel_shuffle: _as_module(nn.ChannelShuffle, channel_shuffle),
-    F.adaptive_avg_pool2d: adaptive_pool,
-    torch.mean: _mean,
+    "relu6": _relu6,
+    "leaky_relu": _leaky_relu,
+    "prelu": _prelu,
+    "hardtanh": _hardtanh,
+    "clamp": _clamp,
+    "clip": _clamp,
+    "clamp_min": _clamp_min,
+    "clamp_max": _clamp_max,
+    "max_pool2d": _max_pool2d,
+    "avg_pool2d": _avg_pool2d,
+    "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "mean": _mean,
-    F.pad: _pad,
+    "channel_shuffle": _channel_shuffle,
 }

@@ -1,4 +1,4 @@
-"""Capture of modules: one small function per kind of layer, and the table that says which is whose.
+"""Capture of layers: one small function per kind, and the table that says which is whose.
 
 To teach packing a layer, write a function here and put it into the table at the end.
 """
@@ -7,45 +7,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from torch import fx, nn
+from torch import nn
 
 from onebit.export.convolutions import binary_convolution, real_convolution, reshaped_pointwise
 from onebit.export.draft import PackError, Step
+from onebit.export.emitter import Emitter
 from onebit.export.steps import affine, array, clamp, norm, pair, slopes
+from onebit.export.trace import Call
 from onebit.nn.activations import ChannelShuffle, FPReLU, RPReLU
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
 from onebit.nn.rpc import ReshapedPointwiseConv2d
 
-if TYPE_CHECKING:
-    from onebit.export.capture import Capture
-
-Handler = Callable[["Capture", str, fx.Node, Any], None]
+Handler = Callable[[Emitter, Call, Any], str]  # (emitter, call, layer) -> where the result is
 
 
-def nothing(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
+def nothing(emit: Emitter, call: Call, layer: Any = None) -> str:
     """Layers that do nothing in eval mode."""
-    self.value[node] = self.taken(node)
+    return emit.take(call, call.input)
 
 
-def steps_of(make: Callable[[str, Any, int], list[Step]]) -> Handler:
-    """Handler of a layer that is a chain of steps: ``make(name, layer, channels)`` gives them."""
+def steps_of(make: Callable[[Call, Any, int], list[Step]]) -> Handler:
+    """Handler of a layer that is a chain of steps: ``make(call, layer, channels)`` gives them."""
 
-    def handle(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
-        self.emit(node, name, "elementwise", type(layer).__name__, make(name, layer, self.shape(node)[1]))
+    def handle(emit: Emitter, call: Call, layer: Any) -> str:
+        return emit.node(call, "elementwise", make(call, layer, call.shape[1]), source=type(layer).__name__)
 
     return handle
 
 
-batch_norm = steps_of(lambda name, layer, channels: [norm(name, layer)])
-relu = steps_of(lambda name, layer, channels: [slopes(1, 0, channels)])
-leaky_relu = steps_of(lambda name, layer, channels: [slopes(1, layer.negative_slope, channels)])
-prelu = steps_of(lambda name, layer, channels: [slopes(1, array(layer.weight), channels)])
-fprelu = steps_of(lambda name, layer, channels: [slopes(array(layer.positive), array(layer.negative), channels)])
-hardtanh = steps_of(lambda name, layer, channels: [clamp(layer.min_val, layer.max_val)])
+batch_norm = steps_of(lambda call, layer, channels: [norm(call.name, layer)])
+relu = steps_of(lambda call, layer, channels: [slopes(1, 0, channels)])
+leaky_relu = steps_of(lambda call, layer, channels: [slopes(1, layer.negative_slope, channels)])
+prelu = steps_of(lambda call, layer, channels: [slopes(1, array(layer.weight), channels)])
+fprelu = steps_of(lambda call, layer, channels: [slopes(array(layer.positive), array(layer.negative), channels)])
+hardtanh = steps_of(lambda call, layer, channels: [clamp(layer.min_val, layer.max_val)])
 rprelu = steps_of(
-    lambda name, layer, channels: [
+    lambda call, layer, channels: [
         affine(1, array(layer.before), channels),
         slopes(1, array(layer.negative), channels),
         affine(1, array(layer.after), channels),
@@ -53,12 +52,12 @@ rprelu = steps_of(
 )
 
 
-def channel_shuffle(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
+def channel_shuffle(emit: Emitter, call: Call, layer: Any) -> str:
     """Channel g*n + i to i*G + g."""
-    self.emit(node, name, "shuffle_channels", type(layer).__name__, [], attrs={"groups": int(layer.groups)})
+    return emit.node(call, "shuffle_channels", source=type(layer).__name__, attrs={"groups": int(layer.groups)})
 
 
-def _window(self: Capture, name: str, node: fx.Node, layer: Any, dilation: Any = 1) -> dict[str, Any]:
+def _window(call: Call, layer: Any, dilation: Any = 1) -> dict[str, Any]:
     """Kernel, stride and padding of a pool; ``ceil_mode`` only where it changes nothing."""
     kernel = pair(layer.kernel_size)
     attrs = {
@@ -66,58 +65,59 @@ def _window(self: Capture, name: str, node: fx.Node, layer: Any, dilation: Any =
         "stride": kernel if layer.stride is None else pair(layer.stride),
         "padding": pair(layer.padding),
     }
-    sides = zip(self.shape(node.args[0])[2:], kernel, attrs["stride"], attrs["padding"], strict=True)
+    sides = zip(call.input.shape[2:], kernel, attrs["stride"], attrs["padding"], strict=True)
     floor = tuple((side + 2 * p - k) // s + 1 for side, k, s, p in sides)
-    if pair(dilation) != [1, 1] or self.shape(node)[2:] != floor:
+    if pair(dilation) != [1, 1] or call.shape[2:] != floor:
         raise PackError(
-            f"{name}: a pool with ceil_mode or dilation has no packed form; pool with ceil_mode=False, dilation=1, or "
+            f"{call}: a pool with ceil_mode or dilation has no packed form; pool with ceil_mode=False, dilation=1, or "
             "make the sides of its map such that ceil_mode changes nothing"
         )
     return attrs
 
 
-def max_pool(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
+def max_pool(emit: Emitter, call: Call, layer: Any) -> str:
     """Maximum over windows."""
-    attrs = _window(self, name, node, layer, layer.dilation)
-    self.emit(node, name, "max_pool2d", "MaxPool2d", [], attrs=attrs)
+    return emit.node(call, "max_pool2d", source="MaxPool2d", attrs=_window(call, layer, layer.dilation))
 
 
-def avg_pool(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
+def avg_pool(emit: Emitter, call: Call, layer: Any) -> str:
     """Mean over windows."""
     if layer.divisor_override is not None:
-        raise PackError(f"{name}: divisor_override has no packed form; scale with a norm")
-    attrs = _window(self, name, node, layer) | {"count_include_pad": bool(layer.count_include_pad)}
-    self.emit(node, name, "avg_pool2d", "AvgPool2d", [], attrs=attrs)
+        raise PackError(f"{call}: divisor_override has no packed form; scale with a norm")
+    attrs = _window(call, layer) | {"count_include_pad": bool(layer.count_include_pad)}
+    return emit.node(call, "avg_pool2d", source="AvgPool2d", attrs=attrs)
 
 
-def global_pool(self: Capture, name: str, node: fx.Node, source: str) -> None:
+def global_pool(emit: Emitter, call: Call, source: str) -> str:
     """Mean over the whole map."""
-    sides = list(self.shape(node.args[0])[2:])
+    sides = list(call.input.shape[2:])
     attrs = {"kernel": sides, "stride": sides, "padding": [0, 0], "count_include_pad": True}
-    self.emit(node, name, "avg_pool2d", source, [], attrs=attrs)
+    return emit.node(call, "avg_pool2d", source=source, attrs=attrs)
 
 
-def adaptive_pool(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
-    """Pool to 1x1, as a module or a function."""
-    size = (
-        node.args[1]
-        if layer is None and len(node.args) > 1
-        else node.kwargs.get("output_size", getattr(layer, "output_size", None))
+def adaptive_pool(emit: Emitter, call: Call, layer: Any) -> str:
+    """Pool to 1x1."""
+    if call.shape[2:] != (1, 1):
+        raise PackError(
+            f"{call}: an adaptive pool to {layer.output_size} has no packed form; only to 1 (global average)"
+        )
+    return global_pool(emit, call, "AdaptiveAvgPool2d")
+
+
+def reshape(emit: Emitter, call: Call, layer: Any = None) -> str:
+    """Anything that makes a vector of a map, or leaves its numbers where they are."""
+    before, after = call.input.shape, call.shape
+    features = (before[0], math.prod(before[1:]))
+    same = {before}
+    if before[2:] in ((), (1, 1)):
+        same |= {features, (*features, 1, 1)} | ({before[:1]} if features[1] == 1 else set())
+    if after in same:
+        return nothing(emit, call)
+    if after == features and len(before) == 4:
+        return emit.node(call, "flatten", source="flatten")
+    raise PackError(
+        f"{call}: a reshape of {before} to {after} has no packed form; only to (B, features), by x.flatten(1)"
     )
-    if size not in (1, (1, 1), [1, 1]):
-        raise PackError(f"{name}: an adaptive pool to {size} has no packed form; only to 1 (global average)")
-    global_pool(self, name, node, "AdaptiveAvgPool2d")
-
-
-def flatten(self: Capture, name: str, node: fx.Node, layer: Any) -> None:
-    """Anything that makes a vector of a map."""
-    shape, result = self.shape(node.args[0]), self.shape(node)
-    if result not in (shape, (1, math.prod(shape[1:]))):
-        raise PackError(f"{name}: a reshape of {shape} to {result} has no packed form; only to (B, features)")
-    if result == shape or (len(shape) == 4 and shape[2:] == (1, 1)):
-        nothing(self, name, node, layer)
-    else:
-        self.emit(node, name, "flatten", "flatten", [])
 
 
 MODULES: dict[type[nn.Module], Handler] = {
@@ -128,6 +128,7 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.Linear: real_convolution,
     nn.BatchNorm1d: batch_norm,
     nn.BatchNorm2d: batch_norm,
+    nn.SyncBatchNorm: batch_norm,
     nn.ReLU: relu,
     nn.LeakyReLU: leaky_relu,
     nn.PReLU: prelu,
@@ -137,7 +138,7 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.MaxPool2d: max_pool,
     nn.AvgPool2d: avg_pool,
     nn.AdaptiveAvgPool2d: adaptive_pool,
-    nn.Flatten: flatten,
+    nn.Flatten: reshape,
     ChannelShuffle: channel_shuffle,
     nn.ChannelShuffle: channel_shuffle,
     nn.Identity: nothing,

@@ -76,7 +76,7 @@ def pack(
     """Turn a trained model into a packed network; the model is left as it is.
 
     Args:
-        model: a torch module that ``torch.fx`` can trace, in any mode, on any device.
+        model: a torch module whose forward takes one image, in any mode, on any device.
         input_shape: (channels, height, width) of one image.
         mean, std: normalization per channel on the scale 0...1, ``x = (pixel/255 - mean)/std``; 0 and 1 if not given.
         color: "RGB", "L" or "other"; by the number of channels if not given.

@@ -50,3 +50,9 @@ def norm(name: str, layer: Any) -> Step:
     scale = gamma * (np.float32(1) / np.sqrt(var + np.float32(layer.eps)))
     bias = (beta.astype(np.float64) - mean.astype(np.float64) * scale).astype(np.float32)
     return {"step": "affine", "scale": scale, "bias": bias, "fused": True}
+
+
+def threshold_of(inputs: Any) -> NDArray[np.float32] | None:
+    """The thresholds of an input binarizer; None where all are 0."""
+    threshold = inputs.threshold()
+    return None if threshold is None or not threshold.any() else array(threshold)

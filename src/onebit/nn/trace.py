@@ -7,14 +7,26 @@ from torch import fx, nn
 from onebit.nn.activations import ChannelShuffle, FPReLU, RPReLU
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
 
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _LEAVES = (BinaryConv2d, BinaryLinear, FPReLU, RPReLU, ChannelShuffle)
 
 
+def is_layer(module: nn.Module) -> bool:
+    """Whether a trace keeps ``module`` whole: a layer of torch.nn or of this package.
+
+    A subclass of one of torch's layers is one too, unless it has a forward of its own; that is looked into.
+    """
+    if isinstance(module, _LEAVES):
+        return True
+    kind: Any = next(k for k in type(module).__mro__ if k.__module__.startswith(("torch.nn.modules.", "torch.ao.")))
+    return kind is not nn.Module and not issubclass(kind, _CONTAINERS) and type(module).forward is kind.forward
+
+
 class LayerTracer(fx.Tracer):
-    """``torch.fx`` tracer whose leaves are torch's layers and this package's."""
+    """``torch.fx`` tracer that keeps layers whole."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
+        return is_layer(m)
 
 
 def source_module(node: Any, modules: dict[str, nn.Module]) -> nn.Module | None:

@@ -1,0 +1,94 @@
+"""What the handlers of layers and functions write to: the nodes of a draft, and where each traced value is in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onebit.export.draft import Draft, DraftNode, PackError, Step
+from onebit.export.steps import threshold_of
+from onebit.export.trace import Call, Value
+
+
+class Emitter:
+    """Collects the nodes of a draft.
+
+    A handler is a function of the emitter, the call, and the layer that is called or the arguments of the function. It
+    appends nodes and returns the name of the value, in the draft, that the call's result is.
+
+    Args:
+        weighted: names of all convolutions and linear layers, in the order in which they run.
+    """
+
+    def __init__(self, weighted: list[str]) -> None:
+        self.first, self.last = (weighted[0], weighted[-1]) if weighted else ("", "")
+        self._nodes: list[DraftNode] = []
+        self._places: dict[Value, str] = {}
+        self._names: set[str] = set()
+        self._bits: dict[tuple[str, str, bytes], str] = {}  # (float value, rule, thresholds) -> value of its bits
+
+    def put(self, value: Value, name: str) -> None:
+        """Say which value of the draft the traced ``value`` is."""
+        self._places[value] = name
+
+    def where(self, value: Value) -> str:
+        """The value of the draft that the traced ``value`` is."""
+        return self._places[value]
+
+    def take(self, call: Call, value: Any) -> str:
+        """The same for an argument of ``call``; PackError where that is no traced value."""
+        if not isinstance(value, Value):
+            raise PackError(
+                f"{call}: {call.what} takes something that does not depend on the image, or that is computed where "
+                "packing cannot see it; this has no packed form"
+            )
+        return self.where(value)
+
+    def node(
+        self,
+        call: Call,
+        op: str,
+        steps: list[Step] | None = None,
+        *,
+        source: str = "",
+        name: str = "",
+        inputs: list[str] | None = None,
+        **fields: Any,
+    ) -> str:
+        """Append a node, and return the name of what its result is after ``steps``.
+
+        Args:
+            source: the class or function that the report names; that of the call if not given.
+            name: of the node; that of the call if not given.
+            inputs: what it takes; the call's first argument if not given.
+            fields: more fields of :class:`DraftNode`.
+        """
+        unique = self._unique(name or call.name)
+        inputs = [self.take(call, call.input)] if inputs is None else inputs
+        epilogue = [*(steps or []), {"step": "store", "output": f"{unique}:out"}]
+        self._nodes.append(DraftNode(unique, op, inputs, epilogue=epilogue, source=source or call.what, **fields))
+        return f"{unique}:out"
+
+    def bits(self, call: Call, inputs: Any) -> str:
+        """The bits that the binarizer ``inputs`` makes of what ``call`` takes, made once for all that share them."""
+        taken, threshold = self.take(call, call.input), threshold_of(inputs)
+        key = (taken, inputs.rule, b"" if threshold is None else threshold.tobytes())
+        if key not in self._bits:
+            unique = self._unique(f"{call.name}.input")
+            step = {"step": "binarize", "rule": inputs.rule, "output": f"{unique}:bits"}
+            if threshold is not None:
+                step["threshold"] = threshold
+            self._nodes.append(DraftNode(unique, "elementwise", [taken], epilogue=[step], source="binarizer"))
+            self._bits[key] = f"{unique}:bits"
+        return self._bits[key]
+
+    def draft(self, output: str) -> Draft:
+        """All nodes, as a network that gives the value ``output``."""
+        return Draft(self._nodes, output)
+
+    def _unique(self, name: str) -> str:
+        candidate, count = name, 1
+        while candidate in self._names:
+            count += 1
+            candidate = f"{name}#{count}"
+        self._names.add(candidate)
+        return candidate

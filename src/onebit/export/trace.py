@@ -1,0 +1,302 @@
+"""What a model does with an image: the model runs once, and each layer and function that it calls is written down.
+
+Shapes are numbers while it runs, so a model may compute with them and branch on them.  The values of tensors must not
+leave the tensors: a branch on them is refused, since another image might take the other one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from onebit.export.draft import PackError
+from onebit.nn.trace import is_layer
+
+BATCH = 2  # images of the run: with one, nobody could tell a batch from a side of length 1
+
+# What is known of a tensor without a look at its values: attributes, all that starts with "is_", and these.
+_FACTS = frozenset(
+    {"size", "dim", "ndimension", "numel", "nelement", "stride", "storage_offset", "element_size", "get_device"}
+    | {"type", "data_ptr", "len", "repr", "str", "format", "hash"}
+)
+_READS_VALUES = frozenset({"is_nonzero"})
+# Tensors that are made after the shape of another and hold none of its values.
+_LIKE = frozenset(
+    {"new_zeros", "new_ones", "new_full", "new_tensor", "zeros_like", "ones_like", "full_like", "empty_like"}
+)
+
+_Versions = list[tuple[Tensor, int]]
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor that depends on the image.
+
+    Attributes:
+        shape: with the batch of ``BATCH`` images.
+        floating: whether it holds floats.
+        call: what made it; None for the image.
+        alone: whether it is all that the call returned.
+    """
+
+    shape: tuple[int, ...]
+    floating: bool
+    call: Call | None = None
+    alone: bool = True
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a layer or a function, with a :class:`Value` in place of each tensor that depends on the image.
+
+    Attributes:
+        name: that of the layer, or the function's own with a number, as in "add_2".
+        what: class of the layer, or name of the function without the underscore of the form in place.
+        layer: None for a function.
+        around: name of the module whose ``forward`` makes the call; "" for the model itself.
+    """
+
+    name: str
+    what: str
+    layer: nn.Module | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    around: str
+    results: list[Value] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.around}: {self.name}" if self.around and self.layer is None else self.name
+
+    def values(self) -> list[Value]:
+        """The tensors that the call takes, without those that do not depend on the image."""
+        return [x for x in _entries((self.args, self.kwargs)) if isinstance(x, Value)]
+
+    @property
+    def input(self) -> Value:
+        """The first tensor that the call takes."""
+        return self.values()[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the result."""
+        return self.results[0].shape
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The calls of one run in their order, and what the model returned."""
+
+    calls: list[Call]
+    output: Any
+
+    def needed(self) -> list[Call]:
+        """The calls that the output depends on."""
+        pending, seen = [x for x in _entries(self.output) if isinstance(x, Value)], set()
+        while pending:
+            call = pending.pop().call
+            if call is not None and call not in seen:
+                seen.add(call)
+                pending.extend(call.values())
+        return [call for call in self.calls if call in seen]
+
+
+def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
+    """Run ``model``, in evaluation mode, on images of noise (C, H, W), contiguous as a loader gives them.
+
+    Raises PackError where it cannot take them, or where what it does depends on their values.
+    """
+    images_BCHW = noise(model, BATCH, input_shape)
+    names = {module: name for name, module in model.named_modules()}
+    for module, name in names.items():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise PackError(f"{name or 'the model'} is compiled by torch.jit; pack the module that it was made of")
+    recorder = _Recorder(names)
+    handles = []
+    for module in names:
+        handles.append(module.register_forward_pre_hook(recorder.enter, prepend=True, with_kwargs=True))
+        handles.append(module.register_forward_hook(recorder.leave, with_kwargs=True))
+    try:
+        return recorder.run(model, images_BCHW)
+    except PackError:
+        raise
+    except Exception as error:
+        cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": ")
+        raise PackError(
+            f"{recorder.place}the model cannot take an image of shape {tuple(input_shape)} (C, H, W): {cause}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def noise(model: nn.Module, count: int, input_shape: tuple[int, int, int]) -> Tensor:
+    """``count`` images, as contiguous (B, C, H, W) in the type and on the device of the model's first parameter."""
+    first = next(model.parameters(), torch.zeros(()))
+    images_BCHW = np.random.default_rng(0).standard_normal((count, *input_shape), dtype=np.float32)
+    return torch.from_numpy(images_BCHW).to(first.device, first.dtype)
+
+
+class _Recorder(TorchFunctionMode):
+    """Sees every function of torch while it is active, and every module by its hooks."""
+
+    def __init__(self, names: dict[nn.Module, str]) -> None:
+        super().__init__()
+        self.names = names
+        self.calls: list[Call] = []
+        self.counts: Counter[str] = Counter()
+        self.around: list[nn.Module] = []  # the modules whose forward runs, from the outside in
+        self.held: Any = WeakTensorKeyDictionary()  # tensor -> (its value, its version when it was made)
+        self.running: tuple[Call, _Versions] | None = None  # the layer inside which nothing is written down
+
+    def run(self, model: nn.Module, images_BCHW: Tensor) -> Trace:
+        self._hold(images_BCHW, Value(tuple(images_BCHW.shape), True))
+        with self:
+            output = model(images_BCHW)
+        return Trace(self.calls, self._values_for(output, "the model's result"))
+
+    @property
+    def place(self) -> str:
+        """Where the run is, for a message: "layer1.0: " or nothing."""
+        name = self.names[self.around[-1]] if self.around else ""
+        return f"{name}: " if name else ""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.running is not None or not self._depends(args, kwargs):
+            return func(*args, **kwargs)
+        what, attribute = _function_name(func)
+        call, versions = self._begin(what, None, args, kwargs)
+        out = func(*args, **kwargs)
+        results = _tensors(out)
+        if results or _changed(versions):
+            if what not in _LIKE:
+                self._end(call, results, versions)
+        elif not (attribute or what in _FACTS or (what.startswith("is_") and what not in _READS_VALUES)):
+            raise PackError(
+                f"{self.place}forward looks at values that depend on the image ({what}); it must not branch on tensor "
+                "values, nor compute with them outside of tensors: use shapes, or layers"
+            )
+        return out
+
+    def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Hook in front of each module's forward."""
+        if self.running is not None:
+            return
+        with torch._C.DisableTorchFunction():
+            if is_layer(module) and self._depends(args, kwargs):
+                self.running = self._begin(type(module).__name__, module, args, kwargs)
+        self.around.append(module)
+
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Hook behind each module's forward."""
+        if self.running is not None and self.running[0].layer is not module:
+            return
+        while self.around.pop() is not module:
+            pass  # modules whose forward ended in an error that the model caught
+        if self.running is not None:
+            with torch._C.DisableTorchFunction():
+                self._end(self.running[0], _tensors(output), self.running[1])
+            self.running = None
+
+    def _depends(self, args: Any, kwargs: Any) -> bool:
+        """Whether any of the arguments depends on the image."""
+        return any(x in self.held for x in _tensors((args, kwargs)))
+
+    def _begin(self, what: str, layer: nn.Module | None, args: Any, kwargs: Any) -> tuple[Call, _Versions]:
+        """The call, with values in place of tensors, and the versions of all tensors that it takes."""
+        around = self.names[self.around[-1]] if self.around else ""
+        call = Call(what if layer is None else self.names[layer], what, layer, (), {}, around)
+        call.args, call.kwargs = (self._values_for(x, str(call)) for x in (args, kwargs))
+        return call, [(x, _version(x)) for x in _tensors((args, kwargs))]
+
+    def _end(self, call: Call, results: list[Tensor], versions: _Versions) -> None:
+        """Write the call down: its results, and the tensors that it changed, are values from now on."""
+        if call.layer is None:
+            call.name = self._numbered(call.what)
+        changed = [x for x in _changed(versions) if all(x is not result for result in results)]
+        for x in (*results, *changed):
+            value = Value(tuple(x.shape), x.is_floating_point(), call, alone=len(results) <= 1)
+            call.results.append(value)
+            self._hold(x, value)
+        self.calls.append(call)
+
+    def _numbered(self, name: str) -> str:
+        """``name``, or with the next number where a function or a layer has it already."""
+        while True:
+            count = self.counts[name]
+            self.counts[name] += 1
+            numbered = f"{name}_{count}" if count else name
+            if numbered not in self.names.values():
+                return numbered
+
+    def _hold(self, x: Tensor, value: Value) -> None:
+        self.held[x] = (value, _version(x))
+
+    def _values_for(self, x: Any, user: str) -> Any:
+        """``x`` with values in place of the tensors that depend on the image."""
+
+        def change(entry: Any) -> Any:
+            if not isinstance(entry, Tensor) or entry not in self.held:
+                return entry
+            value, version = self.held[entry]
+            if _version(entry) != version:
+                raise PackError(
+                    f"{user} takes a tensor that was changed in place through another one that shares its memory (a "
+                    "view or a slice); write that change as one that makes a new tensor"
+                )
+            return value
+
+        return _mapped(x, change)
+
+
+def _version(x: Tensor) -> int:
+    """How often the memory of ``x`` was changed in place; tensors of inference mode do not say."""
+    return 0 if x.is_inference() else x._version
+
+
+def _changed(versions: _Versions) -> list[Tensor]:
+    """The tensors that were changed in place since."""
+    return [x for x, version in versions if _version(x) != version]
+
+
+def _function_name(func: Any) -> tuple[str, bool]:
+    """Name of a function of torch without underscores, so that ``relu`` and ``relu_`` have one name, and whether it is
+    an attribute.
+    """
+    name = getattr(func, "__name__", str(func))
+    if name == "__get__":
+        return (resolve_name(func) or "").split(".")[-2], True
+    return name.partition(".")[0].strip("_"), False
+
+
+def _entries(x: Any) -> Iterator[Any]:
+    """The leaves of nested lists, tuples and dictionaries."""
+    if isinstance(x, dict):
+        for entry in x.values():
+            yield from _entries(entry)
+    elif isinstance(x, list | tuple):
+        for entry in x:
+            yield from _entries(entry)
+    else:
+        yield x
+
+
+def _tensors(x: Any) -> list[Tensor]:
+    return [entry for entry in _entries(x) if isinstance(entry, Tensor)]
+
+
+def _mapped(x: Any, change: Callable[[Any], Any]) -> Any:
+    """The same nest with every leaf changed; named tuples become plain ones."""
+    if isinstance(x, dict):
+        return {key: _mapped(entry, change) for key, entry in x.items()}
+    if isinstance(x, list | tuple):
+        return [_mapped(entry, change) for entry in x] if isinstance(x, list) else tuple(_mapped(e, change) for e in x)
+    return change(x)
