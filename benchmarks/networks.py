@@ -39,6 +39,7 @@ from onebit.runtime.cold import cold_start
 from onebit.runtime.cpu import describe
 from onebit.runtime.engine import usable_isas
 from onebit.runtime.limits import kernel_rate, measure_limits
+from onebit.runtime.parity import output_error
 from onebit.runtime.timing import time_in_turn
 from onebit.zoo.networks import Network
 from report.networks import networks_png, networks_table
@@ -165,8 +166,7 @@ def prepare(row: Row, threads: int, batch: int) -> tuple[Prepared, float]:
         prepared = engine.prepare(network_of(row.network), image, threads=threads, numbers=row.numbers, **row.options)
     except ModuleNotFoundError as error:
         raise Refused(f"not installed: pip install {(error.name or '').partition('.')[0]}") from error
-    differences_B = np.linalg.norm(prepared.run() - want, axis=1) / np.linalg.norm(want, axis=1)
-    difference = float(np.median(differences_B))
+    difference = output_error(want, prepared.run(), norm=2)
     if not difference <= LIMITS[row.numbers]:
         raise Refused(f"wrong: its answer differs from torch's by {difference:.2g} of it")
     return prepared, difference

@@ -28,6 +28,7 @@ from onebit.runtime.cpu import describe
 from onebit.runtime.engine import Engine, usable_isas
 from onebit.runtime.limits import kernel_rate, measure_limits
 from onebit.runtime.model import Model
+from onebit.runtime.parity import output_error
 from onebit.runtime.reference import ReferenceEngine
 from onebit.runtime.timing import time_in_turn
 from report.speed import speed_png, speed_table
@@ -68,7 +69,7 @@ def bench_layer(channels: int, side: int, isa: str, seconds: float) -> dict[str,
     image = np.random.default_rng(0).standard_normal((1, side, side, channels)).astype(np.float32)
     engine = Engine(graph, threads=1, isa=isa)
     want = ReferenceEngine(graph).run(image)
-    if not np.allclose(engine.run(image), want, rtol=1e-5, atol=1e-4):
+    if not output_error(want, engine.run(image)) <= 1e-5:
         raise SystemExit(f"{isa} is wrong on {channels} channels, {side}x{side}: not timing a wrong answer")
     x = torch.from_numpy(image).permute(0, 3, 1, 2)  # channels_last
     weight = torch.randn(channels, channels, 3, 3).to(memory_format=torch.channels_last)
@@ -119,7 +120,7 @@ def bench_network(name: str, isa: str, seconds: float) -> dict[str, Any]:
     x = torch.from_numpy(image).permute(0, 3, 1, 2)
     with torch.inference_mode():
         want = network(x).numpy()
-    if not np.allclose(model(image), want, rtol=1e-3, atol=1e-3 * np.abs(want).max()):
+    if not output_error(want, model(image)) <= 1e-3:
         raise SystemExit(f"{isa} is wrong on {name}: not timing a wrong answer")
     twin = twin.to(memory_format=torch.channels_last)
 

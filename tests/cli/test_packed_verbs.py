@@ -105,6 +105,10 @@ def test_run_refuses_outputs_that_are_not_finite(tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.float32([[[0.5]], [[2.0]], [[1.0]]]))
     broken = unlabeled(tmp_path / "broken.onebit", (1, 1, 3), scale=1e30)
     assert "outputs are NaN or infinite" in refused(capsys, "run", broken, str(tmp_path / "a.npy"))
+    assert main(["verify", broken, str(tmp_path / "a.npy")]) == 1
+    printed = capsys.readouterr()
+    assert "3 numbers are NaN or infinite (first at n (y)): FAILED" in printed.out
+    assert "parity does not hold" in printed.err
 
 
 def test_verify_against_torch_and_the_reference(trained, packed, capsys):

@@ -78,16 +78,18 @@ def show(result: dict[str, Any]) -> None:
             bits += f", {row['unexplained']} of them not by rounding" + (
                 row["where"] and f" (first at {printable(row['where'])})"
             )
+        floats = f"floats differ by {row['float_error']:.1e} at most"
+        if row["not_finite"]:
+            floats += f", {row['not_finite']} numbers are NaN or infinite (first at {printable(row['where'])})"
         print(
-            f"{row['isa']:<9} {row['images']} images ({result['source']}): {bits}; floats differ by "
-            f"{row['float_error']:.1e} at most: {'ok' if row['passed'] else 'FAILED'}"
+            f"{row['isa']:<9} {row['images']} images ({result['source']}): {bits}; {floats}: "
+            f"{'ok' if row['passed'] else 'FAILED'}"
         )
     if result["torch"]:
         row = result["torch"]
         print(
             f"torch     {row['images']} images: {row['same_class']} of the same class, {row['other_class']} of another "
-            f"(allowed: {row['allowed']}), outputs differ by {row['output_error']:.1e}: "
-            f"{'ok' if row['passed'] else 'FAILED'}"
+            f"(allowed: {row['allowed']}), {_told(row)}: {'ok' if row['passed'] else 'FAILED'}"
         )
         if "float_same_class" in row:
             print(
@@ -103,3 +105,10 @@ def show(result: dict[str, Any]) -> None:
             trained = f" (with its float stem {row['float_accuracy']:.2%})" if "float_accuracy" in row else ""
             halves = f" (with its float16 maps {row['float16_accuracy']:.2%})" if "float16_accuracy" in row else ""
             print(f"accuracy  torch {row['torch_accuracy']:.2%}{trained}, packed {row['packed_accuracy']:.2%}{halves}")
+
+
+def _told(row: dict[str, Any]) -> str:
+    """How far the outputs are apart, or that some cannot be compared."""
+    if row["not_finite"]:
+        return f"outputs of {row['not_finite']} images are NaN or infinite"
+    return f"outputs differ by {row['output_error']:.1e}"

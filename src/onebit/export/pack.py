@@ -23,6 +23,7 @@ from onebit.format.errors import FormatError
 from onebit.format.file import to_bytes
 from onebit.format.graph import Graph, InputSpec, validate
 from onebit.format.summary import Summary, summarize
+from onebit.runtime.parity import not_finite, output_error
 from onebit.runtime.reference import ReferenceEngine
 
 _EXPECTED = ("first layer", "last layer")
@@ -167,7 +168,9 @@ def _check_answers(model: nn.Module, graph: Graph) -> None:
     want = model(torch.from_numpy(noise_NHWC).permute(0, 3, 1, 2).to(first.device, first.dtype))
     want_NF = want.float().flatten(1).cpu().numpy()
     got_NF = ReferenceEngine(graph).run(noise_NHWC).transpose(0, 3, 1, 2).reshape(len(noise_NHWC), -1)
-    error = float(np.median(np.abs(want_NF - got_NF).max(axis=1) / np.abs(want_NF).max(axis=1).clip(1e-30)))
+    if not_finite(want_NF):
+        raise PackError("on noise the model's outputs are NaN or infinite, so nothing can be checked; train it again")
+    error = output_error(want_NF, got_NF)
     limit = 1e-3 if first.dtype == torch.float32 and first.device.type == "cpu" else 5e-2
     if not error <= limit:
         raise PackError(

@@ -5,14 +5,18 @@ happens and not again in everything behind it.  Integer results must be equal, a
 writes: its sums are integers and its steps round alike everywhere.  Another float may differ by rounding, and a
 float16 that it is rounded to may then be the one beside it; a bit made from it may differ only where it lies within
 rounding of its threshold.
+
+NaN and infinity are never equal to anything: a network that computes them does not pass.  The one exception is the
+infinity that a float16 stands for from 65,520 on, which is compared as 65,536, the number that would come next.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from onebit.format.bits import unpack_bits
 from onebit.format.graph import BITS, HALF, PIXELS, Graph, validate
@@ -23,11 +27,36 @@ from onebit.runtime.reference import run_node
 TOLERANCE = 1e-4  # of a float, relative to the largest of its node
 
 
+def output_error(want: ArrayLike, got: ArrayLike, *, norm: float = np.inf) -> float:
+    """Median over the images of ``|want - got| / |want|``, where |x| is a norm of all outputs of one image.
+
+    Args:
+        want, got: (N, ...) outputs of N images.
+        norm: order of the norm; that of infinity, the largest magnitude, unless told otherwise.
+
+    Returns infinity where either side holds NaN or infinity in any image.  Raises ValueError for different shapes.
+    """
+    want_NF, got_NF = (np.reshape(side, (len(side), -1)).astype(np.float64) for side in map(np.asarray, (want, got)))
+    if want_NF.shape != got_NF.shape:
+        raise ValueError(f"outputs of shape {np.shape(want)} cannot be compared with outputs of {np.shape(got)}")
+    if not_finite(want_NF) or not_finite(got_NF):
+        return math.inf
+    sizes_N = np.linalg.norm(want_NF, norm, axis=1).clip(1e-30)
+    return float(np.median(np.linalg.norm(want_NF - got_NF, norm, axis=1) / sizes_N))
+
+
+def not_finite(outputs: ArrayLike) -> int:
+    """How many of the images have NaN or infinity in their ``outputs`` (N, ...)."""
+    outputs = np.asarray(outputs)
+    return int((~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)).sum())
+
+
 def check_kernels(graph: Graph, images_NHWC: NDArray) -> list[dict[str, Any]]:
     """Check every instruction set that this CPU can run; one row each.
 
     A row: isa, images, bits compared, flips (bits that differ), unexplained (flips, and floats of an int8 convolution,
-    that rounding does not explain), where, float_error (largest relative difference), passed.
+    that rounding does not explain), not_finite (numbers that are NaN or infinite on either side), where (the first of
+    what fails), float_error (largest relative difference of the finite ones), passed.
     """
     return [_check_isa(graph, images_NHWC, isa) for isa in usable_isas()]
 
@@ -35,8 +64,8 @@ def check_kernels(graph: Graph, images_NHWC: NDArray) -> list[dict[str, Any]]:
 def _check_isa(graph: Graph, images_NHWC: NDArray, isa: str) -> dict[str, Any]:
     engine = Engine(graph, threads=1, isa=isa, keep_values=True)
     shapes = validate(graph)
-    row: dict[str, Any] = {"isa": isa, "images": len(images_NHWC), "bits": 0, "flips": 0, "unexplained": 0, "where": ""}
-    row["float_error"] = 0.0
+    row: dict[str, Any] = {"isa": isa, "images": len(images_NHWC), "bits": 0, "flips": 0, "unexplained": 0}
+    row |= {"not_finite": 0, "where": "", "float_error": 0.0}
     for image_HWC in images_NHWC:
         engine.run(image_HWC[None])
         got = dict(engine.values())
@@ -44,38 +73,57 @@ def _check_isa(graph: Graph, images_NHWC: NDArray, isa: str) -> dict[str, Any]:
         for node in graph.nodes:
             want = dict(got)
             margins: dict[str, NDArray] = {}
-            run_node(node, shapes, graph.tensors, want, margins)
+            with np.errstate(over="ignore", invalid="ignore"):  # what they lead to is counted
+                run_node(node, shapes, graph.tensors, want, margins)
             exact = shapes[node.inputs[0]].type == PIXELS
             for step in node.epilogue:
                 if "output" in step:
                     name = step["output"]
                     margin = None if exact else margins.get(name)
                     _compare(row, f"{node.name} ({name})", shapes[name], want[name], got[name], margin, exact)
-    row["passed"] = row["unexplained"] == 0 and row["float_error"] <= TOLERANCE
+    row["passed"] = row["unexplained"] == row["not_finite"] == 0 and row["float_error"] <= TOLERANCE
     return row
 
 
 def _compare(
     row: dict[str, Any], where: str, value: Any, want: NDArray, got: NDArray, margin: NDArray | None, exact: bool
 ) -> None:
+    """Count into ``row`` what differs in one value, and what is not finite."""
     if value.type == BITS:
         channels = value.shape[2]
         differ = unpack_bits(want, channels) != unpack_bits(got, channels)
         row["bits"] += differ.size
         row["flips"] += int(differ.sum())
+        broken = 0 if margin is None else int(np.isnan(margin).sum())
     else:
         differ = want != got
-        error = np.abs(want[differ].astype(np.float32) - got[differ])
-        if value.type == HALF:
-            error = np.maximum(error - np.spacing(np.abs(want[differ])), 0)
-        largest = max(float(np.abs(want).max()), 1e-30)
-        row["float_error"] = max(row["float_error"], float(error.max(initial=0.0)) / largest)
-        if not exact:
-            return
-    if margin is None:  # made from integers: there is no rounding
+        finite, error = _float_error(value.type, want, got)
+        broken = int((~finite).sum())
+        row["float_error"] = max(row["float_error"], error)
+        if error > TOLERANCE:
+            row["where"] = row["where"] or where
+    unexplained = 0
+    if margin is not None:
+        sizes = np.abs(margin)
+        rounding = TOLERANCE * sizes[np.isfinite(sizes)].max(initial=0.0)
+        unexplained = int((differ & ~(sizes <= rounding)).sum())
+    elif exact or value.type == BITS:  # made from integers: there is no rounding
         unexplained = int(differ.sum())
-    else:
-        unexplained = int((differ & (np.abs(margin) > TOLERANCE * np.abs(margin).max())).sum())
-    if unexplained:
-        row["unexplained"] += unexplained
+    row["unexplained"] += unexplained
+    row["not_finite"] += broken
+    if unexplained or broken:
         row["where"] = row["where"] or where
+
+
+def _float_error(type: str, want: NDArray, got: NDArray) -> tuple[NDArray[np.bool_], float]:
+    """Where both sides are finite, and their largest difference there, relative to the largest number."""
+    both = [side.astype(np.float64) for side in (want, got)]
+    if type == HALF:
+        both = [np.where(np.isinf(side), np.copysign(2.0**16, side), side) for side in both]
+    finite = np.isfinite(both[0]) & np.isfinite(both[1])
+    want64, got64 = (side[finite] for side in both)
+    error = np.abs(want64 - got64)
+    if type == HALF:  # it may be the float16 beside the right one; the spacing of the largest is that of 40,000
+        beside = np.spacing(np.minimum(np.abs(want64), 40_000).astype(np.float16)).astype(np.float64)
+        error = np.maximum(error - beside, 0)
+    return finite, float(error.max(initial=0.0)) / max(float(np.abs(want64).max(initial=0.0)), 1e-30)

@@ -20,7 +20,7 @@ from onebit.format.graph import HALF, PIXELS, Graph, Node, maps_of
 from onebit.nn.layers import BinaryConv2d, operands
 from onebit.runtime.images import normalize, to_pixels
 from onebit.runtime.model import Model
-from onebit.runtime.parity import TOLERANCE
+from onebit.runtime.parity import TOLERANCE, not_finite, output_error
 from onebit.runtime.reference import int8_sums
 from onebit.train.artifact import load_trained
 
@@ -108,10 +108,14 @@ def compare_maps(packed: Packed, images_NHWC: NDArray[np.uint8], labels_N: NDArr
     row: dict[str, Any] = {
         "images": len(want),
         "same_class": int((want.argmax(1) == got.argmax(1)).sum()),
-        "output_error": _output_error(want, got),
+        "output_error": output_error(want, got),
         "largest": max(largest(graph, images_NHWC[:16]).values()),
     }
-    row["refused"] = "" if math.isfinite(row["largest"]) else "numbers pass 65504, the largest float16"
+    if not math.isfinite(row["largest"]):
+        row["refused"] = "numbers pass 65504, the largest float16"
+    else:
+        broken = not_finite(got)
+        row["refused"] = f"the outputs of {broken} of {len(got)} images are NaN or infinite" if broken else ""
     if labels_N is not None:
         right = [int((logits.argmax(1) == labels_N).sum()) for logits in (want, got)]
         row["float32_accuracy"], row["float16_accuracy"] = (count / len(want) for count in right)
@@ -133,7 +137,8 @@ def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labe
     Likewise float16 maps: torch, which computes in float32, is compared with the same network of float32 maps.
 
     Returns images, same_class, other_class, allowed (2 of 10,000, rounded up), output_error (median over the images
-    of the largest difference, relative to the largest output), accuracies where labels are given, passed; for an int8
+    of the largest difference, relative to the largest output), not_finite (images whose outputs are NaN or infinite in
+    either; then output_error is infinite), accuracies where labels are given, passed; for an int8
     stem also float_accuracy and float_same_class, of torch with the stem that it was trained with; for float16 maps
     also float16_accuracy and float16_same_class, of the file as it is.
     """
@@ -155,7 +160,8 @@ def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labe
         "other_class": other,
         "allowed": allowed,
     }
-    row["output_error"] = _output_error(want, got)
+    row["output_error"] = output_error(want, got)
+    row["not_finite"] = max(not_finite(want), not_finite(got))
     if labels_N is not None:
         row["torch_accuracy"] = float((want.argmax(1) == labels_N).mean())
         row["packed_accuracy"] = float((got.argmax(1) == labels_N).mean())
@@ -174,11 +180,6 @@ def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labe
 
 def _packed_logits(graph: Graph, images_NHWC: NDArray) -> NDArray[np.float32]:
     return Model(graph, threads=torch.get_num_threads())(images_NHWC).reshape(len(images_NHWC), -1)
-
-
-def _output_error(want_NF: NDArray, got_NF: NDArray) -> float:
-    errors = np.abs(want_NF - got_NF).max(axis=1) / np.abs(want_NF).max(axis=1).clip(1e-30)
-    return float(np.median(errors))
 
 
 def _logits(network: nn.Module, images_NHWC: NDArray[np.float32]) -> NDArray[np.float32]:
