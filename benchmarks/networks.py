@@ -99,10 +99,12 @@ ROWS = (
     Row("onebit", "Bi-Real-18", "1-bit"),
     Row("onebit", "Bi-Real-18", "1-bit", {"isa": "avx2"}),
     Row("onebit", "Bi-Real-18", "1-bit, int8 stem", {"stem": "int8"}),
-    Row("onebit", "Bi-Real-18", "1-bit, float16 maps", {"maps": "float16"}),
-    Row("onebit", "Bi-Real-18", "1-bit, int8 stem, float16 maps", {"stem": "int8", "maps": "float16"}),
+    Row("onebit", "Bi-Real-18", "1-bit, float16 activations", {"activation_dtype": "float16"}),
+    Row(
+        "onebit", "Bi-Real-18", "1-bit, int8 stem, float16 activations", {"stem": "int8", "activation_dtype": "float16"}
+    ),
     Row("onebit", "ReActNet-A", "1-bit"),
-    Row("onebit", "ReActNet-A", "1-bit, float16 maps", {"maps": "float16"}),
+    Row("onebit", "ReActNet-A", "1-bit, float16 activations", {"activation_dtype": "float16"}),
     Row("onebit", "RB-Net-18, RPC stem", "1-bit"),
     Row("onebit", "RB-Net-18, wide", "1-bit"),
     Row("onebit", "FTBNN-18, baseline", "1-bit"),
@@ -129,8 +131,8 @@ ROWS = (
 LIMITS = {
     "1-bit": 0.1,
     "1-bit, int8 stem": 0.4,
-    "1-bit, float16 maps": 0.4,
-    "1-bit, int8 stem, float16 maps": 0.4,
+    "1-bit, float16 activations": 0.4,
+    "1-bit, int8 stem, float16 activations": 0.4,
     "fp32": 1e-3,
     "bf16": 5e-2,
     "int8": 0.2,

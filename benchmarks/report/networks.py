@@ -16,7 +16,7 @@ BIREAL: Key = (OURS, "Bi-Real-18", "1-bit")
 INT8: Key = ("OpenVINO", "ResNet-18", "int8")
 TORCH: Key = ("torch", "ResNet-18", "fp32")
 OPENVINO: Key = ("OpenVINO", "Bi-Real-18", "1-bit")
-LIGHTEST: Key = ("onebit, stem int8, maps float16", "Bi-Real-18", "1-bit, int8 stem, float16 maps")
+LIGHTEST: Key = ("onebit, stem int8, activation_dtype float16", "Bi-Real-18", "1-bit, int8 stem, float16 activations")
 MOBILENET: Key = ("ONNX Runtime", "MobileNetV2", "fp32")
 
 # ours, theirs, and how many times faster ours is to be at one thread and batch 1
@@ -24,7 +24,7 @@ COMPARED: tuple[tuple[Key, Key, float | None], ...] = (
     (BIREAL, OPENVINO, 2.2),
     (BIREAL, INT8, 1.8),
     (("onebit, stem int8", "Bi-Real-18", "1-bit, int8 stem"), OPENVINO, None),
-    (("onebit, maps float16", "Bi-Real-18", "1-bit, float16 maps"), OPENVINO, None),
+    (("onebit, activation_dtype float16", "Bi-Real-18", "1-bit, float16 activations"), OPENVINO, None),
     (LIGHTEST, OPENVINO, None),
     (("onebit, stem int8", "Bi-Real-18", "1-bit, int8 stem"), INT8, 2.5),
     (LIGHTEST, INT8, None),
@@ -35,7 +35,7 @@ COMPARED: tuple[tuple[Key, Key, float | None], ...] = (
     ((OURS, "FTBNN-18, purified", "1-bit"), INT8, 3.0),
     (("onebit, stem int8", "FTBNN-18, purified", "1-bit, int8 stem"), INT8, None),
     ((OURS, "ReActNet-A", "1-bit"), MOBILENET, 1.5),
-    (("onebit, maps float16", "ReActNet-A", "1-bit, float16 maps"), MOBILENET, None),
+    (("onebit, activation_dtype float16", "ReActNet-A", "1-bit, float16 activations"), MOBILENET, None),
     ((OURS, "VGG-Small", "1-bit"), ("OpenVINO", "VGG-Small, real", "int8"), None),
     ((OURS, "four convolutions", "1-bit"), ("OpenVINO", "four convolutions", "1-bit"), 1.3),
     (BIREAL, ("LCE", "Bi-Real-18", "1-bit"), None),

@@ -30,6 +30,7 @@ class TestEveryVerb:
         assert f"usage: onebit {verb}" in out
         assert f"example:\n  onebit {verb}" in out
         assert "--json" in out
+        assert "lambda" not in out  # of a type that has no name
 
     def test_unknown_flag_is_wrong_usage_in_one_line(self, verb, capsys):
         assert cli.main([verb, "--no-such-flag"]) == 2

@@ -227,7 +227,7 @@ class TestMistakes:
         capsys.readouterr()
         assert "blocks.6.shortcut.1" in refused(capsys, "pack", out, "--strict")
         assert not (tmp_path / "run" / "net.onebit").exists()
-        assert main(["pack", out, "--strict", "--allow_real", "*.shortcut.*"]) == 0
+        assert main(["pack", out, "--strict", "--keep_real", "*.shortcut.*"]) == 0
 
     @pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs root to make a full disk")
     def test_disk_full(self, trained, packed, tmp_path, capsys):

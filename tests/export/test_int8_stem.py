@@ -240,7 +240,7 @@ def test_without_data_the_deviation_on_noise_is_printed(run, tmp_path, capsys, m
     ("options", "message"),
     [
         (["--stem", "int4"], "--stem"),
-        (["--limit", "5"], "--limit is for --stem int8 and --maps float16"),
+        (["--limit", "5"], "--limit is for --stem int8 and --activation_dtype float16"),
         (["--stem", "int8", "--limit", "0"], "--limit must be at least 1"),
     ],
 )

@@ -224,7 +224,7 @@ def test_strict_names_what_stays_float():
     model = MODELS["resnet20"](downsample="conv1x1")
     with pytest.raises(onebit.PackError, match=r"2 layer\(s\) would run in float: blocks.6.shortcut.1"):
         onebit.pack(model, (3, 16, 16), strict=True)
-    onebit.pack(model, (3, 16, 16), strict=True, allow_real=["*.shortcut.*"])
+    onebit.pack(model, (3, 16, 16), strict=True, keep_real=["*.shortcut.*"])
     onebit.pack(MODELS["vgg-small"](width=0.25), (3, 32, 32), strict=True)
 
 

@@ -1,5 +1,5 @@
-"""Maps of float16: every instruction set rounds and widens as IEEE 754 says, and values of either type may take each
-other's place.
+"""Values of float16: every instruction set rounds and widens as IEEE 754 says, and values of either type may take
+each other's place.
 """
 
 import itertools

@@ -93,7 +93,7 @@ def test_zoo(name, options, slope):
     options = dict(options)
     allowed = options.pop("real", REAL.get(name, SHORTCUTS if options.get("downsample") == "conv1x1" else []))
     model, side = network(name, options, slope)
-    packed = onebit.pack(model, (3, side, side), strict=True, allow_real=allowed)
+    packed = onebit.pack(model, (3, side, side), strict=True, keep_real=allowed)
     images_NHWC = np.random.default_rng(1).standard_normal((IMAGES, side, side, 3)).astype(np.float32)
     with torch.no_grad():
         want_NF = model(torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous()).numpy()

@@ -1,6 +1,7 @@
 """What every verb shares: its parser and the exception for failures that the user can mend."""
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ def share_cores() -> None:
 
 class Failure(Exception):
     """Something the user can mend; the message is the one line that is shown."""
+
+
+def as_flags(text: str, *settings: str) -> str:
+    """A message of the library with flags in place of ``settings``: "stem='int8'" -> "--stem 'int8'"."""
+    return re.sub(rf"\b({'|'.join(settings)})\b(=?)", lambda found: f"--{found[1]}{' ' if found[2] else ''}", text)
 
 
 def verb_parser(verb: str, description: str, example: str, **options: Any) -> "ArgumentParser":

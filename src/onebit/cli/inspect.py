@@ -26,12 +26,12 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, input, maps, classes, provenance, layers, total, table}."""
+    """{file, input, activation_dtype, classes, provenance, layers, total, table}."""
     from dataclasses import asdict
     from pathlib import Path
 
     from onebit.format.file import load_graph
-    from onebit.format.graph import maps_of
+    from onebit.format.graph import activation_dtype_of
     from onebit.format.summary import summarize
 
     graph = load_graph(args.file)
@@ -39,7 +39,7 @@ def run(args: "Namespace") -> dict[str, Any]:
     return {
         "file": args.file,
         "input": asdict(graph.input),
-        "maps": maps_of(graph),
+        "activation_dtype": activation_dtype_of(graph),
         "classes": list(graph.classes) if graph.classes is not None else None,
         "provenance": dict(graph.provenance),
         **summary.as_dict(),
@@ -54,7 +54,7 @@ def show(result: dict[str, Any]) -> None:
     facts = [
         ("file", f"{result['file']}, {result['total']['file_bytes']} bytes"),
         ("input", f"{size} {spec['color']} {spec['type']}, mean {spec['mean']}, std {spec['std']}"),
-        ("maps", result["maps"]),
+        ("activations", result["activation_dtype"]),
     ]
     if classes:
         facts.append(("classes", f"{len(classes)}: {', '.join(classes)}"))

@@ -1,9 +1,9 @@
 """``onebit pack``: from a trained run to a packed file."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from onebit.cli.base import Failure, verb_parser
+from onebit.cli.base import Failure, as_flags, verb_parser
 from onebit.text import printable
 
 if TYPE_CHECKING:
@@ -27,28 +27,29 @@ def parse(argv: list[str]) -> "Namespace":
         help="refuse a network in which another layer than first and last runs in float",
     )
     parser.add_argument(
-        "--allow_real",
+        "--keep_real",
         type=str,
         nargs="+",
         default=[],
-        help="names of layers, or patterns such as '*.shortcut.*', that --strict lets be real",
+        help="names of layers, or patterns such as '*.shortcut.*', that --strict accepts as real",
     )
     parser.add_argument(
         "--stem",
-        type=str,
-        choices=("float", "int8"),
+        type=Literal["float", "int8"],
         default="float",
         help="how the first convolution runs: on floats, or on raw pixels with int8 weights, with the loss printed",
     )
     parser.add_argument(
-        "--maps",
-        type=str,
-        choices=("float32", "float16"),
+        "--activation_dtype",
+        type=Literal["float32", "float16"],
         default="float32",
         help="how layers hand floats to each other: float16 takes half the memory, with the loss printed",
     )
     parser.add_argument(
-        "--data_dir", type=str, default=None, help="folder of the run's data set, for --stem int8 and --maps float16"
+        "--data_dir",
+        type=str,
+        default=None,
+        help="folder of the run's data set, for --stem int8 and --activation_dtype float16",
     )
     parser.add_argument("--limit", type=int, default=None, help="measure their loss on so many test images only")
     args = parser.parse_args(argv)
@@ -56,13 +57,15 @@ def parse(argv: list[str]) -> "Namespace":
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {args.limit}")
     for name in ("data_dir", "limit"):
-        if getattr(args, name) is not None and args.stem != "int8" and args.maps != "float16":
-            raise ValueError(f"--{name} is for --stem int8 and --maps float16")
+        if getattr(args, name) is not None and args.stem != "int8" and args.activation_dtype != "float16":
+            raise ValueError(f"--{name} is for --stem int8 and --activation_dtype float16")
     return args
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, layers, total, table, stem, maps: null or what an int8 stem, and what float16 maps, cost}."""
+    """{file, layers, total, table, stem, activations}; the last two say what an int8 stem and float16 activations cost,
+    or are null.
+    """
     from pathlib import Path
 
     from onebit.export import PackError
@@ -74,25 +77,26 @@ def run(args: "Namespace") -> dict[str, Any]:
     out = Path(args.out) if args.out else (run_folder if run_folder.is_dir() else run_folder.parent) / "net.onebit"
     if args.out and not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent}: no such folder; make it first or choose another --out")
-    data = _Data(args) if args.stem == "int8" or args.maps == "float16" else None
+    data = _Data(args) if args.stem == "int8" or args.activation_dtype == "float16" else None
     try:
         packed = pack_trained(
             args.run,
             strict=args.strict,
-            allow_real=args.allow_real,
+            keep_real=args.keep_real,
             stem=args.stem,
-            maps=args.maps,
+            activation_dtype=args.activation_dtype,
             calibration=None if data is None else data.calibration,
         )
     except PackError as error:
-        text = str(error).replace("allow_real", "--allow_real")
-        raise PackError(text.replace("stem='", "--stem '").replace("maps='", "--maps '")) from None
+        raise PackError(as_flags(str(error), "keep_real", "stem", "activation_dtype")) from None
     stem = data.compare_stems(packed) if data and args.stem == "int8" else None
-    maps = data.compare_maps(packed) if data and args.maps == "float16" else None
-    if maps and maps["refused"]:
-        raise Failure(f"--maps float16: on {maps['source']} {maps['refused']}; use --maps float32")
+    activations = data.compare_activations(packed) if data and args.activation_dtype == "float16" else None
+    if activations and activations["refused"]:
+        why = f"on {activations['source']} {activations['refused']}"
+        raise Failure(f"--activation_dtype float16: {why}; use --activation_dtype float32")
     packed.save(out)
-    return {"file": str(out), **packed.report.as_dict(), "table": str(packed.report), "stem": stem, "maps": maps}
+    costs = {"stem": stem, "activations": activations}
+    return {"file": str(out), **packed.report.as_dict(), "table": str(packed.report), **costs}
 
 
 class _Data:
@@ -120,11 +124,11 @@ class _Data:
 
         return self._compare(compare_stems, packed)
 
-    def compare_maps(self, packed: Any) -> dict[str, Any]:
-        """What float16 maps cost, likewise."""
-        from onebit.train.deploy import compare_maps
+    def compare_activations(self, packed: Any) -> dict[str, Any]:
+        """What float16 activations cost, likewise."""
+        from onebit.train.deploy import compare_activations
 
-        return self._compare(compare_maps, packed)
+        return self._compare(compare_activations, packed)
 
     def _compare(self, compare: Callable[..., dict[str, Any]], packed: Any) -> dict[str, Any]:
         import numpy as np
@@ -147,8 +151,8 @@ def show(result: dict[str, Any]) -> None:
     print(f"{len(binary)} of {len(layers)} layers with weights run as bits; real: {', '.join(real) or 'none'}")
     if result["stem"]:
         _show_stem(result["stem"])
-    if result["maps"]:
-        _show_maps(result["maps"])
+    if result["activations"]:
+        _show_activations(result["activations"])
     print(f"wrote {result['file']}, {result['total']['file_bytes']} bytes")
 
 
@@ -168,16 +172,16 @@ def _show_stem(row: dict[str, Any]) -> None:
         print(f"accuracy   not measured: {row['why_no_images']}")
 
 
-def _show_maps(row: dict[str, Any]) -> None:
+def _show_activations(row: dict[str, Any]) -> None:
     images = {"noise": "images of noise"}.get(row["source"], row["source"])
     print(
-        f"float16 maps: {row['same_class']} of {row['images']} {images} keep their class, outputs differ by "
+        f"float16 activations: {row['same_class']} of {row['images']} {images} keep their class, outputs differ by "
         f"{row['output_error']:.1e} of the largest (median); the largest number in a map is {row['largest']:.4g} "
         "(of 65504)"
     )
     if "lost" in row:
         print(
-            f"accuracy   float32 maps {row['float32_accuracy']:.2%}, float16 maps {row['float16_accuracy']:.2%} "
+            f"accuracy   float32 activations {row['float32_accuracy']:.2%}, float16 {row['float16_accuracy']:.2%} "
             f"({abs(row['lost'])} images {_lost_or_won(row['lost'])}, allowed to be lost: {row['allowed']})"
         )
     else:

@@ -98,12 +98,14 @@ def show(result: dict[str, Any]) -> None:
             )
         if "float16_same_class" in row:
             print(
-                "          compared with float32 maps; with the file's float16 maps "
+                "          compared with float32 activations; with the file's float16 activations "
                 f"{row['float16_same_class']} are of torch's class"
             )
         if "torch_accuracy" in row:
             trained = f" (with its float stem {row['float_accuracy']:.2%})" if "float_accuracy" in row else ""
-            halves = f" (with its float16 maps {row['float16_accuracy']:.2%})" if "float16_accuracy" in row else ""
+            halves = (
+                f" (with its float16 activations {row['float16_accuracy']:.2%})" if "float16_accuracy" in row else ""
+            )
             print(f"accuracy  torch {row['torch_accuracy']:.2%}{trained}, packed {row['packed_accuracy']:.2%}{halves}")
 
 

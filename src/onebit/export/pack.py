@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -13,16 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from onebit.export.activations import ACTIVATION_DTYPES, with_float16_activations
 from onebit.export.capture import capture
 from onebit.export.draft import PackError
 from onebit.export.fuse import fuse
 from onebit.export.int8 import STEMS, with_int8_stem
-from onebit.export.maps import MAPS, with_float16_maps
 from onebit.files import write_atomic
 from onebit.format.errors import FormatError
 from onebit.format.file import to_bytes
 from onebit.format.graph import Graph, InputSpec, validate
 from onebit.format.summary import Summary, summarize
+from onebit.nn.names import match_names
 from onebit.runtime.parity import not_finite, output_error
 from onebit.runtime.reference import ReferenceEngine
 
@@ -35,8 +35,8 @@ class Packed:
     Attributes:
         graph: what the runtime executes.
         report: per layer: shape, bits, bytes, MACs, BOPs, OPs, runs as, why real; prints as a table.
-        float_stem: the network as it was before its stem became int8 (its maps are float32); ``graph`` itself where it
-            did not.
+        float_stem: the network as it was before its stem became int8, with float32 activations; ``graph`` itself where
+            it did not.
     """
 
     def __init__(self, graph: Graph, float_stem: Graph | None = None) -> None:
@@ -69,9 +69,9 @@ def pack(
     classes: Sequence[str] | None = None,
     provenance: Mapping[str, Any] | None = None,
     strict: bool = False,
-    allow_real: Sequence[str] = (),
+    keep_real: Sequence[str] = (),
     stem: str = "float",
-    maps: str = "float32",
+    activation_dtype: str = "float32",
     calibration: NDArray[np.uint8] | None = None,
 ) -> Packed:
     """Turn a trained model into a packed network; the model is left as it is.
@@ -84,27 +84,30 @@ def pack(
         classes: label of each output feature.
         provenance: free facts to keep in the file: recipe, commit, accuracy.
         strict: refuse a network in which another layer than the first and the last runs in float.
-        allow_real: names or patterns of layers that ``strict`` accepts as real.
+        keep_real: names of layers that ``strict`` accepts as real, or patterns as in
+            :func:`onebit.nn.names.match_names`.
         stem: "float", or "int8" for a first convolution of raw pixels with weights of 8 bits; see docs/packing.md.
-        maps: "float32", or "float16" for values of half the size between the layers; see docs/packing.md.
+        activation_dtype: "float32", or "float16" for values of half the size between the layers; see docs/packing.md.
         calibration: raw pixels (N, H, W, C) of typical images, by which the scales of an int8 stem are chosen, without
-            them by the weights alone; and on which the range of float16 maps is checked, without them on noise.
+            them by the weights alone; and on which the range of float16 activations is checked, without them on noise.
 
     Raises:
         PackError: a layer without a packed form; with ``strict``, a float layer that was not expected; with
-            ``stem="int8"``, a first layer that is no real convolution; with ``maps="float16"``, values that are too
-            large.
-        ValueError: bad ``input_shape``, mean or std; another ``stem`` or ``maps``; ``calibration`` of another shape or
-            type, or with neither an int8 stem nor float16 maps.
+            ``stem="int8"``, a first layer that is no real convolution; with ``activation_dtype="float16"``, values
+            that are too large.
+        ValueError: bad ``input_shape``, mean or std; another ``stem`` or ``activation_dtype``; ``keep_real`` that
+            matches no layer, or without ``strict``; ``calibration`` of another shape or type, or with neither an int8
+            stem nor float16 activations.
     """
-    for name, choice, allowed in (("stem", stem, STEMS), ("maps", maps, MAPS)):
+    for name, choice, allowed in (("stem", stem, STEMS), ("activation_dtype", activation_dtype, ACTIVATION_DTYPES)):
         if choice not in allowed:
             raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {choice!r}")
     if len(input_shape) != 3 or any(not isinstance(side, int) or side < 1 for side in input_shape):
         raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {input_shape}")
-    for name, value in (("classes", classes), ("allow_real", allow_real)):
-        if isinstance(value, str):
-            raise TypeError(f"{name} must be a list of texts, got the text {value!r}; write [{value!r}]")
+    if isinstance(classes, str):
+        raise TypeError(f"classes must be a list of texts, got the text {classes!r}; write [{classes!r}]")
+    if keep_real and not strict:
+        raise ValueError("keep_real names layers that strict=True accepts as real, but strict is not asked for")
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise PackError(
@@ -119,7 +122,7 @@ def pack(
         std=tuple(map(float, std if std is not None else [1.0] * channels)),
         color=color or {1: "L", 3: "RGB"}.get(channels, "other"),
     )
-    _check_calibration(calibration, stem == "int8" or maps == "float16", spec)
+    _check_calibration(calibration, stem == "int8" or activation_dtype == "float16", spec)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -135,12 +138,12 @@ def pack(
         for module, mode in modes:
             module.training = mode
     final = with_int8_stem(graph, calibration) if stem == "int8" else graph
-    if maps == "float16":
+    if activation_dtype == "float16":
         noise_NHWC = np.random.default_rng(0).integers(0, 256, (3, height, width, channels), dtype=np.uint8)
-        final = with_float16_maps(final, noise_NHWC if calibration is None else calibration)
+        final = with_float16_activations(final, noise_NHWC if calibration is None else calibration)
     packed = Packed(final, graph if stem == "int8" else final)
     if strict:
-        _refuse_float(packed.report, allow_real)
+        _refuse_float(packed.report, keep_real)
     return packed
 
 
@@ -148,7 +151,7 @@ def _check_calibration(images: NDArray | None, used: bool, spec: InputSpec) -> N
     if images is None:
         return
     if not used:
-        raise ValueError("calibration is for stem='int8' and maps='float16', but neither is asked for")
+        raise ValueError("calibration is for stem='int8' and activation_dtype='float16', but neither is asked for")
     wanted = (spec.height, spec.width, spec.channels)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != wanted or len(images) == 0:
         found = f"{images.dtype} {list(images.shape)}"
@@ -180,14 +183,16 @@ def _check_answers(model: nn.Module, graph: Graph) -> None:
         )
 
 
-def _refuse_float(report: Summary, allow_real: Sequence[str]) -> None:
+def _refuse_float(report: Summary, keep_real: Sequence[str]) -> None:
+    layers = {row.name: row for row in report.rows if row.weights}
+    kept = match_names(keep_real, layers, "keep_real")
     unexpected = [
-        f"{row.name} ({row.note})"
-        for row in report.rows
-        if row.macs and row.note not in _EXPECTED and not any(fnmatchcase(row.name, pattern) for pattern in allow_real)
+        f"{name} ({row.note})"
+        for name, row in layers.items()
+        if row.macs and row.note not in _EXPECTED and name not in kept
     ]
     if unexpected:
         raise PackError(
             f"strict: {len(unexpected)} layer(s) would run in float: {'; '.join(unexpected)}; "
-            "make them binary or name them in allow_real"
+            "make them binary or name them in keep_real"
         )

@@ -200,7 +200,7 @@ def tensor_roles(step: str) -> tuple[str, ...]:
     return (*STEPS[step].get("tensors", ()), *STEPS[step].get("optional", ()))
 
 
-def maps_of(graph: Graph) -> str:
+def activation_dtype_of(graph: Graph) -> str:
     """ "float16" where any value is stored as such, else "float32"."""
     return HALF if any(step.get("type") == HALF for node in graph.nodes for step in node.epilogue) else FLOAT
 

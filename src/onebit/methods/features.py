@@ -1,14 +1,14 @@
 """Feature maps of layers chosen by name: a network that returns its logits and, beside them, what the layers gave."""
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from onebit.nn import BinaryConv2d
+from onebit.nn.binarizers import Binarizer
+from onebit.nn.names import match_names
 
 # Shape letters: B batch, C channels, H W map.
 
@@ -79,30 +79,20 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None, owner: str =
     is none.  So a residual block gives its output behind shortcut and activation.
 
     Args:
-        patterns: names or ``fnmatch`` patterns such as ``"blocks.*"``.
+        patterns: as in :func:`onebit.nn.names.match_names`.
         owner: how messages call the network's setting.
 
     Raises:
         ValueError: a pattern that matches nothing; no patterns and no binary convolution.
         TypeError: one text instead of a list of them.
     """
-    modules = {name: module for name, module in network.named_modules() if name}
+    modules = {name: module for name, module in network.named_modules() if name and not isinstance(module, Binarizer)}
     if patterns is None:
         found = {_block(name, modules) for name, module in modules.items() if isinstance(module, BinaryConv2d)}
         if not found:
             raise ValueError(f"{owner}: the network has no binary convolution; name the layers to look at")
         return [name for name in modules if name in found]
-    if isinstance(patterns, str):
-        raise TypeError(f"{owner} must be a list of layer names, got the text {patterns!r}; write [{patterns!r}]")
-    found = set()
-    for pattern in patterns:
-        matched = [name for name in modules if fnmatchcase(name, pattern)]
-        if not matched:
-            near = get_close_matches(pattern, modules, n=1, cutoff=0.0)
-            hint = f"did you mean {near[0]!r}?" if near else "the network has no layers"
-            raise ValueError(f"{owner}: no layer matches {pattern!r}; {hint}")
-        found.update(matched)
-    return [name for name in modules if name in found]
+    return list(match_names(patterns, modules, owner))
 
 
 def _block(name: str, modules: dict[str, nn.Module]) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
 import torch
 from torch import fx, nn
 
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
+from onebit.nn.names import match_names
 from onebit.nn.schemes import Scheme, as_scheme
 from onebit.nn.trace import LayerTracer, source_module
 from onebit.text import text_table
@@ -46,27 +45,25 @@ class BinarizeReport:
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
 
-def binarize_(model: nn.Module, scheme: str | Scheme, skip: Sequence[str] | None = None) -> BinarizeReport:
+def binarize_(model: nn.Module, scheme: str | Scheme, keep_real: Sequence[str] | None = None) -> BinarizeReport:
     """Replace convolutions and linear layers of ``model`` by binary ones, in place, weights kept.
 
     Args:
         model: any torch module.
         scheme: a name in ``SCHEMES`` or a :class:`Scheme`.
-        skip: names, or patterns such as ``"layer1.*"``, of layers that stay real.  None stands for the field's rule:
-            the first convolution and the last linear layer, in the order of registration, stay real.
+        keep_real: names of layers that stay real, or patterns as in :func:`onebit.nn.names.match_names`.  None stands
+            for the field's rule: the first convolution and the last linear layer, in the order of registration.
 
     Returns:
         A report that names every convolution and linear layer, what it is now and why.
 
     Raises:
-        ValueError: unknown scheme, a float scheme, a pattern in ``skip`` that matches no layer, nothing to replace.
-        TypeError: ``skip`` is one text instead of a list of them.
+        ValueError: unknown scheme, a float scheme, ``keep_real`` that matches no layer, nothing to replace.
+        TypeError: ``keep_real`` is one text instead of a list of them.
     """
     scheme = as_scheme(scheme)
     if scheme.is_float:
         raise ValueError("scheme 'float' binarizes nothing; choose another")
-    if isinstance(skip, str):
-        raise TypeError(f"skip must be a list of layer names, got the text {skip!r}; write [{skip!r}]")
     layers = {
         name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, nn.Conv2d | nn.Linear)
     }
@@ -74,11 +71,15 @@ def binarize_(model: nn.Module, scheme: str | Scheme, skip: Sequence[str] | None
         raise ValueError("the model has no Conv2d and no Linear layer, so there is nothing to binarize")
     if "" in layers:
         raise ValueError("the model is itself one layer; put it into a module, e.g. nn.Sequential, to replace it there")
-    skipped = _by_rule(layers) if skip is None else _by_patterns(layers, skip)
+    if keep_real is None:
+        kept = _by_rule(layers)
+    else:
+        matched = match_names(keep_real, layers, "keep_real")
+        kept = {name: f"kept real by {pattern!r}" for name, pattern in matched.items()}
     rows = []
     made: dict[int, nn.Module] = {}  # a layer that is used under two names stays one layer
     for name, layer in layers.items():
-        reason = skipped.get(name) or _obstacle(layer)
+        reason = kept.get(name) or _obstacle(layer)
         if not reason:
             made[id(layer)] = made.get(id(layer)) or _binary(layer, scheme)
             parent, _, child = name.rpartition(".")
@@ -91,18 +92,6 @@ def _by_rule(layers: dict[str, nn.Conv2d | nn.Linear]) -> dict[str, str]:
     convolutions = [name for name, m in layers.items() if isinstance(m, nn.Conv2d)]
     linears = [name for name, m in layers.items() if isinstance(m, nn.Linear)]
     return dict.fromkeys(convolutions[:1], "first convolution") | dict.fromkeys(linears[-1:], "last linear layer")
-
-
-def _by_patterns(layers: dict[str, nn.Conv2d | nn.Linear], skip: Sequence[str]) -> dict[str, str]:
-    reasons = {}
-    for pattern in skip:
-        matched = [name for name in layers if fnmatchcase(name, pattern)]
-        if not matched:
-            near = get_close_matches(pattern, layers, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the layers are {list(layers)}"
-            raise ValueError(f"skip: no layer matches {pattern!r}; {hint}")
-        reasons.update(dict.fromkeys(matched, f"skipped by {pattern!r}"))
-    return reasons
 
 
 def _is_binary(layer: nn.Module) -> bool:

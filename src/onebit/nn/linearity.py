@@ -9,8 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onebit.nn.layers import BinaryConv2d
+from onebit.nn.names import match_names
 
 # Shape letters: B batch, C channels, H W map, S samples = B H W.
 
@@ -42,7 +41,8 @@ def probe_linearity(model: nn.Module, images_BCHW: Tensor, *, blocks: Sequence[s
     Args:
         model: any model with binary layers; evaluated without gradients, in evaluation mode, and left as it was.
         images_BCHW: normalized images; a few hundred suffice.
-        blocks: names or patterns of modules that take and give one map, such as ``"blocks.*"``.
+        blocks: names or patterns, as in :func:`onebit.nn.names.match_names`, of modules that take and give one map. Of
+            nested ones the outermost are measured: ``"blocks.*"`` stands for the blocks.
 
     Raises:
         ValueError: no binary convolution, a name that matches no module, a module that gives no map.
@@ -51,14 +51,9 @@ def probe_linearity(model: nn.Module, images_BCHW: Tensor, *, blocks: Sequence[s
     wanted: dict[str, str] = {name: "convolution" for name, m in modules.items() if _is_binary(m)}
     if not wanted:
         raise ValueError("the model has no binary convolution; binarize_ makes some")
-    for pattern in blocks:
-        found = [name for name in modules if _matches(name, pattern)]
-        if not found:
-            near = get_close_matches(pattern, modules, n=1)
-            raise ValueError(
-                f"blocks: no module matches {pattern!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-            )
-        wanted.update({name: "block" for name in found if not _is_binary(modules[name])})
+    found = match_names(blocks, filter(None, modules), "blocks", "module")
+    outer = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    wanted.update({name: "block" for name in outer if not _is_binary(modules[name])})
     results: dict[str, Linearity] = {}
 
     def watch(name: str, kind: str) -> Callable[..., None]:
@@ -82,12 +77,6 @@ def probe_linearity(model: nn.Module, images_BCHW: Tensor, *, blocks: Sequence[s
         for module, mode in modes:
             module.training = mode
     return [results[name] for name in wanted if name in results]
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """As fnmatch, but a star stops at a dot: ``blocks.*`` names the blocks and not what is in them."""
-    parts, patterns = name.split("."), pattern.split(".")
-    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 def _is_binary(module: nn.Module) -> bool:

@@ -80,7 +80,7 @@ def small_network(seed: int = 0) -> Graph:
 
 
 def block_network(seed: int = 0) -> Graph:
-    """9x7x3 pixels -> convolutions in blocks, with a shuffle and concatenations, some maps of float16 -> 5 numbers;
+    """9x7x3 pixels -> convolutions in blocks, with a shuffle and concatenations, some float16 activations -> 5 numbers;
     random weights.
     """
     random = _Random(seed)
@@ -151,7 +151,7 @@ def block_network(seed: int = 0) -> Graph:
 
 
 def pixel_network(seed: int = 0) -> Graph:
-    """9x11x3 pixels -> int8 convolution of stride 2 -> bits and maps of float16 -> 5 numbers; random weights."""
+    """9x11x3 pixels -> int8 convolution of stride 2 -> bits and float16 activations -> 5 numbers; random weights."""
     random = _Random(seed)
     real, affine, tensors = random.real, random.affine, random.tensors
     tensors["stem.w"] = random.rng.integers(-127, 128, (40, 5, 5, 3)).astype(np.int8)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from onebit.data import DATASETS, ImageSet
 from onebit.export import Packed, pack
+from onebit.export.activations import largest, with_float32_activations
 from onebit.export.int8 import stem_deviation
-from onebit.export.maps import largest, with_float32_maps
-from onebit.format.graph import HALF, PIXELS, Graph, Node, maps_of
+from onebit.format.graph import HALF, PIXELS, Graph, Node, activation_dtype_of
 from onebit.nn.layers import BinaryConv2d, operands
 from onebit.runtime.images import normalize, to_pixels
 from onebit.runtime.model import Model
@@ -31,9 +31,9 @@ def pack_trained(
     run: Path | str,
     *,
     strict: bool = False,
-    allow_real: Sequence[str] = (),
+    keep_real: Sequence[str] = (),
     stem: str = "float",
-    maps: str = "float32",
+    activation_dtype: str = "float32",
     calibration: NDArray[np.uint8] | None = None,
 ) -> Packed:
     """Pack the trained model of a run's folder (or checkpoint); errors as in ``load_trained`` and ``pack``."""
@@ -55,9 +55,9 @@ def pack_trained(
         classes=meta["classes"],
         provenance=facts,
         strict=strict,
-        allow_real=allow_real,
+        keep_real=keep_real,
         stem=stem,
-        maps=maps,
+        activation_dtype=activation_dtype,
         calibration=calibration,
     )
 
@@ -88,23 +88,23 @@ def compare_stems(packed: Packed, images_NHWC: NDArray[np.uint8], labels_N: NDAr
     row |= stem_deviation(packed.float_stem, packed.graph, images_NHWC[:16])
     if labels_N is None:
         return row
-    both = (packed.float_stem, with_float32_maps(packed.graph))
+    both = (packed.float_stem, with_float32_activations(packed.graph))
     classes = [_packed_logits(graph, images_NHWC).argmax(axis=1) for graph in both]
     row["float_accuracy"], row["int8_accuracy"] = (float((c == labels_N).mean()) for c in classes)
     row["same_class"] = int((classes[0] == classes[1]).sum())
     return row
 
 
-def compare_maps(packed: Packed, images_NHWC: NDArray[np.uint8], labels_N: NDArray | None) -> dict[str, Any]:
-    """What the float16 maps of ``packed`` cost, against the same network with float32 maps.
+def compare_activations(packed: Packed, images_NHWC: NDArray[np.uint8], labels_N: NDArray | None) -> dict[str, Any]:
+    """What the float16 activations of ``packed`` cost, against the same network with float32 activations.
 
     Returns images, same_class, output_error (median over the images of the largest difference, relative to the largest
     output), largest (magnitude of what the nodes write, on 16 images); where labels are given float32_accuracy,
     float16_accuracy, lost (images that float32 has right, less those that float16 has) and allowed (1 of 1,000, and 1
-    of fewer); and refused, why these maps must not be used, or "".
+    of fewer); and refused, why they must not be used, or "".
     """
     graph = packed.graph
-    want, got = (_packed_logits(g, images_NHWC) for g in (with_float32_maps(graph), graph))
+    want, got = (_packed_logits(g, images_NHWC) for g in (with_float32_activations(graph), graph))
     row: dict[str, Any] = {
         "images": len(want),
         "same_class": int((want.argmax(1) == got.argmax(1)).sum()),
@@ -134,13 +134,13 @@ def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labe
     Where the packed network has an int8 stem, torch computes with that stem too, in exact integers, and everything
     behind it as it was trained: rounding the stem's weights is no error of the packed network, and hides none.
 
-    Likewise float16 maps: torch, which computes in float32, is compared with the same network of float32 maps.
+    Likewise float16 activations: torch, which computes in float32, is compared with the same network with float32 ones.
 
     Returns images, same_class, other_class, allowed (2 of 10,000, rounded up), output_error (median over the images
     of the largest difference, relative to the largest output), not_finite (images whose outputs are NaN or infinite in
-    either; then output_error is infinite), accuracies where labels are given, passed; for an int8
-    stem also float_accuracy and float_same_class, of torch with the stem that it was trained with; for float16 maps
-    also float16_accuracy and float16_same_class, of the file as it is.
+    either; then output_error is infinite), accuracies where labels are given, passed; for an int8 stem also
+    float_accuracy and float_same_class, of torch with the stem that it was trained with; for float16 activations also
+    float16_accuracy and float16_same_class, of the file as it is.
     """
     network, _ = load_trained(run)
     pixels = images_NHWC
@@ -151,7 +151,7 @@ def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labe
     if graph.input.type == PIXELS:
         _give_int8_stem(network, graph)
         want = _logits(network, pixels)
-    got = _packed_logits(with_float32_maps(graph), images_NHWC)
+    got = _packed_logits(with_float32_activations(graph), images_NHWC)
     other = int((want.argmax(1) != got.argmax(1)).sum())
     allowed = math.ceil(2 * len(want) / 10_000)
     row: dict[str, Any] = {
@@ -169,7 +169,7 @@ def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labe
         row["float_same_class"] = int((trained.argmax(1) == got.argmax(1)).sum())
         if labels_N is not None:
             row["float_accuracy"] = float((trained.argmax(1) == labels_N).mean())
-    if maps_of(graph) == HALF:
+    if activation_dtype_of(graph) == HALF:
         halves = _packed_logits(graph, images_NHWC)
         row["float16_same_class"] = int((want.argmax(1) == halves.argmax(1)).sum())
         if labels_N is not None:

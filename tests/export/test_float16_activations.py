@@ -1,6 +1,7 @@
-"""Maps of float16: chosen when packing, close to those of float32, refused where they would not do."""
+"""Activations of float16: chosen when packing, close to those of float32, refused where they would not do."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,9 @@ from torch import nn
 
 import onebit
 from onebit.cli.main import main
-from onebit.export.maps import largest, with_float16_maps, with_float32_maps
+from onebit.export.activations import largest, with_float16_activations, with_float32_activations
 from onebit.format.file import load_graph, to_bytes
-from onebit.format.graph import maps_of, validate
+from onebit.format.graph import activation_dtype_of, validate
 from onebit.models import MODELS
 from onebit.nn import BinaryConv2d
 from onebit.nn.randomize import randomize_
@@ -43,14 +44,14 @@ def readers(graph, name):
     ("name", "side"),
     [("resnet18", 64), ("resnet20", 32), ("reactnet-a", 64), ("vgg-small", 32), ("ftbnn-18", 64), ("rb-net-20", 32)],
 )
-def test_zoo_with_float16_maps(name, side, stem):
+def test_zoo_with_float16_activations(name, side, stem):
     model = zoo_model(name, side)
     floats, halves = (
-        onebit.pack(model, (3, side, side), mean=MEAN, std=STD, stem=stem, maps=maps).graph
-        for maps in ("float32", "float16")
+        onebit.pack(model, (3, side, side), mean=MEAN, std=STD, stem=stem, activation_dtype=dtype).graph
+        for dtype in ("float32", "float16")
     )
-    assert (maps_of(floats), maps_of(halves)) == ("float32", "float16")
-    assert to_bytes(with_float32_maps(halves)) == to_bytes(floats)
+    assert (activation_dtype_of(floats), activation_dtype_of(halves)) == ("float32", "float16")
+    assert to_bytes(with_float32_activations(halves)) == to_bytes(floats)
     types = {name: value.type for name, value in validate(halves).items()}
     direct = {"conv2d", "rpc2d", "flatten", "shuffle_channels"}
     for value, was in validate(floats).items():
@@ -85,11 +86,11 @@ def residual_model(bias=0.0):
 
 
 def test_what_is_stored_is_rounded_and_nothing_else():
-    graph = onebit.pack(residual_model(), (3, 9, 9), maps="float16").graph
+    graph = onebit.pack(residual_model(), (3, 9, 9), activation_dtype="float16").graph
     images = pixels(1, 9)
     engine = ReferenceEngine(graph)
     engine.run(images)
-    floats = ReferenceEngine(with_float32_maps(graph))
+    floats = ReferenceEngine(with_float32_activations(graph))
     floats.run(images)
     first = next(step["output"] for step in graph.nodes[0].epilogue if step["step"] == "store")
     assert np.array_equal(engine.values()[first], floats.values()[first].astype(np.float16))
@@ -99,10 +100,10 @@ def test_what_is_stored_is_rounded_and_nothing_else():
 
 def test_numbers_that_are_too_large_are_refused():
     model = residual_model(bias=20_000.0)
-    assert maps_of(onebit.pack(model, (3, 9, 9), maps="float16").graph) == "float16"
+    assert activation_dtype_of(onebit.pack(model, (3, 9, 9), activation_dtype="float16").graph) == "float16"
     model = residual_model(bias=40_000.0)
     with pytest.raises(onebit.PackError, match=r"behind stem\.0 they reach 4\d{4}\.?\d* \(allowed: 32752.*'float32'"):
-        onebit.pack(model, (3, 9, 9), maps="float16")
+        onebit.pack(model, (3, 9, 9), activation_dtype="float16")
     onebit.pack(model, (3, 9, 9))
 
 
@@ -112,11 +113,11 @@ def test_the_range_is_that_of_the_calibration_images():
         model.stem[0].weight *= 4e4  # large numbers on bright images alone
         model.stem[0].bias *= 0
     dark = np.zeros((2, 9, 9, 3), np.uint8)
-    onebit.pack(model, (3, 9, 9), maps="float16", calibration=dark)
-    with pytest.raises(onebit.PackError, match="maps='float16' holds numbers up to 65504"):
-        onebit.pack(model, (3, 9, 9), maps="float16", calibration=pixels(2, 9))
-    with pytest.raises(onebit.PackError, match="maps='float16' holds numbers up to 65504"):
-        onebit.pack(model, (3, 9, 9), maps="float16")
+    onebit.pack(model, (3, 9, 9), activation_dtype="float16", calibration=dark)
+    with pytest.raises(onebit.PackError, match="activation_dtype='float16' holds numbers up to 65504"):
+        onebit.pack(model, (3, 9, 9), activation_dtype="float16", calibration=pixels(2, 9))
+    with pytest.raises(onebit.PackError, match="activation_dtype='float16' holds numbers up to 65504"):
+        onebit.pack(model, (3, 9, 9), activation_dtype="float16")
 
 
 def test_infinity_is_refused():
@@ -130,16 +131,16 @@ def test_infinity_is_refused():
     }
     graph = replace(graph, tensors=tensors)
     with np.errstate(all="ignore"), pytest.raises(onebit.PackError, match=r"they reach (inf|nan)"):
-        with_float16_maps(graph, pixels(1, 9))
+        with_float16_activations(graph, pixels(1, 9))
     assert not np.isfinite(max(largest(graph, pixels(1, 9)).values()))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"maps": "float64"}, "maps must be 'float32' or 'float16', got 'float64'"),
-        ({"calibration": pixels(1, 9)}, "calibration is for stem='int8' and maps='float16', but neither"),
-        ({"maps": "float16", "calibration": pixels(1, 8)}, r"calibration must be raw pixels, uint8"),
+        ({"activation_dtype": "float64"}, "activation_dtype must be 'float32' or 'float16', got 'float64'"),
+        ({"calibration": pixels(1, 9)}, "calibration is for stem='int8' and activation_dtype='float16', but neither"),
+        ({"activation_dtype": "float16", "calibration": pixels(1, 8)}, r"calibration must be raw pixels, uint8"),
     ],
 )
 def test_bad_options(options, message):
@@ -166,9 +167,9 @@ def answer(capsys, *argv):
 @pytest.mark.parametrize("stem", ["float", "int8"])
 def test_the_command_line_prints_the_loss_and_verifies(run, stem, tmp_path, capsys):
     file = str(tmp_path / "net.onebit")
-    options = ["pack", run, "--maps", "float16", "--stem", stem, "--out", file, "--limit", "200"]
+    options = ["pack", run, "--activation_dtype", "float16", "--stem", stem, "--out", file, "--limit", "200"]
     result = answer(capsys, *options)
-    row = result["maps"]
+    row = result["activations"]
     assert (row["source"], row["images"], row["refused"]) == ("test images", 200, "")
     assert abs(row["lost"]) <= 1
     assert row["same_class"] >= 195
@@ -176,20 +177,20 @@ def test_the_command_line_prints_the_loss_and_verifies(run, stem, tmp_path, caps
     assert 0 < row["largest"] < 1000
     assert (result["stem"] is None) == (stem == "float")
     graph = load_graph(file)
-    assert maps_of(graph) == "float16"
+    assert activation_dtype_of(graph) == "float16"
     assert (graph.input.type == "uint8") == (stem == "int8")
     assert main(options) == 0
-    assert "float16 maps" in capsys.readouterr().out
+    assert "float16 activations" in capsys.readouterr().out
     verified = answer(capsys, "verify", file, "--run", run, "--limit", "200")
     assert verified["passed"]
     assert verified["torch"]["output_error"] < 1e-4
     assert verified["torch"]["float16_accuracy"] == row["float16_accuracy"]
     assert verified["torch"]["float16_same_class"] == row["same_class"]
     assert main(["verify", file, "--run", run, "--limit", "50"]) == 0
-    assert "with its float16 maps" in capsys.readouterr().out
-    assert answer(capsys, "inspect", file)["maps"] == "float16"
+    assert "with its float16 activations" in capsys.readouterr().out
+    assert answer(capsys, "inspect", file)["activation_dtype"] == "float16"
     assert main(["inspect", file]) == 0
-    assert "maps        float16" in capsys.readouterr().out
+    assert re.search(r"activations +float16", capsys.readouterr().out)
 
 
 def test_lost_images_are_counted_and_refused(run, tmp_path, capsys, monkeypatch):
@@ -200,7 +201,7 @@ def test_lost_images_are_counted_and_refused(run, tmp_path, capsys, monkeypatch)
 
     def worsened(graph, images):
         found = logits(graph, images)
-        if maps_of(graph) == "float16":
+        if activation_dtype_of(graph) == "float16":
             right = np.flatnonzero(found.argmax(1) == labels)[: max(worse, 0)]
             found[right, (labels[right] + 1) % 10] = 1e9
             wrong = np.flatnonzero(found.argmax(1) != labels)[: max(-worse, 0)]
@@ -210,7 +211,7 @@ def test_lost_images_are_counted_and_refused(run, tmp_path, capsys, monkeypatch)
     _, labels = deploy.images_of_run(run, None, 100)
     monkeypatch.setattr(deploy, "_packed_logits", worsened)
     file = tmp_path / "net.onebit"
-    options = ["pack", run, "--maps", "float16", "--out", str(file), "--limit", "100"]
+    options = ["pack", run, "--activation_dtype", "float16", "--out", str(file), "--limit", "100"]
     worse = 1
     assert main(options) == 0
     assert "(1 images lost, allowed to be lost: 1)" in capsys.readouterr().out
@@ -228,7 +229,10 @@ def test_infinite_numbers_are_refused(run, tmp_path, capsys, monkeypatch):
     from onebit.train import deploy
 
     monkeypatch.setattr(deploy, "largest", lambda *_: {"v1": float("inf")})
-    assert main(["pack", run, "--maps", "float16", "--out", str(tmp_path / "net.onebit"), "--limit", "20"]) == 1
+    assert (
+        main(["pack", run, "--activation_dtype", "float16", "--out", str(tmp_path / "net.onebit"), "--limit", "20"])
+        == 1
+    )
     assert "numbers pass 65504, the largest float16" in capsys.readouterr().err
 
 
@@ -241,14 +245,14 @@ def test_without_data_the_difference_on_noise_is_printed(run, tmp_path, capsys, 
 
     monkeypatch.setattr(deploy, "images_of_run", missing)
     file = str(tmp_path / "net.onebit")
-    assert main(["pack", run, "--maps", "float16", "--out", file]) == 0
+    assert main(["pack", run, "--activation_dtype", "float16", "--out", file]) == 0
     printed = capsys.readouterr().out
     assert "16 of 16 images of noise keep their class" in printed
     assert "not measured: no data here" in printed
 
 
 def test_wrong_usage(capsys):
-    assert main(["pack", "somewhere", "--maps", "float8"]) == 2
-    assert "--maps" in capsys.readouterr().err
+    assert main(["pack", "somewhere", "--activation_dtype", "float8"]) == 2
+    assert "--activation_dtype" in capsys.readouterr().err
     assert main(["pack", "somewhere", "--limit", "5"]) == 2
-    assert "--limit is for --stem int8 and --maps float16" in capsys.readouterr().err
+    assert "--limit is for --stem int8 and --activation_dtype float16" in capsys.readouterr().err

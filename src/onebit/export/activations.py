@@ -1,4 +1,4 @@
-"""Maps of float16: what nodes hand to each other as floats takes half the memory.
+"""Activations of float16: what nodes hand to each other as floats takes half the memory.
 
 Sums and steps stay float32; only what is stored is rounded, to 11 significant bits.
 """
@@ -16,14 +16,14 @@ from onebit.export.draft import PackError
 from onebit.format.graph import FLOAT, FLOATS, HALF, Graph, validate
 from onebit.runtime.engine import Engine
 
-MAPS = FLOATS
+ACTIVATION_DTYPES = FLOATS
 LARGEST = float(np.finfo(np.float16).max) / 2  # of a value on images, so that others may be twice as large
 IMAGES = 64  # how many images the range of the values is looked up on
 # What reads a map as it lies in memory; other ops would have to turn it into floats before they start.
 _READERS = frozenset({"elementwise", "max_pool2d", "avg_pool2d", "pad_channels", "concat"})
 
 
-def with_float16_maps(graph: Graph, images_NHWC: NDArray) -> Graph:
+def with_float16_activations(graph: Graph, images_NHWC: NDArray) -> Graph:
     """``graph`` with every value of floats stored as float16, but for the output and what a convolution, a
     ``flatten`` or a ``shuffle_channels`` reads.
 
@@ -38,13 +38,14 @@ def with_float16_maps(graph: Graph, images_NHWC: NDArray) -> Graph:
     if beyond:
         node = next(node.name for node in graph.nodes if any(s.get("output") == beyond[0] for s in node.epilogue))
         raise PackError(
-            f"maps='float16' holds numbers up to 65504, but behind {node} they reach {sizes[beyond[0]]:.6g} "
-            f"(allowed: {LARGEST:g}, so that other images may go beyond these): use maps='float32'"
+            f"activation_dtype='float16' holds numbers up to 65504, but behind {node} they reach "
+            f"{sizes[beyond[0]]:.6g} (allowed: {LARGEST:g}, so that other images may go beyond these): "
+            "use activation_dtype='float32'"
         )
     return _with_stores(graph, lambda step: {**step, "type": HALF} if step["output"] in halves else step)
 
 
-def with_float32_maps(graph: Graph) -> Graph:
+def with_float32_activations(graph: Graph) -> Graph:
     """``graph`` with every value of floats stored as float32."""
     return _with_stores(graph, lambda step: {key: field for key, field in step.items() if key != "type"})
 
