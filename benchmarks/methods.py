@@ -102,7 +102,7 @@ def measure(names: list[str], runs: Path, data_dir: Path | None, seconds: float)
         images, labels = images_of_run(out, data_dir, None)
         compared = compare_with_torch(out, packed.graph, images, labels)
         network, meta = load_trained(out)
-        size = meta["input"]["size"]
+        size = meta["input"].height
         cost = count_cost(network, (meta["in_channels"], size, size))
         steps = [1 / (row["images_per_second"] / record["settings"]["batch_size"]) for row in record["epochs"][1:]]
         lines.append(
@@ -141,7 +141,7 @@ def measure(names: list[str], runs: Path, data_dir: Path | None, seconds: float)
 
 def linearity(network: torch.nn.Module, meta: dict[str, Any], pixels_NHWC: np.ndarray) -> list[dict[str, Any]]:
     """R^2 of every binary convolution and of every residual block on test images."""
-    normalize = Normalize(meta["input"]["mean"], meta["input"]["std"]).eval()
+    normalize = Normalize(meta["input"].mean, meta["input"].std).eval()
     images = normalize(torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2))
     return [asdict(row) for row in probe_linearity(network, images, blocks=["blocks.*"])]
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from onebit.format.errors import FormatError
+from onebit.format.graph import Fit
 from onebit.runtime.model import Model, Prediction, load
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ __all__ = [
     "BinaryLinear",
     "ChannelShuffle",
     "FPReLU",
+    "Fit",
     "FormatError",
     "Model",
     "PackError",

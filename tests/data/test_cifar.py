@@ -116,12 +116,12 @@ def test_a_python_batch_cannot_run_code(small, tmp_path):
 class TestOfficialFiles:
     def test_statistics_and_counts(self):
         data = DATASETS["cifar10"]()
-        assert (len(data.train), len(data.test), data.channels, data.image_size) == (50_000, 10_000, 3, 32)
+        assert (len(data.train), len(data.test), data.image_shape) == (50_000, 10_000, (3, 32, 32))
         assert data.train.labels_N.bincount().tolist() == [5000] * 10
         assert data.test.labels_N.bincount().tolist() == [1000] * 10
         mean, std = statistics(data.train.images_NCHW)
-        assert mean == pytest.approx(data.mean, abs=1e-4)
-        assert std == pytest.approx(data.std, abs=1e-4)
+        assert mean == pytest.approx(data.input.mean, abs=1e-4)
+        assert std == pytest.approx(data.input.std, abs=1e-4)
 
     def test_both_layouts_are_the_same_images(self):
         root = Path(os.environ["ONEBIT_DATA"])

@@ -63,10 +63,10 @@ def test_the_stored_model_scores_what_the_record_says(finished):
     model, meta = load_trained(out)
     assert not model.training
     data = DATASETS["digits"]()
-    score = evaluate(model, Normalize(data.mean, data.std), data.test, 10)
+    score = evaluate(model, Normalize(data.input.mean, data.input.std), data.test, 10)
     assert score.accuracy == result.accuracy
     assert meta["provenance"]["accuracy"] == result.accuracy
-    assert meta["input"] == {"size": 8, "mean": list(data.mean), "std": list(data.std), "color": "gray"}
+    assert meta["input"] == data.input
     assert meta["classes"] == list("0123456789")
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from onebit.data import ImageData
+    from onebit.format.graph import InputSpec
 
 DESCRIPTION = """\
 Measure the accuracy of a model on the test images of a data set.
@@ -52,10 +53,9 @@ def evaluate_trained(args: "Namespace") -> dict[str, Any]:
     from onebit.train import evaluate, load_trained
 
     model, meta = load_trained(args.model)
-    data = test_data(
-        args, meta["provenance"].get("dataset"), meta["input"]["size"], meta["in_channels"], meta["num_classes"]
-    )
-    normalize = Normalize(tuple(meta["input"]["mean"]), tuple(meta["input"]["std"]))
+    image = meta["input"]
+    data = test_data(args, meta["provenance"].get("dataset"), image, meta["num_classes"])
+    normalize = Normalize(image.mean, image.std)
     score = evaluate(model, normalize, data.test, meta["num_classes"], args.batch_size)
     return report(args, data, score.class_accuracy, score.images, score.accuracy, score.loss)
 
@@ -74,7 +74,7 @@ def evaluate_packed(args: "Namespace") -> dict[str, Any]:
     if spec.height != spec.width:
         raise Failure(f"{str(args.model)!r} takes {spec.height}x{spec.width} images; data sets hold square ones")
     num_classes = len(network.classes) if network.classes else None
-    data = test_data(args, network.graph.provenance.get("dataset"), spec.height, spec.channels, num_classes)
+    data = test_data(args, network.graph.provenance.get("dataset"), spec, num_classes)
     right = np.zeros(len(data.classes), np.int64)
     counts = np.zeros(len(data.classes), np.int64)
     loss = 0.0
@@ -115,20 +115,19 @@ def report(
     }
 
 
-def test_data(
-    args: "Namespace", trained_on: str | None, size: int, channels: int, num_classes: int | None
-) -> "ImageData":
-    """The data set to measure on, of the model's image size; Failure if the model does not fit it."""
+def test_data(args: "Namespace", trained_on: str | None, spec: "InputSpec", num_classes: int | None) -> "ImageData":
+    """The data set to measure on, its images as the model takes them; Failure if the model does not fit it."""
     from onebit.data import DATASETS
+    from onebit.runtime.images import CROP
 
     name = args.dataset or trained_on
     if name is None:
         raise Failure(f"{str(args.model)!r} does not say what it was trained on; name a data set with --dataset")
-    data = DATASETS[name](args.data_dir, image_size=size)
-    if (data.channels, len(data.classes)) != (channels, num_classes or len(data.classes)):
+    data = DATASETS[name](args.data_dir, image_size=spec.height, fit=spec.fit or CROP)
+    if (data.input.channels, len(data.classes)) != (spec.channels, num_classes or len(data.classes)):
         raise Failure(
-            f"the model has {channels} input channels and {num_classes} classes, "
-            f"but data set {name!r} has {data.channels} and {len(data.classes)}"
+            f"the model has {spec.channels} input channels and {num_classes} classes, "
+            f"but data set {name!r} has {data.input.channels} and {len(data.classes)}"
         )
     return data
 

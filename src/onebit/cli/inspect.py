@@ -56,6 +56,9 @@ def show(result: dict[str, Any]) -> None:
         ("input", f"{size} {spec['color']} {spec['type']}, mean {spec['mean']}, std {spec['std']}"),
         ("activations", result["activation_dtype"]),
     ]
+    if fit := spec["fit"]:
+        kept = "" if fit["crop_pct"] == 1 else f" to {fit['crop_pct']:.4g} of each side"
+        facts.insert(2, ("pictures", fit["resize"] + kept))
     if classes:
         facts.append(("classes", f"{len(classes)}: {', '.join(classes)}"))
     print(text_table([*facts, *result["provenance"].items()]))

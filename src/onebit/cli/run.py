@@ -14,13 +14,17 @@ def parse(argv: list[str]) -> "Namespace":
     """Read the command line."""
     from jsonargparse import Namespace
 
+    from onebit.cli.images import add_fit
+
     parser = verb_parser(
         "run", "Classify images with a packed network.", "onebit run net.onebit cat.png dog.png --top 3"
     )
     parser.add_argument("file", type=str, help="packed network (.onebit)")
-    parser.add_argument("images", type=str, nargs="+", help="image files, or .npy arrays of one image")
+    parser.add_argument(
+        "images", type=str, nargs="+", help="pictures, folders of pictures, or .npy arrays of one image"
+    )
     parser.add_argument("--top", type=int, default=5, help="how many classes to print per image")
-    parser.add_argument("--fit", action="store_true", help="scale and convert images of another size or color")
+    add_fit(parser)
     parser.add_argument("--threads", type=int, default=1, help="worker threads")
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
@@ -31,17 +35,18 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, images: [{image, classes: [{class, probability}]}]}, most probable first.
+    """{file, images: [{image, classes: [{class, probability}]}], left_out: {kind: count}}, most probable first.
 
     Where the file has no labels, {image, outputs: [{index, value}]}, largest first, or for a map {image, map: {shape,
     min, mean, max}}.
     """
-    from onebit.cli.images import read_images
+    from onebit.cli.images import fitting, list_images, read_images
     from onebit.runtime.model import load
 
     model = load(args.file, threads=args.threads)
+    paths, left_out = list_images(args.images)
     results = []
-    for path, image in zip(args.images, read_images(args.images, model.input, fit=args.fit), strict=True):
+    for path, image in zip(paths, read_images(paths, fitting(model.input, args.fit)), strict=True):
         if model.classes is None:
             results.append({"image": path, **_outputs(model(image), args.top)})
         else:
@@ -49,7 +54,7 @@ def run(args: "Namespace") -> dict[str, Any]:
             results.append(
                 {"image": path, "classes": [{"class": p.label, "probability": round(p.probability, 6)} for p in best]}
             )
-    return {"file": args.file, "images": results}
+    return {"file": args.file, "images": results, "left_out": dict(left_out)}
 
 
 def _outputs(output: "NDArray[Any]", top: int) -> dict[str, Any]:
@@ -66,7 +71,9 @@ def _outputs(output: "NDArray[Any]", top: int) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """One line per image: path, then classes with their probabilities."""
+    """One line per image: path, then classes with their probabilities; what was left out of folders at the end."""
+    from onebit.runtime.images import tell_counts
+
     for entry in result["images"]:
         if "classes" in entry:
             told = [f"{printable(c['class'])} {c['probability']:.1%}" for c in entry["classes"]]
@@ -77,3 +84,5 @@ def show(result: dict[str, Any]) -> None:
             told = [f"map of {'x'.join(map(str, facts['shape']))} (C, H, W)"]
             told += [f"{name} {facts[name]:.4g}" for name in ("min", "mean", "max")]
         print("  ".join([printable(entry["image"]), *told]))
+    if result["left_out"]:
+        print(f"left out: {tell_counts(result['left_out'])}")

@@ -13,6 +13,8 @@ def parse(argv: list[str]) -> "Namespace":
     """Read the command line."""
     from jsonargparse import Namespace
 
+    from onebit.cli.images import add_fit
+
     parser = verb_parser(
         "verify",
         "Check a packed network on images: every kernel that this CPU can run against the reference interpreter, "
@@ -21,13 +23,16 @@ def parse(argv: list[str]) -> "Namespace":
     )
     parser.add_argument("file", type=str, help="packed network (.onebit)")
     parser.add_argument(
-        "images", type=str, nargs="*", help="image files; noise, or the run's test images, if none are given"
+        "images",
+        type=str,
+        nargs="*",
+        help="pictures or folders of pictures; noise, or the run's test images, if none are given",
     )
     parser.add_argument("--run", type=str, default=None, help="folder of the run that the file was packed from")
     parser.add_argument("--data_dir", type=str, default=None, help="folder of the run's data set")
     parser.add_argument("--limit", type=int, default=None, help="check only so many images of the data set")
     parser.add_argument("--node_images", type=int, default=8, help="images for the slow check node by node")
-    parser.add_argument("--fit", action="store_true", help="scale and convert images of another size or color")
+    add_fit(parser)
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
     for name in ("limit", "node_images"):
@@ -40,7 +45,7 @@ def run(args: "Namespace") -> dict[str, Any]:
     """{file, images, kernels: [...], torch: {...} or null, passed}; Failure where parity does not hold."""
     import numpy as np
 
-    from onebit.cli.images import read_images
+    from onebit.cli.images import fitting, list_images, read_images
     from onebit.format.file import load_graph
     from onebit.runtime.parity import check_kernels
 
@@ -48,7 +53,11 @@ def run(args: "Namespace") -> dict[str, Any]:
     spec = graph.input
     trained, labels, source = None, None, "noise"
     if args.images:
-        images, source = read_images(args.images, spec, fit=args.fit), "given images"
+        paths, _ = list_images(args.images)
+        batch = list(read_images(paths, fitting(spec, args.fit)))
+        if len({image.dtype for image in batch}) > 1:
+            raise Failure("the images mix raw pixels (uint8) and normalized floats; give one kind at a time")
+        images, source = np.stack(batch), "given images"
     elif args.run:
         from onebit.train.deploy import images_of_run
 

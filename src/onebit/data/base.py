@@ -2,16 +2,18 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from onebit.format.graph import Fit, InputSpec
 from onebit.registry import Registry
+from onebit.runtime.images import CROP, fit_pixels
 
 # Shape letters: N images of a set, B images of a batch, C channels, H W image.
 
@@ -68,26 +70,22 @@ class MemorySet:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set: what to train on, what to test on, and how to read both.
+    """A data set: what to train on, what to test on, and the input of a network for it.
 
-    ``mean`` and ``std`` hold one value per channel of the training images scaled to [0, 1].
+    ``input.mean`` and ``input.std`` are those of the training images scaled to [0, 1]; ``input.fit`` is how its images
+    were brought to size, and how pictures of other sizes are.
     """
 
     name: str
     train: ImageSet
     test: ImageSet
     classes: tuple[str, ...]
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    input: InputSpec
 
     @property
-    def channels(self) -> int:
-        return len(self.mean)
-
-    @property
-    def color(self) -> str:
-        return "gray" if self.channels == 1 else "rgb"
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width), as torch has it."""
+        return self.input.channels, self.input.height, self.input.width
 
     @cached_property
     def digest(self) -> str:
@@ -97,9 +95,9 @@ class ImageData:
 
 
 class Reader(Protocol):
-    """Reads one data set; ``image_size`` None keeps the images' own size."""
+    """Reads one data set; ``image_size`` None keeps the images' own size, another is reached as ``fit`` says."""
 
-    def __call__(self, data_dir: Path | None = None, image_size: int | None = None) -> ImageData: ...
+    def __call__(self, data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData: ...
 
 
 DATASETS: Registry[Reader] = Registry("data set")
@@ -130,15 +128,19 @@ def statistics(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[float, ...
     return tuple(means), tuple(max(variance, 1e-12) ** 0.5 for variance in variances)
 
 
-def resize(images_NCHW: Tensor, size: int | None) -> Tensor:
-    """uint8 images scaled to (size, size) by antialiased bilinear interpolation; unchanged when they have that size."""
-    if size is None or tuple(images_NCHW.shape[-2:]) == (size, size):
-        return images_NCHW
+def input_of(size: int, mean: tuple[float, ...], std: tuple[float, ...], fit: Fit) -> InputSpec:
+    """The input of networks for square images, gray or RGB by the number of channels."""
     if size < 1:
         raise ValueError(f"image_size must be at least 1, got {size}")
-    parts = images_NCHW.split(4096)  # bounds the memory of the float copies
-    scaled = [F.interpolate(part.float(), (size, size), mode="bilinear", antialias=True) for part in parts]
-    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in scaled])
+    return InputSpec(size, size, len(mean), mean, std, "L" if len(mean) == 1 else "RGB", fit=fit)
+
+
+def fitted(images_NCHW: Tensor, spec: InputSpec) -> Tensor:
+    """uint8 images brought to the size of ``spec`` as pictures are; unchanged when they have that size."""
+    if tuple(images_NCHW.shape[2:]) == (spec.height, spec.width) and (spec.fit is None or spec.fit.crop_pct == 1):
+        return images_NCHW
+    images_NHWC = np.stack([fit_pixels(image_HWC, spec) for image_HWC in images_NCHW.permute(0, 2, 3, 1).numpy()])
+    return torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous()
 
 
 def in_memory(
@@ -147,13 +149,19 @@ def in_memory(
     test: tuple[Tensor, Tensor],
     classes: tuple[str, ...],
     image_size: int | None,
+    fit: Fit,
     channel_statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> ImageData:
     """An :class:`ImageData` of tensors (images, labels), resized; statistics are measured unless given."""
-    train_set = MemorySet(resize(train[0], image_size), train[1])
-    test_set = MemorySet(resize(test[0], image_size), test[1])
+    _, channels, height, width = train[0].shape
+    if image_size is None and height != width:
+        raise DataError(
+            f"data set {name!r} holds images of {width}x{height}; networks take square ones: set image_size"
+        )
+    spec = input_of(width if image_size is None else image_size, (0.0,) * channels, (1.0,) * channels, fit)
+    train_set, test_set = (MemorySet(fitted(images, spec), labels) for images, labels in (train, test))
     mean, std = channel_statistics or statistics(train_set.images_NCHW)
-    return ImageData(name, train_set, test_set, classes, train_set.images_NCHW.shape[-1], mean, std)
+    return ImageData(name, train_set, test_set, classes, replace(spec, mean=mean, std=std))
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onebit.data.base import DATASETS, DataError, ImageData, data_folder, in_memory
+from onebit.format.graph import Fit
+from onebit.runtime.images import CROP
 
 PIXELS = 3 * 32 * 32
 CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -98,18 +100,18 @@ CIFAR100 = Layout(
 
 
 @DATASETS.register("cifar10")
-def cifar10(data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
+def cifar10(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
     """CIFAR-10: 50,000 train and 10,000 test images of 32x32, 10 classes (Krizhevsky 2009)."""
-    return read(CIFAR10, data_dir, image_size)
+    return read(CIFAR10, data_dir, image_size, fit)
 
 
 @DATASETS.register("cifar100")
-def cifar100(data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
+def cifar100(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
     """CIFAR-100 with its 100 fine labels: 50,000 train and 10,000 test images of 32x32 (Krizhevsky 2009)."""
-    return read(CIFAR100, data_dir, image_size)
+    return read(CIFAR100, data_dir, image_size, fit)
 
 
-def read(layout: Layout, data_dir: Path | None, image_size: int | None) -> ImageData:
+def read(layout: Layout, data_dir: Path | None, image_size: int | None, fit: Fit = CROP) -> ImageData:
     """Read a CIFAR set from ``data_dir``: the folder of one of its layouts, or the folder around it."""
     wanted = f"the folder {layout.binary_folder!r} or {layout.python_folder!r}"
     root = data_folder(data_dir, layout.name, wanted)
@@ -135,6 +137,7 @@ def read(layout: Layout, data_dir: Path | None, image_size: int | None) -> Image
         tensors(layout, test),
         layout.classes,
         image_size,
+        fit,
         (layout.mean, layout.std),
     )
 

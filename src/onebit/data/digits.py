@@ -5,12 +5,14 @@ from pathlib import Path
 import torch
 
 from onebit.data.base import DATASETS, ImageData, in_memory
+from onebit.format.graph import Fit
+from onebit.runtime.images import CROP
 
 TEST_IMAGES = 360
 
 
 @DATASETS.register("digits")
-def digits(data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
+def digits(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
     """scikit-learn's bundled digits: 1437 train, 360 test, 8x8 gray.
 
     The split is stratified by class and always the same.  Pixels come as 0..16 and are scaled to 0..255.
@@ -23,4 +25,4 @@ def digits(data_dir: Path | None = None, image_size: int | None = None) -> Image
     labels = torch.from_numpy(bundle.target).long()
     train, test = train_test_split(range(len(labels)), test_size=TEST_IMAGES, stratify=labels.numpy(), random_state=0)
     classes = tuple(str(name) for name in bundle.target_names)
-    return in_memory("digits", (images[train], labels[train]), (images[test], labels[test]), classes, image_size)
+    return in_memory("digits", (images[train], labels[train]), (images[test], labels[test]), classes, image_size, fit)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
 from torch import Tensor
 
-from onebit.data.base import DATASETS, DataError, ImageData, data_folder
+from onebit.data.base import DATASETS, DataError, ImageData, data_folder, input_of
+from onebit.format.graph import Fit, InputSpec
+from onebit.runtime.images import CROP, PictureError, read_picture
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -21,20 +23,27 @@ DEFAULT_SIZE = 224
 
 
 class FolderSet:
-    """An image set on disk: each image is scaled so that its short side is ``size`` and cropped in the middle."""
+    """An image set on disk; each picture is read as a network of this input takes it."""
 
-    def __init__(self, paths: Sequence[Path], labels: Sequence[int], size: int) -> None:
+    def __init__(self, paths: Sequence[Path], labels: Sequence[int], spec: InputSpec) -> None:
         self.paths = list(paths)
         self.labels_N = torch.tensor(labels, dtype=torch.int64)
-        self.size = size
+        self.spec = spec
         self._pool = ThreadPoolExecutor()  # Pillow lets go of the interpreter lock while it decodes
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def batch(self, indices_B: Tensor) -> tuple[Tensor, Tensor]:
-        images = list(self._pool.map(lambda index: load_image(self.paths[index], self.size), indices_B.tolist()))
-        return torch.stack(images), self.labels_N[indices_B.cpu()]
+        images = list(self._pool.map(self._read, indices_B.tolist()))
+        images_BHWC = torch.from_numpy(np.stack(images))
+        return images_BHWC.permute(0, 3, 1, 2).contiguous(), self.labels_N[indices_B.cpu()]
+
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        try:
+            return read_picture(self.paths[index], self.spec)
+        except PictureError as error:
+            raise DataError(str(error)) from None
 
     @cached_property
     def digest(self) -> str:
@@ -50,32 +59,17 @@ class FolderSet:
         return found.hexdigest()
 
 
-def load_image(path: Path, size: int) -> Tensor:
-    """One picture as uint8 (3, size, size); DataError names the file if it cannot be decoded."""
-    try:
-        with Image.open(path) as picture:
-            picture.draft("RGB", (size, size))  # lets JPEG decode at a smaller scale, never below the wanted size
-            pixels = picture.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise DataError(f"cannot decode the image {str(path)!r} ({error}); replace it or remove it") from error
-    width, height = pixels.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    square = pixels.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
-
-
 @DATASETS.register("folder")
-def folder(data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
-    """Your own jpg, png or webp files in data_dir/train/CLASS/ and data_dir/val/CLASS/, as RGB."""
-    size = DEFAULT_SIZE if image_size is None else image_size
+def folder(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
+    """Your own pictures in data_dir/train/CLASS/ and data_dir/val/CLASS/, as RGB."""
+    spec = input_of(DEFAULT_SIZE if image_size is None else image_size, IMAGENET_MEAN, IMAGENET_STD, fit)
     root = data_folder(data_dir, "folder", "the folders 'train' and 'val' with one folder of images per class")
     classes = _classes(root / "train")
     if (found := _classes(root / "val")) != classes:
         odd = sorted(set(found) ^ set(classes))
         raise DataError(f"'train' and 'val' in {str(root)!r} must hold the same classes; {odd} are in one of them only")
-    train, test = (_image_set(root / part, classes, size) for part in ("train", "val"))
-    return ImageData("folder", train, test, classes, size, IMAGENET_MEAN, IMAGENET_STD)
+    train, test = (_image_set(root / part, classes, spec) for part in ("train", "val"))
+    return ImageData("folder", train, test, classes, spec)
 
 
 def _classes(part: Path) -> tuple[str, ...]:
@@ -85,7 +79,7 @@ def _classes(part: Path) -> tuple[str, ...]:
     return names
 
 
-def _image_set(part: Path, classes: tuple[str, ...], size: int) -> FolderSet:
+def _image_set(part: Path, classes: tuple[str, ...], spec: InputSpec) -> FolderSet:
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
@@ -96,4 +90,4 @@ def _image_set(part: Path, classes: tuple[str, ...], size: int) -> FolderSet:
             raise DataError(f"empty image files: {empty[:5]}; replace or remove them")
         paths += pictures
         labels += [label] * len(pictures)
-    return FolderSet(paths, labels, size)
+    return FolderSet(paths, labels, spec)

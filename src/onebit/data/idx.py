@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from onebit.data.base import DATASETS, DataError, ImageData, data_folder, in_memory
+from onebit.format.graph import Fit
+from onebit.runtime.images import CROP
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -22,7 +24,7 @@ FILES = {
 
 
 @DATASETS.register("mnist")
-def mnist(data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
+def mnist(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
     """MNIST and anything in its layout (Fashion-MNIST, KMNIST): four IDX files of gray images, plain or .gz."""
     root = data_folder(data_dir, "mnist", f"the files {FILES['train'][0]} and so on, plain or .gz")
     folder = next(
@@ -30,7 +32,7 @@ def mnist(data_dir: Path | None = None, image_size: int | None = None) -> ImageD
     )
     train, test = (_split(folder, *FILES[part]) for part in ("train", "test"))
     classes = tuple(str(label) for label in range(int(max(train[1].max(), test[1].max())) + 1))
-    return in_memory("mnist", train, test, classes, image_size)
+    return in_memory("mnist", train, test, classes, image_size, fit)
 
 
 def _find(folder: Path, stem: str) -> Path | None:

@@ -20,7 +20,7 @@ from onebit.export.int8 import STEMS, with_int8_stem
 from onebit.files import write_atomic
 from onebit.format.errors import FormatError
 from onebit.format.file import to_bytes
-from onebit.format.graph import Graph, InputSpec, validate
+from onebit.format.graph import Fit, Graph, InputSpec, validate
 from onebit.format.summary import Summary, summarize
 from onebit.nn.names import match_names
 from onebit.runtime.parity import not_finite, output_error
@@ -66,6 +66,7 @@ def pack(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     color: str | None = None,
+    fit: Fit | None = None,
     classes: Sequence[str] | None = None,
     provenance: Mapping[str, Any] | None = None,
     strict: bool = False,
@@ -81,6 +82,8 @@ def pack(
         input_shape: (channels, height, width) of one image.
         mean, std: normalization per channel on the scale 0...1, ``x = (pixel/255 - mean)/std``; 0 and 1 if not given.
         color: "RGB", "L" or "other"; by the number of channels if not given.
+        fit: how ``onebit run`` and ``eval`` bring pictures of another size to this one, ``onebit.Fit("crop")`` or
+            ``onebit.Fit("stretch")``; if not given, ``run`` refuses such pictures.
         classes: label of each output feature.
         provenance: free facts to keep in the file: recipe, commit, accuracy.
         strict: refuse a network in which another layer than the first and the last runs in float.
@@ -113,6 +116,8 @@ def pack(
             raise PackError(
                 f"{name} holds NaN or infinity: the training diverged; train again with a lower learning rate"
             )
+    if fit is not None and not isinstance(fit, Fit):
+        raise TypeError(f"fit must be an onebit.Fit, got {fit!r}; write onebit.Fit('crop') or onebit.Fit('stretch')")
     channels, height, width = input_shape
     spec = InputSpec(
         height=height,
@@ -121,6 +126,7 @@ def pack(
         mean=tuple(map(float, mean if mean is not None else [0.0] * channels)),
         std=tuple(map(float, std if std is not None else [1.0] * channels)),
         color=color or {1: "L", 3: "RGB"}.get(channels, "other"),
+        fit=fit,
     )
     _check_calibration(calibration, stem == "int8" or activation_dtype == "float16", spec)
     modes = [(module, module.training) for module in model.modules()]

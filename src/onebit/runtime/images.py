@@ -1,13 +1,231 @@
-"""Images on their way into a network: checked once, then as pixels or as normalized floats."""
+"""Images on their way into a network: pictures are decoded and fitted, arrays are checked once, pixels become floats.
+
+Training, evaluation and running read pictures with :func:`read_picture`, so that a file gives the same pixels to all.
+Pillow is imported when the first picture is decoded.
+"""
 
 from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onebit.format.graph import PIXELS, InputSpec
+from onebit.format.graph import PIXELS, Fit, InputSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Shape letters: N images, H W image, C channels.
+
+# Pillow's name of each format that is read -> the endings of its files; AVIF and WebP where this Pillow has them
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm"),
+    "AVIF": (".avif",),
+}
+MAX_PICTURE_PIXELS = 1 << 26  # 256 MiB as Pillow holds RGB
+CROP = Fit("crop")
+
+_CHANNELS = {"RGB": 3, "L": 1}
+_GRAY_MODES = ("1", "L", "LA", "La", "I")  # and "I;16" in its byte orders
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read or does not fit the network; the message names the file and what to do."""
+
+
+@cache
+def picture_formats() -> tuple[str, ...]:
+    """The rows of ``FORMATS`` that the installed Pillow reads."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def find_pictures(folder: str | os.PathLike[str]) -> tuple[list[Path], Counter[str]]:
+    """The pictures in ``folder`` and its subfolders in the order of their paths, and how many entries were left out.
+
+    A picture is a file with one of the endings of ``FORMATS``.  The counts are by ending, or under "hidden" for files
+    and folders whose name begins with a dot, or "other".  Links to folders are followed, each folder is read once.
+    """
+    endings = {ending for name in picture_formats() for ending in FORMATS[name]}
+    pictures: list[str] = []
+    left_out: Counter[str] = Counter()
+    folders, seen = [os.fspath(folder)], set()
+    while folders:
+        here = folders.pop()
+        if (real := os.path.realpath(here)) in seen:
+            continue
+        seen.add(real)
+        with os.scandir(here) as entries:
+            for entry in entries:
+                ending = os.path.splitext(entry.name)[1].lower()
+                if entry.name.startswith("."):
+                    left_out["hidden"] += 1
+                elif entry.is_dir():
+                    folders.append(entry.path)
+                elif ending in endings:
+                    pictures.append(entry.path)
+                else:
+                    left_out[ending if re.fullmatch(r"\.\w{1,9}", ending) else "other"] += 1
+    return [Path(path) for path in sorted(pictures)], left_out
+
+
+def tell_counts(counts: Mapping[str, int]) -> str:
+    """What :func:`find_pictures` left out as text, the most first: "3 .txt, 1 hidden"."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def read_picture(path: str | os.PathLike[str], spec: InputSpec) -> NDArray[np.uint8]:
+    """The pixels (H, W, C) that a network of this input takes, from a picture file.
+
+    The picture is turned as its EXIF orientation says, converted to ``spec.color`` and brought to size as ``spec.fit``
+    says; where that is None, it must have the size, and be gray or in color as the network wants it.  Of samples of 16
+    bits the high byte counts, an alpha channel is dropped, and of several frames or pages the first is read.
+
+    Raises PictureError for a file that is missing, damaged, of a format outside ``FORMATS``, larger than
+    ``MAX_PICTURE_PIXELS`` or with samples of 32 bits; for another size or color where ``spec.fit`` is None; and where
+    ``spec.color`` is "other".
+    """
+    name = repr(os.fspath(path))
+    try:
+        with _open(path) as picture:
+            return _pixels(picture, spec)
+    except PictureError as error:
+        raise PictureError(f"{name}: {error}") from None
+    except FileNotFoundError:
+        raise PictureError(f"{name}: no such file") from None
+    except Exception as error:  # a damaged file can raise anything
+        raise PictureError(f"{name} cannot be read as a picture: {_reason(error)}; replace it or remove it") from None
+
+
+def fit_pixels(pixels_HWC: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """An image in memory, of 1 or 3 channels, brought to size as :func:`read_picture` brings a picture of it."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels_HWC[:, :, 0] if spec.channels == 1 else pixels_HWC)
+    return _array(_fitted(picture, spec), spec)
+
+
+def _open(path: str | os.PathLike[str]) -> Image.Image:
+    from PIL import Image
+
+    return Image.open(path, formats=picture_formats())
+
+
+def _reason(error: Exception) -> str:
+    match type(error).__name__:
+        case "UnidentifiedImageError":
+            return f"it is no {', '.join(picture_formats()[:-1])} or {picture_formats()[-1]}"
+        case "DecompressionBombError" | "DecompressionBombWarning":
+            return f"it has more than {MAX_PICTURE_PIXELS} pixels"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _pixels(picture: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
+    if _CHANNELS.get(spec.color) != spec.channels:
+        raise PictureError(
+            f"the network takes {spec.channels} channel(s) of color {spec.color!r}, and pictures are RGB or gray (L); "
+            "give it the image as a .npy array"
+        )
+    if picture.width * picture.height > MAX_PICTURE_PIXELS:
+        raise PictureError(
+            f"the picture has {picture.width}x{picture.height} pixels, allowed are {MAX_PICTURE_PIXELS} in all; "
+            "scale it down or remove it"
+        )
+    upright = _decoded(picture, spec)
+    if spec.fit is None:
+        _check_fits(upright, spec)
+    return _array(_fitted(_converted(upright, spec.color), spec), spec)
+
+
+def _array(picture: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
+    return np.array(picture).reshape(spec.height, spec.width, spec.channels)
+
+
+def _decoded(picture: Image.Image, spec: InputSpec) -> Image.Image:
+    """The upright picture; JPEG decodes at the smallest scale that gives every pixel of the result one of its own."""
+    from PIL import ImageOps
+
+    size = (picture.height, picture.width) if _orientation(picture) >= 5 else picture.size
+    if spec.fit is not None:
+        left, top, right, bottom = _box(size, spec, spec.fit)
+        scale = max(spec.width / (right - left), spec.height / (bottom - top))
+        picture.draft(None, (max(int(picture.width * scale), 1), max(int(picture.height * scale), 1)))
+    picture.load()
+    if _orientation(picture) != 1:
+        ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+def _orientation(picture: Image.Image) -> int:
+    """1 to 8 as in the EXIF standard, from 5 on with width and height exchanged; 1 where there is none to be read."""
+    try:
+        return int(picture.getexif().get(0x0112, 1))
+    except Exception:  # damaged metadata of a picture that is fine
+        return 1
+
+
+def _is_gray(picture: Image.Image) -> bool:
+    return picture.mode in _GRAY_MODES or picture.mode.startswith("I;16")
+
+
+def _check_fits(picture: Image.Image, spec: InputSpec) -> None:
+    mend = "or choose a fit, 'crop' or 'stretch'"
+    if picture.size != (spec.width, spec.height):
+        raise PictureError(
+            f"the picture has {picture.width}x{picture.height} pixels, the network takes "
+            f"{spec.width}x{spec.height}: scale it, {mend}"
+        )
+    if _is_gray(picture) != (spec.color == "L"):
+        found, wanted = ("in color", "gray ones") if spec.color == "L" else ("gray", "RGB")
+        raise PictureError(f"the picture is {found} ({picture.mode}), the network takes {wanted}: convert it, {mend}")
+
+
+def _converted(picture: Image.Image, color: str) -> Image.Image:
+    """The picture in 8-bit RGB or L, without its alpha."""
+    from PIL import Image
+
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        raise PictureError("its samples have 32 bits; save it with 8 or 16 bits per sample")
+    picture.info.pop("transparency", None)  # a color of the palette that stands for nothing
+    return picture if picture.mode == color else picture.convert(color)
+
+
+def _fitted(picture: Image.Image, spec: InputSpec) -> Image.Image:
+    from PIL import Image
+
+    target, whole = (spec.width, spec.height), (0, 0, *picture.size)
+    box = whole if spec.fit is None else _box(picture.size, spec, spec.fit)
+    if picture.size == target and box == whole:
+        return picture
+    return picture.resize(target, Image.Resampling.BILINEAR, box)
+
+
+def _box(size: tuple[int, int], spec: InputSpec, fit: Fit) -> tuple[int, int, int, int]:
+    """The part (left, top, right, bottom) of a picture of this size (width, height) that becomes the image."""
+    width, height = size
+    if fit.resize == "stretch":
+        return 0, 0, width, height
+    scale = fit.crop_pct * min(width / spec.width, height / spec.height)
+    across, down = (max(round(scale * side), 1) for side in (spec.width, spec.height))
+    left, top = (width - across) // 2, (height - down) // 2
+    return left, top, left + across, top + down
 
 
 def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:

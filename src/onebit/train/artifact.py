@@ -1,5 +1,6 @@
 """The trained model on disk: ``model.safetensors`` (weights) and ``model.json`` (what is needed to build it again)."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from onebit.files import write_atomic
+from onebit.format.graph import Fit, InputSpec
 from onebit.models import MODELS
 from onebit.nn import Scheme, as_scheme
 from onebit.train.checkpoint import load_checkpoint
@@ -23,10 +25,13 @@ FIELDS = {
     "scheme": str,
     "num_classes": int,
     "in_channels": int,
-    "input": dict,  # size, mean, std, color
+    "input": dict,  # as describe_input gives it
     "classes": list,
     "provenance": dict,
 }
+
+
+_COLORS_BEFORE = {"grey": "L", "gray": "L", "rgb": "RGB"}  # how runs were described before
 
 
 class ModelError(ValueError):
@@ -53,7 +58,7 @@ def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild a trained model from a run's folder or from one of its checkpoints.
 
     Returns the model in evaluation mode and its description: model, options, scheme, num_classes, in_channels, input
-    (size, mean, std, color), classes, provenance.
+    (an InputSpec), classes, provenance.
 
     Raises:
         ModelError: a file is missing, truncated or does not fit the model that it describes.
@@ -67,9 +72,7 @@ def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     else:
         raise ModelError(f"there is no trained model {str(path)!r}: neither a run's folder nor a checkpoint")
     _check_description(meta, source)
-    image = meta["input"]
-    if "colour" in image:  # how runs were described before
-        image["color"] = {"grey": "gray"}.get(found := image.pop("colour"), found)
+    meta["input"] = _read_input(meta, source)
     model = build_model(
         meta["model"],
         meta["options"],
@@ -108,6 +111,25 @@ def _check_description(meta: dict[str, Any], source: Path) -> None:
             raise ModelError(f"the description of {str(source)!r} is damaged: field {field!r} is no {kind.__name__}")
     if meta["format"] != FORMAT:
         raise ModelError(f"the description of {str(source)!r} has format {meta['format']}, this version reads {FORMAT}")
+
+
+def describe_input(spec: InputSpec) -> dict[str, Any]:
+    """What ``model.json`` holds of the input: size, mean, std, color, fit."""
+    fit = {} if spec.fit is None else {"fit": asdict(spec.fit)}
+    return {"size": spec.height, "mean": list(spec.mean), "std": list(spec.std), "color": spec.color, **fit}
+
+
+def _read_input(meta: dict[str, Any], source: Path) -> InputSpec:
+    image, channels = meta["input"], meta["in_channels"]
+    try:
+        color = image["color"] if "color" in image else image["colour"]
+        color = _COLORS_BEFORE.get(color, color)
+        fit = Fit(**image["fit"]) if "fit" in image else None
+        return InputSpec(
+            image["size"], image["size"], channels, tuple(image["mean"]), tuple(image["std"]), color, fit=fit
+        )
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"the description of {str(source)!r} is damaged: field 'input': {error}") from error
 
 
 def _fill(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

@@ -18,13 +18,11 @@ from onebit.export.activations import largest, with_float32_activations
 from onebit.export.int8 import stem_deviation
 from onebit.format.graph import HALF, PIXELS, Graph, Node, activation_dtype_of
 from onebit.nn.layers import BinaryConv2d, operands
-from onebit.runtime.images import normalize, to_pixels
+from onebit.runtime.images import CROP, normalize, to_pixels
 from onebit.runtime.model import Model
 from onebit.runtime.parity import TOLERANCE, not_finite, output_error
 from onebit.runtime.reference import int8_sums
 from onebit.train.artifact import load_trained
-
-_COLORS = {"gray": "L", "rgb": "RGB"}
 
 
 def pack_trained(
@@ -48,10 +46,11 @@ def pack_trained(
     }
     return pack(
         model,
-        (meta["in_channels"], image["size"], image["size"]),
-        mean=image["mean"],
-        std=image["std"],
-        color=_COLORS.get(image["color"], "other"),
+        (image.channels, image.height, image.width),
+        mean=image.mean,
+        std=image.std,
+        color=image.color,
+        fit=image.fit,
         classes=meta["classes"],
         provenance=facts,
         strict=strict,
@@ -70,7 +69,8 @@ def images_of_run(
     """
     _, meta = load_trained(run)
     name = meta["provenance"]["dataset"]
-    data = DATASETS[name](None if data_dir is None else Path(data_dir), meta["input"]["size"])
+    image = meta["input"]
+    data = DATASETS[name](None if data_dir is None else Path(data_dir), image.height, image.fit or CROP)
     images: ImageSet = getattr(data, split)
     count = len(images) if limit is None else min(limit, len(images))
     step = len(images) // count if split == "train" else 1

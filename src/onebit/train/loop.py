@@ -23,7 +23,7 @@ from onebit.methods import METHODS
 from onebit.nn import as_scheme, keep_positive_, parameter_roles, set_progress
 from onebit.report.curve import curve_png
 from onebit.train.artifact import FORMAT as MODEL_FORMAT
-from onebit.train.artifact import build_model, save_trained
+from onebit.train.artifact import build_model, describe_input, save_trained
 from onebit.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from onebit.train.compiling import compile_pays, has_compiler
 from onebit.train.evaluate import batches, evaluate
@@ -136,13 +136,14 @@ class Run:
         self.settings, self.data, self.out, self.recipe = settings, data, out, recipe
         self.data_dir, self.show = data_dir, show
         torch.manual_seed(settings.seed)
-        self.options = {"input_size": data.image_size, **settings.model_options}
+        image = data.input
+        self.options = {"input_size": image.height, **settings.model_options}
         self.network = build_model(
             settings.model,
             self.options,
             scheme=as_scheme(settings.scheme, **settings.scheme_options),
             num_classes=len(data.classes),
-            in_channels=data.channels,
+            in_channels=data.input.channels,
         )
         if settings.start_from is not None and state is None:
             start_from(self.network, settings.start_from)
@@ -172,8 +173,7 @@ class Run:
         self.memory_format = memory_format
         teacher = self._load_teacher(state)
         torch.manual_seed(mix(settings.seed, 2))  # whatever the teacher is, the method starts from the same numbers
-        shape = (data.channels, data.image_size, data.image_size)
-        form, teacher = self.method.to(device).attach(self.network, teacher, shape)
+        form, teacher = self.method.to(device).attach(self.network, teacher, data.image_shape)
         self.members: dict[str, list[nn.Parameter]] = {}
         parameters = dict(self.network.named_parameters())
         for name, role in parameter_roles(self.network).items():
@@ -185,7 +185,7 @@ class Run:
         self.trained = self._runnable(form)
         self.teacher = None if teacher is None else self._runnable(teacher)
         self.stepper = cast(torch.optim.Optimizer, self.fabric.setup_optimizers(self.optimizer))
-        self.normalize = Normalize(data.mean, data.std, AUGMENTATIONS[settings.augment](data.image_size)).to(device)
+        self.normalize = Normalize(image.mean, image.std, AUGMENTATIONS[settings.augment](image.height)).to(device)
         self.train_set = data.train
         if isinstance(data.train, MemorySet):
             self.train_set = MemorySet(data.train.images_NCHW.to(device), data.train.labels_N.to(device))
@@ -334,8 +334,7 @@ class Run:
     def _decide_compile(self) -> bool:
         wish = self.settings.compile
         if wish == "auto":
-            shape = (self.data.channels, self.data.image_size, self.data.image_size)
-            return compile_pays(self.network, shape, self.last_step * self.batch_size)
+            return compile_pays(self.network, self.data.image_shape, self.last_step * self.batch_size)
         if wish and self.fabric.device.type == "cpu" and not has_compiler():
             raise ValueError(
                 "compile true needs a C++ compiler (g++ or clang++), and none was found; use --compile false"
@@ -390,8 +389,8 @@ class Run:
             "scheme": self.settings.scheme,
             "scheme_options": self.settings.scheme_options,
             "num_classes": len(data.classes),
-            "in_channels": data.channels,
-            "input": {"size": data.image_size, "mean": list(data.mean), "std": list(data.std), "color": data.color},
+            "in_channels": data.input.channels,
+            "input": describe_input(data.input),
             "classes": list(data.classes),
             "provenance": {
                 "recipe": self.recipe,

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from onebit.data import ImageData
 from onebit.methods import METHODS
-from onebit.train.artifact import load_trained
+from onebit.train.artifact import describe_input, load_trained
 
 if TYPE_CHECKING:
     from onebit.train.settings import TrainSettings
@@ -35,14 +36,10 @@ def load_teacher(folder: str, data: ImageData) -> tuple[nn.Module, str]:
     Raises ValueError if there is none, or if its classes or its input are not those of ``data``.
     """
     teacher, meta = load_trained(folder)
-    mine = {
-        "classes": list(data.classes),
-        "in_channels": data.channels,
-        "size": data.image_size,
-        "mean": list(data.mean),
-        "std": list(data.std),
-    }
-    theirs = {**{name: meta["input"].get(name) for name in mine}, **{k: meta[k] for k in ("classes", "in_channels")}}
+    image = meta["input"]
+    image = replace(image, fit=image.fit or data.input.fit)  # runs did not always say
+    mine = {"classes": list(data.classes), "in_channels": data.input.channels, **describe_input(data.input)}
+    theirs = {"classes": meta["classes"], "in_channels": image.channels, **describe_input(image)}
     for name, value in mine.items():
         if theirs[name] != value:
             raise ValueError(
