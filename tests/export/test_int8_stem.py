@@ -162,7 +162,7 @@ def test_networks_without_an_int8_stem(model, options, message):
 
 def test_an_rpc_stem_has_no_int8_form():
     model = MODELS["rb-net-18-rpc-stem"](width=0.125, input_size=64)
-    with pytest.raises(onebit.PackError, match=r"stem.0 is a ReshapedPointwiseConv2d, which has no int8 form"):
+    with pytest.raises(onebit.PackError, match=r"stem.0 \(ReshapedPointwiseConv2d\) has the op rpc2d"):
         onebit.pack(model, (3, 64, 64), stem="int8")
 
 

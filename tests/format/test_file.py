@@ -13,7 +13,8 @@ from safetensors.numpy import save
 import onebit
 from onebit.format.errors import FormatError
 from onebit.format.file import content_hash, load_graph, parse, save_graph, to_bytes
-from onebit.format.graph import OPS, Fit, Graph
+from onebit.format.graph import Fit, Graph
+from onebit.format.ops import OPS
 from onebit.runtime.reference import ReferenceEngine
 from onebit.runtime.selftest import block_network, pixel_network, small_network
 
@@ -103,7 +104,7 @@ def test_every_op_is_in_one_of_the_networks():
             "output: found 'image'; allowed: a text that names no other value",
         ),
         (["nodes", 4, "epilogue", 1, "input"], "g", "input: found 'g'"),
-        (["nodes", 4, "epilogue", 3, "low"], 4.0, "low 4.0 above high 3.0"),
+        (["nodes", 4, "epilogue", 3, "low"], 4.0, "low: found 4.0; allowed: at most high = 3.0"),
         (["nodes", 4, "epilogue", 3, "low"], "x", "low: found 'x'; allowed: a finite number"),
         (["nodes", 1, "epilogue", 0, "step"], "store", "found"),
         (["nodes", 6, "note"], 5, "note: found 5; allowed: a text"),

@@ -7,7 +7,7 @@ import pytest
 from mutations import check, join, mutate, seeds, split
 
 from onebit.format.file import load_graph
-from onebit.format.graph import OPS
+from onebit.format.ops import OPS
 
 
 def test_seeds_are_read_and_run(tmp_path):

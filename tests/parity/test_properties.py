@@ -16,20 +16,9 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from onebit.format.bits import pack_bits, words_for
-from onebit.format.graph import (
-    BITS,
-    FLOAT,
-    FLOATS,
-    HALF,
-    INTEGER_OPS,
-    OPS,
-    PIXELS,
-    STEPS,
-    Graph,
-    InputSpec,
-    Node,
-    validate,
-)
+from onebit.format.graph import BITS, FLOAT, FLOATS, HALF, PIXELS, Graph, InputSpec, Node, validate
+from onebit.format.ops import OPS
+from onebit.format.steps import STEPS
 from onebit.runtime.engine import Engine, usable_isas
 from onebit.runtime.reference import ReferenceEngine
 
@@ -80,7 +69,7 @@ STEP_CELLS = [
     (op, step, dict(zip(options, values, strict=True)))
     for op in OPTIONS
     for step, options in STEP_OPTIONS.items()
-    if (step == "store" or OPS[op].gives != BITS) and (step != "threshold" or op in INTEGER_OPS)
+    if (STEPS[step].bits or OPS[op].gives != BITS) and (not STEPS[step].exact or OPS[op].exact)
     for values in itertools.product(*options.values())
     if OPS[op].gives != BITS or values == (None,)
 ]
@@ -90,10 +79,7 @@ def test_the_tables_have_every_op_attribute_and_step():
     assert {op: set(options) - NO_ATTRS for op, options in OPTIONS.items()} == {
         op: {*spec.attrs, *spec.optional} - NO_ATTRS for op, spec in OPS.items()
     }
-    optional = {
-        step: {*spec.get("settings", ()), *spec.get("options", ()), *spec.get("optional", ())}
-        for step, spec in STEPS.items()
-    }
+    optional = {step: {*row.settings, *row.options, *row.optional_tensors} for step, row in STEPS.items()}
     assert {step: names - {"low", "high"} for step, names in optional.items()} == {
         step: set(options) - {"adds"} for step, options in STEP_OPTIONS.items()
     }
@@ -190,7 +176,7 @@ class Drawing:
             step["rule"] = chosen["rule"]
         if chosen.get("threshold"):
             step["threshold"] = self.real(entries)
-        for role in STEPS[name].get("tensors", ()):
+        for role in STEPS[name].tensors:
             step[role] = self.real(entries)
         if name in ("clamp", "levels"):
             step |= {"low": -1.25, "high": 2.0}
@@ -199,7 +185,7 @@ class Drawing:
             self.adds = given.get("adds", self.adds)
         if chosen.get("type"):
             step["type"] = chosen["type"]
-        if "writes" in STEPS[name]:
+        if STEPS[name].writes is not None:
             step["output"] = output
         return step
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from onebit.format.bits import pack_bits, words_for
-from onebit.format.graph import BITS, FLOAT, HALF, OPS, PIXELS, Graph, InputSpec, Node, validate
+from onebit.format.graph import BITS, FLOAT, HALF, PIXELS, Graph, InputSpec, Node, validate
+from onebit.format.ops import OPS
 from onebit.runtime.engine import Engine
 from onebit.runtime.parity import check_kernels
 

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from onebit.export.draft import PackError
 from onebit.format.graph import FLOAT, FLOATS, HALF, Graph, validate
+from onebit.format.ops import OPS
 from onebit.runtime.engine import Engine
 
 ACTIVATION_DTYPES = FLOATS
 LARGEST = float(np.finfo(np.float16).max) / 2  # of a value on images, so that others may be twice as large
 IMAGES = 64  # how many images the range of the values is looked up on
-# What reads a map as it lies in memory; other ops would have to turn it into floats before they start.
-_READERS = frozenset({"elementwise", "max_pool2d", "avg_pool2d", "pad_channels", "concat"})
 
 
 def with_float16_activations(graph: Graph, images_NHWC: NDArray) -> Graph:
@@ -30,7 +29,7 @@ def with_float16_activations(graph: Graph, images_NHWC: NDArray) -> Graph:
     Raises PackError where a value is larger than 32,752, half of what float16 holds, on one of ``images_NHWC`` (raw
     pixels or normalized floats, at most 64 are used).
     """
-    kept = {graph.output} | {name for node in graph.nodes if node.op not in _READERS for name in node.inputs}
+    kept = {graph.output} | {name for node in graph.nodes if not OPS[node.op].reads_halves for name in node.inputs}
     values = validate(graph)
     halves = {name for name, value in values.items() if value.type == FLOAT and name not in kept}
     sizes = {name: size for name, size in largest(graph, images_NHWC[:IMAGES]).items() if name in halves}

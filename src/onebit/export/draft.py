@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onebit.format.graph import STEPS, Graph, InputSpec, Node
+from onebit.format.graph import Graph, InputSpec, Node
+from onebit.format.ops import OPS
+from onebit.format.steps import STEPS
 
 Step = dict[str, Any]  # a step of docs/format.md whose tensors are arrays instead of names
 
-WRITES = frozenset(name for name, spec in STEPS.items() if "writes" in spec)
+WRITES = frozenset(name for name, row in STEPS.items() if row.writes is not None)
 
 
 class PackError(ValueError):
@@ -41,8 +43,8 @@ class DraftNode:
 
     @property
     def positions(self) -> int:
-        """Entries of the node's tables per channel; see :func:`onebit.format.graph.positions_of`."""
-        return int(self.attrs.get("upscale", 1)) ** 2
+        """Entries of the node's tables per channel."""
+        return OPS[self.op].positions(self.attrs)
 
     def reads(self) -> Iterator[str]:
         """Names of the values that the node takes, those of its epilogue included."""

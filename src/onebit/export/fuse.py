@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from onebit.export.draft import WRITES, Draft, DraftNode, Step
 from onebit.format.bits import is_low, pack_bits
-from onebit.format.graph import INTEGER_OPS
+from onebit.format.graph import BITS
+from onebit.format.ops import OPS
 
 _MONOTONE = ("affine", "slopes", "clamp")  # steps of one variable; whether they are monotone is found by evaluation
 
@@ -25,14 +26,14 @@ _MONOTONE = ("affine", "slopes", "clamp")  # steps of one variable; whether they
 def fuse(draft: Draft) -> Draft:
     """Run all passes on ``draft``, in place; the network computes the same function."""
     _absorb_all(draft)
-    for node in [n for n in draft.nodes if n.op == "shuffle_channels"]:
+    for node in [n for n in draft.nodes if OPS[n.op].folds_as is not None]:
         _fold_shuffle(draft, node)
     draft.sort()
     for node in list(draft.nodes):
-        if node.op == "max_pool2d":
+        if BITS in OPS[node.op].counterparts:
             _pool_bits(draft, node)
     for node in draft.nodes:
-        if node.op in INTEGER_OPS:
+        if OPS[node.op].exact:
             _integer_threshold(node)
         _merge_affine(node)
     return draft
@@ -48,7 +49,7 @@ def _absorb_all(draft: Draft) -> None:
     changed = True
     while changed:
         changed = False
-        candidates = sorted((n for n in draft.nodes if n.op == "elementwise"), key=_changes_value)
+        candidates = sorted((n for n in draft.nodes if OPS[n.op].does_nothing), key=_changes_value)
         for node in candidates:
             if _absorb(draft, node):
                 changed = True
@@ -87,9 +88,8 @@ def _rank(draft: Draft, host: DraftNode | None) -> int:
     """
     if host is None:
         return -1
-    if host.op == "shuffle_channels" and _shuffled_convolution(draft, host) is not None:
-        return 2
-    return {"binary_conv2d": 2, "binary_rpc2d": 2, "conv2d": 1, "rpc2d": 1}.get(host.op, 0)
+    folded = _shuffled_convolution(draft, host)
+    return OPS[(folded or host).op].hosts
 
 
 def _mapped(steps: list[Step], change: Callable[[NDArray], NDArray]) -> list[Step]:
@@ -116,9 +116,11 @@ def _ends_with(host: DraftNode, value: str) -> bool:
 
 
 def _shuffled_convolution(draft: Draft, shuffle: DraftNode) -> DraftNode | None:
-    """The binary convolution whose result ``shuffle`` alone takes, behind steps of one variable; else None."""
-    conv = draft.writer(shuffle.input)
-    if conv is None or conv.op != "binary_conv2d" or "shuffle" in conv.attrs:
+    """The binary convolution whose result ``shuffle``, if it is one, alone takes, behind steps of one variable; else
+    None.
+    """
+    attribute, conv = OPS[shuffle.op].folds_as, draft.writer(shuffle.input)
+    if attribute is None or conv is None or attribute not in OPS[conv.op].optional or attribute in conv.attrs:
         return None
     *steps, store = conv.epilogue
     plain = store["step"] == "store" and all(s["step"] not in WRITES and s["step"] != "add" for s in steps)
@@ -134,7 +136,7 @@ def _fold_shuffle(draft: Draft, shuffle: DraftNode) -> None:
     groups = shuffle.attrs["groups"]
     steps = _mapped(conv.epilogue[:-1], lambda table: table.reshape(groups, -1).T.reshape(-1))
     conv.epilogue = [*steps, *shuffle.epilogue]
-    conv.attrs["shuffle"] = groups
+    conv.attrs[str(OPS[shuffle.op].folds_as)] = groups
     draft.nodes.remove(shuffle)
 
 
@@ -218,10 +220,15 @@ def _pool_bits(draft: Draft, pool: DraftNode) -> None:
     bit_max_pool2d.  The steps between convolution and pool must not fall.
     """
     conv, split = draft.writer(pool.input), _only_bits(pool)
-    if conv is None or conv.op != "binary_conv2d" or split is None or len(draft.readers(pool.input)) != 1:
+    if conv is None or not OPS[conv.op].exact or split is None or len(draft.readers(pool.input)) != 1:
         return
     *before, store = conv.epilogue
-    if pool.input == draft.output or store["step"] != "store" or any(s["step"] not in _MONOTONE for s in before):
+    if (
+        conv.positions != 1
+        or pool.input == draft.output
+        or store["step"] != "store"
+        or any(s["step"] not in _MONOTONE for s in before)
+    ):
         return
     taps = _taps(conv)
     inner = _replay(_for_channels(before, conv), np.arange(-taps, taps + 1)[:, None])
@@ -234,7 +241,7 @@ def _pool_bits(draft: Draft, pool: DraftNode) -> None:
     below, flip = found
     bits = f"{conv.name}:bits"
     conv.epilogue = [{"step": "threshold", "output": bits, "below": below, "flip": pack_bits(flip)}]
-    pool.op, pool.inputs, pool.tensors = "bit_max_pool2d", [bits], {"flip": pack_bits(flip)}
+    pool.op, pool.inputs, pool.tensors = OPS[pool.op].counterparts[BITS], [bits], {"flip": pack_bits(flip)}
     pool.epilogue = [{"step": "store", "output": last["output"]}]
 
 

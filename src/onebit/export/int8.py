@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onebit.export.draft import PackError
-from onebit.format.graph import MAX_INT8_SIDE, MAX_INT8_TERMS, PIXELS, ZERO_UNIT, Graph, Node
-from onebit.runtime.reference import ReferenceEngine, windows
+from onebit.format.graph import PIXELS, Graph, Node
+from onebit.format.ops import OPS
+from onebit.format.ops.convolution import MAX_INT8_SIDE, MAX_INT8_TERMS, ZERO_UNIT
+from onebit.format.ops.windows import windows
+from onebit.runtime.reference import ReferenceEngine
 
 STEMS = ("float", "int8")
 LARGEST = 127  # weights are symmetric
@@ -60,7 +63,9 @@ def with_int8_stem(graph: Graph, images_NHWC: NDArray[np.uint8] | None = None) -
     return replace(
         graph,
         input=replace(graph.input, type=PIXELS),
-        nodes=tuple(replace(n, op="int8_conv2d", tensors=names) if n is stem else n for n in graph.nodes),
+        nodes=tuple(
+            replace(n, op=OPS[n.op].counterparts[PIXELS], tensors=names) if n is stem else n for n in graph.nodes
+        ),
         tensors={**kept, **{names[role]: tensor for role, tensor in added.items()}},
     )
 
@@ -88,10 +93,8 @@ def _stem(graph: Graph) -> Node:
     stem, refused = readers[0], "stem='int8' needs a network that starts with one real convolution of the image"
     if len(readers) > 1:
         raise PackError(f"{refused}; here {', '.join(node.name for node in readers)} read it")
-    if stem.op == "rpc2d":
-        raise PackError(f"{refused}; {stem.name} is a {stem.source}, which has no int8 form: use stem='float'")
-    if stem.op != "conv2d" or "weight" not in stem.tensors:
-        what = "binary weights" if stem.op == "conv2d" else f"the op {stem.op}"
+    if PIXELS not in OPS[stem.op].counterparts or "weight" not in stem.tensors:
+        what = "binary weights" if "weight_bits" in stem.tensors else f"the op {stem.op}"
         raise PackError(f"{refused}; {stem.name} ({stem.source or stem.op}) has {what}: use stem='float'")
     if not all(0 <= mean <= 1 for mean in spec.mean):
         raise PackError(f"stem='int8' needs means from 0 to 1, on the scale of the pixels, got {list(spec.mean)}")
@@ -108,10 +111,11 @@ def _gram(graph: Graph, stem: Node, images_NHWC: NDArray[np.uint8]) -> list[NDAr
     """For each group the mean of ``v v^T`` over windows ``v`` of the images, in pixels less their mean, 0 outside."""
     rng = np.random.default_rng(0)
     rows, columns = graph.tensors[stem.tensors["weight"]].shape[1:3]
+    geometry = [stem.attrs[name] for name in ("stride", "padding", "dilation")]
     zero_C = 255 * np.asarray(graph.input.mean)
     samples = []
     for image_HWC in images_NHWC:
-        view_HWCKL = windows((image_HWC - zero_C)[None], (rows, columns), stem.attrs, 0.0)[0]
+        view_HWCKL = windows((image_HWC - zero_C)[None], (rows, columns), *geometry)[0]
         places = rng.integers((0, 0), view_HWCKL.shape[:2], (CALIBRATION_WINDOWS, 2))
         samples.append(view_HWCKL[places[:, 0], places[:, 1]])
     windows_PCKL = np.concatenate(samples)

@@ -34,6 +34,11 @@ def unpack_bits(words: NDArray[np.uint32], count: int) -> NDArray[np.bool_]:
     return np.unpackbits(octets, axis=-1, count=count, bitorder="little").astype(bool)
 
 
+def signs(low: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """What booleans (True = bit 1 = low) stand for: False -> +1, True -> -1, as float32."""
+    return np.where(low, np.float32(-1), np.float32(1))
+
+
 def unpack_signs(words: NDArray[np.uint32], count: int) -> NDArray[np.float32]:
-    """The signs that the bits stand for: bit 0 -> +1, bit 1 -> -1, as float32."""
-    return np.where(unpack_bits(words, count), np.float32(-1), np.float32(1))
+    """The signs that packed bits stand for: bit 0 -> +1, bit 1 -> -1, as float32."""
+    return signs(unpack_bits(words, count))

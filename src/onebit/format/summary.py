@@ -9,22 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from onebit.format.bits import words_for
-from onebit.format.graph import INTEGER_OPS, Graph, Node, Value, tensor_roles, validate
+from onebit.format.graph import Graph, Node, validate
+from onebit.format.ops import OPS, WEIGHT_ROLES
 from onebit.text import text_table
-
-_WEIGHTED = ("binary_conv2d", "conv2d", "int8_conv2d", "binary_rpc2d", "rpc2d")
-_WEIGHT_BITS = {"uint32": 1, "int8": 8, "float32": 32}  # by the type of the tensor
-_RUNS_AS = {
-    **dict.fromkeys((*INTEGER_OPS, "bit_max_pool2d"), "1-bit"),
-    "int8_conv2d": "int8",
-    **dict.fromkeys(("flatten", "pad_channels", "concat", "shuffle_channels"), "moves data"),
-}
-
-
-def runs_as(op: str) -> str:
-    """What an op computes with: "1-bit", "int8", "float", or "moves data" where it only rearranges numbers."""
-    return _RUNS_AS.get(op, "float")
 
 
 @dataclass(frozen=True)
@@ -118,31 +105,30 @@ def short(count: float) -> str:
 
 
 def summarize(graph: Graph, file_bytes: int) -> Summary:
-    """The costs of ``graph``, whose file has ``file_bytes`` bytes."""
-    values = validate(graph)
+    """The costs of ``graph``, whose file has ``file_bytes`` bytes; FormatError where it is not valid."""
+    validate(graph)
     counted: set[str] = set()  # a tensor that several nodes share counts for the first
-    rows = tuple(_row(graph, node, values, counted) for node in graph.nodes)
+    rows = tuple(_row(graph, node, counted) for node in graph.nodes)
     return Summary(rows, file_bytes - sum(row.bytes for row in rows), file_bytes)
 
 
-def _row(graph: Graph, node: Node, values: dict[str, Value], counted: set[str]) -> Row:
-    output = next(step["output"] for step in node.epilogue if "output" in step)
-    shape = values[output].shape
-    named = {step[role] for step in node.epilogue for role in tensor_roles(step["step"]) if role in step}
-    named |= set(node.tensors.values())
+def _row(graph: Graph, node: Node, counted: set[str]) -> Row:
+    op, use = OPS[node.op], graph.use(node)
+    named = set(node.tensor_names())
     size = sum(graph.tensors[name].nbytes for name in named - counted)
     counted |= named
-    weights, bits, macs, bops = 0, 0, 0, 0
-    if node.op in _WEIGHTED:
-        name = node.tensors.get("weight") or node.tensors["weight_bits"]
-        out, rows, columns, _ = graph.tensors[name].shape
-        height, width, channels = values[node.inputs[0]].shape
-        depth = channels // node.attrs.get("groups", 1)
-        weights = out * rows * columns * depth
-        bits = _WEIGHT_BITS[graph.tensors[name].dtype.name]
-        places = shape[0] * shape[1]  # where the filters are laid: result pixels, or whole blocks of the padded map
-        if "block" in node.attrs:
-            places = -(-height // rows) * -(-width // columns)
-        macs, bops = (0, places * weights) if node.op in INTEGER_OPS else (places * weights, 0)
-        assert bits > 1 or words_for(depth) == graph.tensors[name].shape[3]
-    return Row(node.name, node.source or node.op, shape, weights, bits, size, macs, bops, runs_as(node.op), node.note)
+    weights = [spec for role, spec in op.tensors(use).items() if role in WEIGHT_ROLES]
+    products = op.products(use)
+    macs, bops = (0, products) if op.runs_as == "1-bit" else (products, 0)
+    return Row(
+        name=node.name,
+        layer=node.source or node.op,
+        shape=op.shape(use),
+        weights=sum(spec.entries for spec in weights),
+        weight_bits=max((spec.entry_bits for spec in weights), default=0),
+        bytes=size,
+        macs=macs,
+        bops=bops,
+        runs_as=op.runs_as,
+        note=node.note,
+    )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 import onebit._core as _core
 from onebit.format.graph import PIXELS, Graph, Node, validate
-from onebit.format.summary import runs_as
+from onebit.format.ops import OPS
+from onebit.format.steps import STEPS
 from onebit.runtime.images import as_input
 
 if TYPE_CHECKING:
@@ -141,7 +142,9 @@ class Engine:
 
 def _images_per_call(nodes: Iterable[tuple[str, str, tuple[int, int, int], str, int]]) -> int:
     """How many images ``WORK_PER_CALL`` has room for: a product of bits counts as 1/16, an element of a result as 4."""
-    work = sum(macs / (16 if runs_as(op) == "1-bit" else 1) + 4 * math.prod(shape) for _, op, shape, _, macs in nodes)
+    work = sum(
+        macs / (16 if OPS[op].runs_as == "1-bit" else 1) + 4 * math.prod(shape) for _, op, shape, _, macs in nodes
+    )
     return max(1, int(WORK_PER_CALL / work))
 
 
@@ -156,18 +159,17 @@ def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray]) -> 
         name: tuple(value) if isinstance(value, list | tuple) else value for name, value in node.attrs.items()
     }
     arguments |= {role: np.ascontiguousarray(tensors[name]) for role, name in node.tensors.items()}
-    method = "conv2d_bits" if node.op == "conv2d" and "weight_bits" in node.tensors else node.op
-    arguments |= {"inputs": list(node.inputs)} if node.op == "concat" else {"input": node.inputs[0]}
+    op = OPS[node.op]
+    method = next((name for role, name in op.builders.items() if role in node.tensors), node.op)
+    arguments |= {"inputs": list(node.inputs)} if op.most_inputs > 1 else {"input": node.inputs[0]}
     steps = [_step(step, tensors) for step in node.epilogue]
     getattr(builder, method)(name=node.name, epilogue=steps, **arguments)
 
 
-_TABLES = ("scale", "bias", "positive", "negative", "threshold", "below", "flip")
-
-
 def _step(step: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> _core.Step:
+    tables = STEPS[step["step"]].tables
     arguments = {
-        field: np.ascontiguousarray(tensors[value]) if field in _TABLES else value
+        field: np.ascontiguousarray(tensors[value]) if field in tables else value
         for field, value in step.items()
         if field != "step"
     }

@@ -74,7 +74,7 @@ def _check_isa(graph: Graph, images_NHWC: NDArray, isa: str) -> dict[str, Any]:
             want = dict(got)
             margins: dict[str, NDArray] = {}
             with np.errstate(over="ignore", invalid="ignore"):  # what they lead to is counted
-                run_node(node, shapes, graph.tensors, want, margins)
+                run_node(graph, node, want, margins)
             exact = shapes[node.inputs[0]].type == PIXELS
             for step in node.epilogue:
                 if "output" in step:

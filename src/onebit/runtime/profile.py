@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from onebit.format.summary import runs_as
+from onebit.format.ops import OPS
 from onebit.runtime.limits import Limits
 from onebit.text import text_table
 
@@ -50,7 +50,7 @@ def make_profile(
     """The profile of ``nodes`` (name, op, shape, kernel, macs) that took ``times_ms`` for ``images`` images."""
     rows: list[Row] = []
     for (name, op, shape, kernel, macs), ms in zip(nodes, times_ms, strict=True):
-        kind = runs_as(op)
+        kind = OPS[op].runs_as
         limit = threads * getattr(limits, LIMIT_OF[kind]) if macs and kind in LIMIT_OF else 0.0
         limit_ms = 1e3 * macs * images / limit if limit else None
         facts = {"name": name, "op": op, "shape": shape, "runs_as": kind, "kernel": kernel, "macs": macs}

@@ -3,7 +3,8 @@
 import numpy as np
 
 from onebit.format.bits import pack_bits
-from onebit.format.graph import HALF, PIXELS, ZERO_UNIT, Fit, Graph, InputSpec, Node
+from onebit.format.graph import HALF, PIXELS, Fit, Graph, InputSpec, Node
+from onebit.format.ops.convolution import ZERO_UNIT
 
 
 class _Random:

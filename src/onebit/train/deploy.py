@@ -17,11 +17,11 @@ from onebit.export import Packed, pack
 from onebit.export.activations import largest, with_float32_activations
 from onebit.export.int8 import stem_deviation
 from onebit.format.graph import HALF, PIXELS, Graph, Node, activation_dtype_of
+from onebit.format.ops.convolution import int8_sums
 from onebit.nn.layers import BinaryConv2d, operands
 from onebit.runtime.images import CROP, normalize, to_pixels
 from onebit.runtime.model import Model
 from onebit.runtime.parity import TOLERANCE, not_finite, output_error
-from onebit.runtime.reference import int8_sums
 from onebit.train.artifact import load_trained
 
 
@@ -207,6 +207,10 @@ def _give_int8_stem(network: nn.Module, graph: Graph) -> None:
 
 def _int8_convolution(graph: Graph, stem: Node, x_BCHW: Tensor) -> Tensor:
     pixels_BHWC = to_pixels(x_BCHW.permute(0, 2, 3, 1).numpy(), graph.input)
-    parts = [int8_sums(stem, graph.tensors, part) for part in np.array_split(pixels_BHWC, -(-len(pixels_BHWC) // 16))]
+    codes, zero = (graph.tensors[stem.tensors[role]] for role in ("weight", "zero"))
+    parts = [
+        int8_sums(part, weight=codes, zero=zero, **stem.attrs)
+        for part in np.array_split(pixels_BHWC, -(-len(pixels_BHWC) // 16))
+    ]
     y_BHWO = np.concatenate(parts).astype(np.float32) * graph.tensors[stem.tensors["scale"]]
     return torch.from_numpy(y_BHWO).permute(0, 3, 1, 2)

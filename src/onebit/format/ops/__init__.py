@@ -1,0 +1,8 @@
+"""The table of ops: one whole row each, in the module of its family."""
+
+from onebit.format.ops import convolution, pool, rearrange, reshaped
+from onebit.format.ops.op import WEIGHT_ROLES, Op, Use
+
+OPS: dict[str, Op] = {**convolution.OPS, **reshaped.OPS, **pool.OPS, **rearrange.OPS}
+
+__all__ = ["OPS", "WEIGHT_ROLES", "Op", "Use"]

@@ -1,0 +1,91 @@
+"""Ops without arithmetic of their own: they hand their input on, or its numbers in another order or company."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onebit.format.checks import whole
+from onebit.format.errors import refusal
+from onebit.format.ops.op import Op, Use
+from onebit.format.values import FLOAT, Shape
+
+MAX_INPUTS = 16  # of concat
+
+
+def _elementwise(x: NDArray) -> NDArray:
+    return x
+
+
+def _flat_shape(use: Use) -> Shape:
+    return 1, 1, math.prod(use.shape)
+
+
+def _flatten(x: NDArray) -> NDArray:
+    return x.transpose(0, 3, 1, 2).reshape(len(x), 1, 1, -1)
+
+
+def _wider_shape(use: Use) -> Shape:
+    height, width, channels = use.shape
+    return height, width, channels + use.attrs["before"] + use.attrs["after"]
+
+
+def _pad_channels(x: NDArray, *, before: int, after: int) -> NDArray:
+    return np.pad(x, [(0, 0)] * 3 + [(before, after)])
+
+
+def _joined_shape(use: Use) -> Shape:
+    height, width, _ = use.shape
+    for index, shape in enumerate(use.shapes):
+        if shape[:2] != (height, width):
+            raise refusal(f"inputs[{index}]", list(shape), f"maps of {height}x{width}, as inputs[0]")
+    return height, width, sum(channels for _, _, channels in use.shapes)
+
+
+def _concat(*maps: NDArray) -> NDArray:
+    return np.concatenate(maps, axis=3)
+
+
+def _shuffled_shape(use: Use) -> Shape:
+    groups, channels = use.attrs["groups"], use.shape[2]
+    if channels % groups:
+        raise refusal("attrs.groups", groups, f"a divisor of the {channels} channels")
+    return use.shape
+
+
+def shuffled(x_NHWC: NDArray, groups: int) -> NDArray:
+    """Channel i*groups + g of the result is channel g*n + i of ``x``, n = C/groups."""
+    grouped = x_NHWC.reshape(*x_NHWC.shape[:3], groups, x_NHWC.shape[3] // groups)
+    return grouped.swapaxes(3, 4).reshape(x_NHWC.shape)
+
+
+OPS = {
+    "elementwise": Op(takes=FLOAT, reads_halves=True, does_nothing=True, reference=_elementwise),
+    "flatten": Op(takes=FLOAT, shape=_flat_shape, runs_as="moves data", reference=_flatten),
+    "pad_channels": Op(
+        takes=FLOAT,
+        attrs={"before": whole(0), "after": whole(0)},
+        shape=_wider_shape,
+        runs_as="moves data",
+        reads_halves=True,
+        reference=_pad_channels,
+    ),
+    "concat": Op(
+        takes=FLOAT,
+        most_inputs=MAX_INPUTS,
+        shape=_joined_shape,
+        runs_as="moves data",
+        reads_halves=True,
+        reference=_concat,
+    ),
+    "shuffle_channels": Op(
+        takes=FLOAT,
+        attrs={"groups": whole(1)},
+        shape=_shuffled_shape,
+        runs_as="moves data",
+        folds_as="shuffle",
+        reference=shuffled,
+    ),
+}

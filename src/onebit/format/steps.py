@@ -1,0 +1,133 @@
+"""The table of epilogue steps: one whole row each, with what the reference computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onebit.format.bits import is_low
+from onebit.format.checks import Check, number, one_of
+from onebit.format.errors import refusal
+from onebit.format.tensors import TensorSpec, packed
+from onebit.format.values import BITS, FLOAT, FLOATS, HALF
+
+PerChannel = Callable[[int, int], TensorSpec]  # of channels and positions
+
+
+def _reals(channels: int, positions: int) -> TensorSpec:
+    return TensorSpec("float32", (positions * channels,))
+
+
+def _integers(channels: int, positions: int) -> TensorSpec:
+    return TensorSpec("int32", (positions * channels,))
+
+
+def _flags(channels: int, positions: int) -> TensorSpec:
+    return packed(bits=channels, repeats=positions)
+
+
+def _anything(here: str, step: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Step:
+    """All there is to know about a step of an epilogue; docs/format.md says it in words.
+
+    Attributes:
+        reference: what becomes of the current result (N, H, W, C), in NumPy, given the step's fields by name: tensors
+            as entries that broadcast against the result (flags as booleans), ``input`` as a map of floats. The new
+            result, or where the step writes a value, what it writes.
+        settings, options: fields that are numbers or words, those that must be there and those that may be absent.
+        tensors, optional_tensors: fields that name tensors, and what these must be.
+        check: of the whole step: FormatError where settings do not fit each other.
+        reads: whether it takes another value of floats, in the field ``input``.
+        writes: type of the value that it writes, named in the field ``output``; None where it changes the result.
+        exact: it works on the exact integer of an op, and is then the only step.
+        bits: it may stand behind an op that gives bits, and is then the only step.
+        margin: of a step that makes bits of floats, how far each is from its threshold.
+    """
+
+    reference: Callable[..., NDArray]
+    settings: Mapping[str, Check] = field(default_factory=dict)
+    options: Mapping[str, Check] = field(default_factory=dict)
+    tensors: Mapping[str, PerChannel] = field(default_factory=dict)
+    optional_tensors: Mapping[str, PerChannel] = field(default_factory=dict)
+    check: Check = _anything
+    reads: bool = False
+    writes: str | None = None
+    exact: bool = False
+    bits: bool = False
+    margin: Callable[..., NDArray] | None = None
+
+    @property
+    def tables(self) -> Mapping[str, PerChannel]:
+        """All fields that name tensors."""
+        return {**self.tensors, **self.optional_tensors}
+
+
+def _affine(y: NDArray, *, scale: NDArray, bias: NDArray) -> NDArray:
+    return scale * y + bias
+
+
+def _slopes(y: NDArray, *, positive: NDArray, negative: NDArray) -> NDArray:
+    zero = np.float32(0)
+    return positive * np.maximum(y, zero) + negative * np.minimum(y, zero)
+
+
+def _clamp(y: NDArray, *, low: float, high: float) -> NDArray:
+    return np.clip(y, np.float32(low), np.float32(high))
+
+
+def _ordered(here: str, step: Any) -> None:
+    if step["low"] > step["high"]:
+        raise refusal(f"{here}.low", step["low"], f"at most high = {step['high']}")
+
+
+def _add(y: NDArray, *, input: NDArray) -> NDArray:
+    return y + input
+
+
+def _levels(y: NDArray, *, low: float, high: float, rule: str) -> NDArray:
+    return np.where(is_low(y, rule), np.float32(low), np.float32(high))
+
+
+def _binarize(y: NDArray, *, rule: str, threshold: NDArray | float = 0.0) -> NDArray[np.bool_]:
+    return is_low(y, rule, threshold)
+
+
+def _margin(y: NDArray, *, rule: str, threshold: NDArray | float = 0.0) -> NDArray:
+    return y - threshold
+
+
+def _threshold(y: NDArray, *, below: NDArray, flip: NDArray) -> NDArray[np.bool_]:
+    return (y < below) ^ flip
+
+
+def _store(y: NDArray, *, type: str = FLOAT) -> NDArray:
+    """As "float16" the nearest, of two the even one; infinity from 65,520 on."""
+    if type != HALF:
+        return y
+    with np.errstate(over="ignore"):
+        return y.astype(np.float16)
+
+
+_RULE = one_of("sign", "step")
+_RANGE = {"low": number, "high": number}
+
+STEPS: dict[str, Step] = {
+    "affine": Step(_affine, tensors={"scale": _reals, "bias": _reals}),
+    "slopes": Step(_slopes, tensors={"positive": _reals, "negative": _reals}),
+    "clamp": Step(_clamp, settings=_RANGE, check=_ordered),
+    "add": Step(_add, reads=True),
+    "levels": Step(_levels, settings={**_RANGE, "rule": _RULE}),
+    "binarize": Step(
+        _binarize, settings={"rule": _RULE}, optional_tensors={"threshold": _reals}, writes=BITS, margin=_margin
+    ),
+    "threshold": Step(_threshold, tensors={"below": _integers, "flip": _flags}, writes=BITS, exact=True),
+    "store": Step(_store, options={"type": one_of(*FLOATS)}, writes=FLOAT, bits=True),
+}
