@@ -238,7 +238,7 @@ class Branching(nn.Module):
     [
         (nn.Sequential(nn.Conv2d(3, 4, 1), nn.GELU()), (3, 4, 4), "1: GELU has no packed form; replace it by one of"),
         (Branching(), (3, 4, 4), "must not branch on tensor values"),
-        (nn.Sequential(nn.Conv2d(3, 4, 1)), (1, 4, 4), r"cannot take an image of shape \(1, 4, 4\)"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1)), (1, 4, 4), r"cannot take images of shape \(1, 4, 4\)"),
         (nn.Sequential(nn.AdaptiveAvgPool2d(2)), (3, 4, 4), "an adaptive pool to 2 has no packed form"),
         (nn.Sequential(nn.MaxPool2d(2, ceil_mode=True)), (3, 5, 5), "ceil_mode or dilation"),
         (nn.Sequential(nn.Linear(4, 2)), (3, 4, 4), "flatten it to"),
@@ -258,9 +258,54 @@ def test_a_diverged_model_is_refused():
         onebit.pack(model, (3, 4, 4))
 
 
-def test_bad_shape():
-    with pytest.raises(ValueError, match=r"input_shape must be \(channels, height, width\)"):
-        onebit.pack(nn.Conv2d(3, 4, 1), (3, 4))
+def test_one_number_stands_for_every_channel():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1))
+    spec = onebit.pack(model, (3, 4, 4), mean=0.5, std=np.float32(0.25)).graph.input
+    assert (spec.mean, spec.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    spec = onebit.pack(model, torch.Size((3, 4, 4)), mean=torch.tensor([0.5, 0.25, 1.0]), std=[0.5]).graph.input
+    assert (spec.mean, spec.std) == ((0.5, 0.25, 1.0), (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"mean": [123, 117, 104]},
+            r"mean must be from 0 to 1, got \[123.0, 117.0, 104.0\]; pixels are from 0 to 1 here",
+        ),
+        ({"mean": -0.1}, "mean must be from 0 to 1"),
+        ({"mean": float("nan")}, "mean must be from 0 to 1"),
+        ({"std": (58.4, 57.1, 57.4)}, r"std must be from 1e-06 to 10, got \[58.4, 57.1, 57.4\]; .* divided by 255"),
+        ({"std": 0}, "std must be from 1e-06 to 10"),
+        ({"std": 1e-300}, "std must be from 1e-06 to 10"),
+        ({"std": -1.0}, "std must be from 1e-06 to 10"),
+        ({"mean": [0.5, 0.5]}, "mean must be a number, or one for each of the 3 channels"),
+        ({"std": "0.5 0.5"}, "std must be a number, or one for each of the 3 channels, got '0.5 0.5'"),
+        ({"color": "BGR"}, "color must be 'RGB' for 3 channels, 'L' for 1, or 'other', got 'BGR' for 3"),
+        ({"color": "L"}, "color must be .* got 'L' for 3"),
+        ({"calibration": [[1, 2]], "stem": "int8"}, r"calibration must be raw pixels, .* got int64 \[1, 2\]"),
+    ],
+)
+def test_what_no_image_can_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        onebit.pack(nn.Sequential(nn.Conv2d(3, 4, 1)), (3, 4, 4), **options)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 0), (3, 4, 4.0), "344", None, (3, "4", 4)])
+def test_shapes_that_are_none(shape):
+    with pytest.raises(ValueError, match=r"input_shape must be \(channels, height, width\), whole numbers from 1"):
+        onebit.pack(nn.Sequential(nn.Conv2d(3, 4, 1)), shape)
+
+
+def test_inside_of_autocast_and_inference_mode():
+    """The checks are made in the model's own precision, whatever the caller's."""
+    torch.manual_seed(0)
+    model = randomized(MODELS["resnet20"](width=0.5))
+    want = onebit.pack(model, (3, 8, 8)).data
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert onebit.pack(model, (3, 8, 8)).data == want
+    with torch.inference_mode():
+        assert onebit.pack(model, (3, 8, 8)).data == want
 
 
 class InPlace(nn.Module):

@@ -91,12 +91,33 @@ def test_a_binarizer_belongs_to_one_layer():
         ({"pad_value": 1.0, "input_binarizer": None}, r"pad_value must be one of \(0.0,\)"),
         ({"weight_binarizer": "trained-scal"}, "did you mean 'trained-scale'"),
         ({"input_binarizer": "signe"}, "did you mean 'sign'"),
-        ({"padding": "same"}, "padding must be a number or a pair, got 'same'"),
+        ({"padding": "same", "stride": 2}, "padding='same' is not supported for strided convolutions"),
+        ({"padding": "full"}, "Invalid padding string 'full'"),
     ],
 )
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         BinaryConv2d(3, 4, 3, **arguments)
+
+
+@pytest.mark.parametrize("pad_value", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize(("words", "numbers"), [("same", (2, 1)), ("valid", 0)])
+def test_padding_in_words(words, numbers, pad_value):
+    options = {"dilation": (1, 1), "pad_value": pad_value}
+    named, counted = (BinaryConv2d(3, 4, (5, 3), padding=padding, **options) for padding in (words, numbers))
+    counted.load_state_dict(named.state_dict())
+    x = torch.randn(2, 3, 7, 6)
+    assert torch.equal(named(x), counted(x))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_same_padding_of_an_even_kernel_is_that_of_torch():
+    conv = BinaryConv2d(3, 4, 2, padding="same", weight_binarizer=None, input_binarizer=None)
+    padded = BinaryConv2d(3, 4, 2, padding="same", pad_value=1.0, weight_binarizer=None, input_binarizer="sign")
+    x = torch.randn(2, 3, 7, 6).sign()
+    torch.testing.assert_close(conv(x), torch.nn.functional.conv2d(x, conv.weight, padding="same"))
+    by_hand = torch.nn.functional.conv2d(torch.nn.functional.pad(x, (0, 1, 0, 1), value=1.0), padded.weight)
+    torch.testing.assert_close(padded(x), by_hand)
 
 
 def test_wrong_kind_of_binarizer():

@@ -47,9 +47,8 @@ def _is_weighted(call: Call) -> bool:
 def _emitted(emit: Emitter, call: Call) -> str:
     """What the call's handler returns; whatever goes wrong in it names the call."""
     handler = _handler(call)
-    for value in call.values():
-        if not value.alone:
-            raise PackError(f"{value.call}: {_named(value.call)} returns several tensors, which has no packed form")
+    if not call.results[0].alone:
+        raise PackError(f"{call}: {_named(call)} returns several tensors, which has no packed form")
     try:
         return handler(emit, call)
     except PackError:
@@ -61,12 +60,17 @@ def _emitted(emit: Emitter, call: Call) -> str:
         ) from error
 
 
+_ENDS = ("softmax", "logsoftmax", "log_softmax", "sigmoid")
+_LEAVE_OUT = "leave it out at the end of a classifier: classify() of the packed network gives probabilities"
+
+
 def _handler(call: Call) -> Callable[[Emitter, Call], str]:
     layer, supported = call.layer, ", ".join(sorted({kind.__name__ for kind in MODULES}))
+    mend = _LEAVE_OUT if call.what.lower() in _ENDS else f"replace it by one of {supported}"
     if layer is None:
         function = FUNCTIONS.get(call.what)
         if function is None:
-            raise PackError(f"{call}: {_named(call)} has no packed form; replace it by one of {supported}")
+            raise PackError(f"{call}: {_named(call)} has no packed form; {mend}")
         try:
             bound = inspect.signature(function).bind(None, call, *call.args, **call.kwargs)
         except TypeError as error:
@@ -74,16 +78,16 @@ def _handler(call: Call) -> Callable[[Emitter, Call], str]:
         return lambda emit, call: function(emit, *bound.args[1:], **bound.kwargs)
     kind = next((kind for kind in type(layer).__mro__ if kind in MODULES), None)
     if kind is None:
-        raise PackError(f"{call}: {call.what} has no packed form; replace it by one of {supported}")
+        raise PackError(f"{call}: {call.what} has no packed form; {mend}")
     check_forward(call.name, layer, kind)
     if len(call.args) + len(call.kwargs) != 1:
         raise PackError(f"{call}: {call.what} is called with more than one tensor, which has no packed form")
     return lambda emit, call: MODULES[kind](emit, call, layer)
 
 
-def _named(call: Call | None) -> str:
+def _named(call: Call) -> str:
     """The function or class that is called, in words for those whose names are none."""
-    return "the image" if call is None else NAMES.get(call.what, call.what)
+    return NAMES.get(call.what, call.what)
 
 
 def _kind(output: object) -> str:

@@ -281,8 +281,8 @@ def _adaptive_avg_pool2d(emit: Emitter, call: Call, input: Value, output_size: A
     return layers.adaptive_pool(emit, call, nn.AdaptiveAvgPool2d(output_size))
 
 
-def _mean(emit: Emitter, call: Call, input: Value, dim: Any = None, keepdim: bool = False, **named: Any) -> str:
-    dim = named.get("axis", dim)
+def _mean(emit: Emitter, call: Call, input: Value, dim: Any = None, keepdim: bool = False, *, axis: Any = None) -> str:
+    dim = dim if axis is None else axis
     axes = list(dim) if isinstance(dim, list | tuple) else [dim]
     if len(input.shape) != 4 or sorted(d % 4 for d in axes if isinstance(d, int)) != [2, 3]:
         raise PackError(f"{call}: a mean over {dim} has no packed form; only over (2, 3), height and width")

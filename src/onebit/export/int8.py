@@ -96,8 +96,6 @@ def _stem(graph: Graph) -> Node:
     if PIXELS not in OPS[stem.op].counterparts or "weight" not in stem.tensors:
         what = "binary weights" if "weight_bits" in stem.tensors else f"the op {stem.op}"
         raise PackError(f"{refused}; {stem.name} ({stem.source or stem.op}) has {what}: use stem='float'")
-    if not all(0 <= mean <= 1 for mean in spec.mean):
-        raise PackError(f"stem='int8' needs means from 0 to 1, on the scale of the pixels, got {list(spec.mean)}")
     sides = graph.tensors[stem.tensors["weight"]].shape
     if max(sides[1:3]) > MAX_INT8_SIDE or math.prod(sides[1:]) > MAX_INT8_TERMS:
         raise PackError(

@@ -20,6 +20,8 @@ from onebit.nn.activations import ChannelShuffle, FPReLU, RPReLU
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
 from onebit.nn.rpc import ReshapedPointwiseConv2d
 
+DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
 Handler = Callable[[Emitter, Call, Any], str]  # (emitter, call, layer) -> where the result is
 
 
@@ -108,10 +110,8 @@ def reshape(emit: Emitter, call: Call, layer: Any = None) -> str:
     """Anything that makes a vector of a map, or leaves its numbers where they are."""
     before, after = call.input.shape, call.shape
     features = (before[0], math.prod(before[1:]))
-    same = {before}
-    if before[2:] in ((), (1, 1)):
-        same |= {features, (*features, 1, 1)} | ({before[:1]} if features[1] == 1 else set())
-    if after in same:
+    single = {features + (1,) * axes for axes in range(3)} | ({before[:1]} if features[1] == 1 else set())
+    if after == before or {before, after} <= single:  # a map of one pixel is a vector
         return nothing(emit, call)
     if after == features and len(before) == 4:
         return emit.node(call, "flatten", source="flatten")
@@ -142,6 +142,5 @@ MODULES: dict[type[nn.Module], Handler] = {
     ChannelShuffle: channel_shuffle,
     nn.ChannelShuffle: channel_shuffle,
     nn.Identity: nothing,
-    nn.Dropout: nothing,
-    nn.Dropout2d: nothing,
+    **dict.fromkeys(DROPOUTS, nothing),
 }

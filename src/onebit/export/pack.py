@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -11,21 +14,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from onebit.export.activations import ACTIVATION_DTYPES, with_float16_activations
 from onebit.export.capture import capture
 from onebit.export.draft import PackError
 from onebit.export.fuse import fuse
 from onebit.export.int8 import STEMS, with_int8_stem
+from onebit.export.trace import noise
 from onebit.files import write_atomic
 from onebit.format.errors import FormatError
 from onebit.format.file import to_bytes
 from onebit.format.graph import Fit, Graph, InputSpec, validate
 from onebit.format.summary import Summary, summarize
+from onebit.nn.modes import evaluating, unwrapped
 from onebit.nn.names import match_names
 from onebit.runtime.parity import not_finite, output_error
 from onebit.runtime.reference import ReferenceEngine
 
+COLORS: Mapping[str, int | None] = {"RGB": 3, "L": 1, "other": None}  # name -> channels
+SMALLEST_STD, LARGEST_STD = 1e-6, 10.0  # what a std of numbers from 0 to 1, or a scale in its place, can be
 _EXPECTED = ("first layer", "last layer")
 
 
@@ -63,8 +71,8 @@ def pack(
     model: nn.Module,
     input_shape: tuple[int, int, int],
     *,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     color: str | None = None,
     fit: Fit | None = None,
     classes: Sequence[str] | None = None,
@@ -78,9 +86,11 @@ def pack(
     """Turn a trained model into a packed network; the model is left as it is.
 
     Args:
-        model: a torch module whose forward takes one image, in any mode, on any device.
+        model: a torch module whose forward takes a batch of images, in any mode, on any device; also inside of
+            DataParallel, DistributedDataParallel, AveragedModel or ``torch.compile``.
         input_shape: (channels, height, width) of one image.
-        mean, std: normalization per channel on the scale 0...1, ``x = (pixel/255 - mean)/std``; 0 and 1 if not given.
+        mean, std: normalization on the scale 0...1, ``x = (pixel/255 - mean)/std``, one number per channel or one for
+            all; 0 and 1 if not given.
         color: "RGB", "L" or "other"; by the number of channels if not given.
         fit: how ``onebit run`` and ``eval`` bring pictures of another size to this one, ``onebit.Fit("crop")`` or
             ``onebit.Fit("stretch")``; if not given, ``run`` refuses such pictures.
@@ -105,47 +115,28 @@ def pack(
     for name, choice, allowed in (("stem", stem, STEMS), ("activation_dtype", activation_dtype, ACTIVATION_DTYPES)):
         if choice not in allowed:
             raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {choice!r}")
-    if len(input_shape) != 3 or any(not isinstance(side, int) or side < 1 for side in input_shape):
-        raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {input_shape}")
     if isinstance(classes, str):
         raise TypeError(f"classes must be a list of texts, got the text {classes!r}; write [{classes!r}]")
     if keep_real and not strict:
         raise ValueError("keep_real names layers that strict=True accepts as real, but strict is not asked for")
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise PackError(
-                f"{name} holds NaN or infinity: the training diverged; train again with a lower learning rate"
-            )
     if fit is not None and not isinstance(fit, Fit):
         raise TypeError(f"fit must be an onebit.Fit, got {fit!r}; write onebit.Fit('crop') or onebit.Fit('stretch')")
-    channels, height, width = input_shape
-    spec = InputSpec(
-        height=height,
-        width=width,
-        channels=channels,
-        mean=tuple(map(float, mean if mean is not None else [0.0] * channels)),
-        std=tuple(map(float, std if std is not None else [1.0] * channels)),
-        color=color or {1: "L", 3: "RGB"}.get(channels, "other"),
-        fit=fit,
-    )
-    _check_calibration(calibration, stem == "int8" or activation_dtype == "float16", spec)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            draft = capture(model, input_shape)
-            graph = fuse(draft).finish(spec, None if classes is None else tuple(classes), dict(provenance or {}))
-            try:
-                validate(graph)
-            except FormatError as error:
-                raise PackError(f"the model has no packed form: {error}") from None
-            _check_answers(model, graph)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    spec = _input_spec(input_shape, mean, std, color, fit)
+    calibration = _checked_calibration(calibration, stem == "int8" or activation_dtype == "float16", spec)
+    model = unwrapped(model)
+    _check_weights(model)
+    with _plain(model):
+        draft = capture(model, (spec.channels, spec.height, spec.width))
+        graph = fuse(draft).finish(spec, None if classes is None else tuple(classes), dict(provenance or {}))
+        try:
+            validate(graph)
+        except FormatError as error:
+            raise PackError(f"the model has no packed form: {error}") from None
+        _check_answers(model, graph)
     final = with_int8_stem(graph, calibration) if stem == "int8" else graph
     if activation_dtype == "float16":
-        noise_NHWC = np.random.default_rng(0).integers(0, 256, (3, height, width, channels), dtype=np.uint8)
+        size = (3, spec.height, spec.width, spec.channels)
+        noise_NHWC = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
         final = with_float16_activations(final, noise_NHWC if calibration is None else calibration)
     packed = Packed(final, graph if stem == "int8" else final)
     if strict:
@@ -153,15 +144,76 @@ def pack(
     return packed
 
 
-def _check_calibration(images: NDArray | None, used: bool, spec: InputSpec) -> None:
+def _input_spec(input_shape: Any, mean: Any, std: Any, color: str | None, fit: Fit | None) -> InputSpec:
+    """What the network takes; ValueError for what no image can be."""
+    try:
+        channels, height, width = map(operator.index, input_shape)
+    except (TypeError, ValueError):
+        channels = height = width = 0
+    if min(channels, height, width) < 1:
+        raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {input_shape}")
+    mean, std = _per_channel("mean", mean, 0.0, channels), _per_channel("std", std, 1.0, channels)
+    scale = "pixels are from 0 to 1 here, x = (pixel/255 - mean)/std"
+    if not all(0 <= number <= 1 for number in mean):
+        raise ValueError(f"mean must be from 0 to 1, got {list(mean)}; {scale}: divide it by 255")
+    if not all(SMALLEST_STD <= number <= LARGEST_STD for number in std):
+        allowed = f"from {SMALLEST_STD:g} to {LARGEST_STD:g}"
+        raise ValueError(f"std must be {allowed}, got {list(std)}; {scale}: one of 255 pixel values is divided by 255")
+    color = color or {1: "L", 3: "RGB"}.get(channels, "other")
+    if color not in COLORS or COLORS[color] not in (channels, None):
+        raise ValueError(f"color must be 'RGB' for 3 channels, 'L' for 1, or 'other', got {color!r} for {channels}")
+    return InputSpec(height, width, channels, mean, std, color, fit=fit)
+
+
+def _per_channel(name: str, given: Any, default: float, channels: int) -> tuple[float, ...]:
+    """One number per channel; a single one stands for every channel."""
+    try:
+        numbers = np.asarray(default if given is None else given, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.empty((0, 0))
+    if numbers.shape not in ((), (1,), (channels,)):
+        raise ValueError(f"{name} must be a number, or one for each of the {channels} channels, got {given!r}")
+    return tuple(np.broadcast_to(numbers, channels).tolist())
+
+
+def _check_weights(model: nn.Module) -> None:
+    """PackError for weights that are no numbers yet, or no longer."""
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if is_lazy(tensor):
+            raise PackError(f"{name} has no shape yet; run the model on one image before it is packed")
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+            continue
+        if tensor.is_meta:
+            raise PackError(f"{name} is on the meta device and holds no numbers; load the trained weights first")
+        if not tensor.isfinite().all():
+            raise PackError(
+                f"{name} holds NaN or infinity: the training diverged; train again with a lower learning rate"
+            )
+
+
+@contextmanager
+def _plain(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, without gradients, and as it is written: not compiled, its numbers not cast."""
+    device = next(model.parameters(), torch.zeros(())).device.type
+    with ExitStack() as stack:
+        for context in (evaluating(model), torch.inference_mode(False), torch.no_grad()):
+            stack.enter_context(context)
+        stack.enter_context(torch.autocast(device, enabled=False))
+        if "torch._dynamo" in sys.modules:  # a part of the model may be compiled
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+def _checked_calibration(images: Any, used: bool, spec: InputSpec) -> NDArray[np.uint8] | None:
     if images is None:
-        return
+        return None
     if not used:
         raise ValueError("calibration is for stem='int8' and activation_dtype='float16', but neither is asked for")
-    wanted = (spec.height, spec.width, spec.channels)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != wanted or len(images) == 0:
-        found = f"{images.dtype} {list(images.shape)}"
+    wanted, array = (spec.height, spec.width, spec.channels), np.asarray(images)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != wanted or len(array) == 0:
+        found = f"{array.dtype} {list(array.shape)}"
         raise ValueError(f"calibration must be raw pixels, uint8 (N, H, W, C) with {wanted} (H, W, C), got {found}")
+    return array
 
 
 def _check_answers(model: nn.Module, graph: Graph) -> None:
@@ -169,18 +221,16 @@ def _check_answers(model: nn.Module, graph: Graph) -> None:
 
     A median, since rounding may flip a sign in one image.  What packing misreads changes every image.
     """
-    spec = graph.input
-    noise_NHWC = (
-        np.random.default_rng(0).standard_normal((3, spec.height, spec.width, spec.channels)).astype(np.float32)
-    )
-    first = next(model.parameters(), torch.zeros(()))
-    want = model(torch.from_numpy(noise_NHWC).permute(0, 3, 1, 2).to(first.device, first.dtype))
-    want_NF = want.float().flatten(1).cpu().numpy()
-    got_NF = ReferenceEngine(graph).run(noise_NHWC).transpose(0, 3, 1, 2).reshape(len(noise_NHWC), -1)
+    spec, count = graph.input, 3
+    images_BCHW = noise(model, count, (spec.channels, spec.height, spec.width))
+    want_NF = model(images_BCHW).float().reshape(count, -1).cpu().numpy()
+    images_NHWC = np.ascontiguousarray(images_BCHW.float().permute(0, 2, 3, 1).cpu().numpy())
+    got_NF = ReferenceEngine(graph).run(images_NHWC).transpose(0, 3, 1, 2).reshape(count, -1)
     if not_finite(want_NF):
         raise PackError("on noise the model's outputs are NaN or infinite, so nothing can be checked; train it again")
     error = output_error(want_NF, got_NF)
-    limit = 1e-3 if first.dtype == torch.float32 and first.device.type == "cpu" else 5e-2
+    exact = images_BCHW.dtype == torch.float32 and images_BCHW.device.type == "cpu"
+    limit = 1e-3 if exact else 5e-2
     if not error <= limit:
         raise PackError(
             f"the packed network would not compute what the model computes: on noise, outputs differ by {error:.2g} of "

@@ -129,8 +129,9 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
         raise
     except Exception as error:
         cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": ")
+        alone = "; a packed network takes one image and nothing else" if isinstance(error, TypeError) else ""
         raise PackError(
-            f"{recorder.place}the model cannot take an image of shape {tuple(input_shape)} (C, H, W): {cause}"
+            f"{recorder.place}the model cannot take images of shape {tuple(input_shape)} (C, H, W): {cause}{alone}"
         ) from error
     finally:
         for handle in handles:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from onebit.nn import BinaryConv2d
 from onebit.nn.binarizers import Binarizer
+from onebit.nn.modes import evaluating
 from onebit.nn.names import match_names
 
 # Shape letters: B batch, C channels, H W map.
@@ -119,12 +120,10 @@ def map_shapes(network: nn.Module, layers: Sequence[str], shape: tuple[int, int,
         return keep
 
     handles = [network.get_submodule(layer).register_forward_hook(keeper(layer)) for layer in layers]
-    was_training = network.training
     try:
-        network.eval()
-        network(torch.zeros(1, *shape, device=next(network.parameters()).device))
+        with evaluating(network):
+            network(torch.zeros(1, *shape, device=next(network.parameters()).device))
     finally:
-        network.train(was_training)
         for handle in handles:
             handle.remove()
     for layer in layers:

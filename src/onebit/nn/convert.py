@@ -110,8 +110,6 @@ def _obstacle(layer: nn.Module) -> str:
         return f"{type(layer).__name__} is a class of its own with a forward that a binary layer would drop"
     if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
         return f"padding_mode {layer.padding_mode!r}; only 'zeros' has a binary form"
-    if isinstance(layer, nn.Conv2d) and isinstance(layer.padding, str):
-        return f"padding {layer.padding!r} is a word; give it as a number"
     return ""
 
 

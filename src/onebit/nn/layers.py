@@ -69,7 +69,7 @@ class BinaryConv2d(nn.Conv2d):
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``torch.nn.Conv2d``;
-            ``bias`` is off unless asked, since a norm follows as a rule.
+            ``bias`` is off unless asked, since a norm follows as a rule; ``padding`` may be "same" or "valid".
         pad_value: what the border holds, in units of the levels before their scale: -1, 0 or +1 for {-1, +1} inputs,
             0 or 1 for {0, 1} inputs, 0 for real ones.  0 between -1 and +1 is exact when packed, at a small cost.
         weight_binarizer: a name in ``WEIGHT_BINARIZERS``, an object of this layer's own, or None for real weights.
@@ -89,7 +89,7 @@ class BinaryConv2d(nn.Conv2d):
         out_channels: int,
         kernel_size: Pair,
         stride: Pair = 1,
-        padding: Pair = 0,
+        padding: Pair | str = 0,
         dilation: Pair = 1,
         groups: int = 1,
         bias: bool = False,
@@ -98,10 +98,6 @@ class BinaryConv2d(nn.Conv2d):
         weight_binarizer: str | WeightBinarizer | None = "mean-scale",
         input_binarizer: str | InputBinarizer | None = "sign",
     ) -> None:
-        if isinstance(padding, str):
-            raise ValueError(
-                f"padding must be a number or a pair, got {padding!r}; write it out, e.g. 1 for a 3x3 kernel"
-            )
         weights, inputs = as_weight_binarizer(weight_binarizer), as_input_binarizer(input_binarizer)
         allowed = (0.0,) if inputs is None else tuple(sorted({inputs.low, 0.0, inputs.high}))
         if pad_value not in allowed:
@@ -119,8 +115,7 @@ class BinaryConv2d(nn.Conv2d):
         x_BCHW, weight_OCKK, scale, bias_O = operands(self, x_BCHW)
         padding: tuple[int, ...] | str = self.padding
         if self.pad_value != 0:
-            rows, columns = self.padding  # type: ignore[str-unpack]  # __init__ refused words
-            x_BCHW = F.pad(x_BCHW, (columns, columns, rows, rows), value=self.pad_value)  # type: ignore[arg-type]
+            x_BCHW = F.pad(x_BCHW, self._reversed_padding_repeated_twice, value=self.pad_value)
             padding = (0, 0)
         if scale is None:
             return F.conv2d(x_BCHW, weight_OCKK, bias_O, self.stride, padding, self.dilation, self.groups)

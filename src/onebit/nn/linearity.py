@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onebit.nn.layers import BinaryConv2d
+from onebit.nn.modes import evaluating
 from onebit.nn.names import match_names
 
 # Shape letters: B batch, C channels, H W map, S samples = B H W.
@@ -66,16 +67,12 @@ def probe_linearity(model: nn.Module, images_BCHW: Tensor, *, blocks: Sequence[s
         return hook
 
     handles = [modules[name].register_forward_hook(watch(name, kind)) for name, kind in wanted.items()]
-    modes = [(module, module.training) for module in modules.values()]
     try:
-        model.eval()
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             model(images_BCHW)
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
     return [results[name] for name in wanted if name in results]
 
 

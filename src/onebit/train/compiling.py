@@ -3,9 +3,9 @@
 import os
 import shutil
 
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+
+from onebit.nn import count_cost
 
 # Compiling pays when the eager run would take longer than compiling and the compiled run together.  Measured with
 # ResNet-20: 10 to 60 s to compile; then a step is 1.2 times faster on one machine, 4 times on another.  Eagerly a core
@@ -16,13 +16,8 @@ WORTHWHILE_GPU = 2e15
 
 def operations_per_image(network: nn.Module, shape: tuple[int, int, int]) -> int:
     """Floating-point operations (a multiply-add is 2) of one forward pass for an image (C, H, W)."""
-    device = next(network.parameters()).device
-    was_training = network.training
-    network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *shape, device=device))
-    network.train(was_training)
-    return int(counter.get_total_flops())
+    cost = count_cost(network, shape)
+    return 2 * (cost.flops + cost.bops)
 
 
 def compile_pays(network: nn.Module, shape: tuple[int, int, int], images: int) -> bool:
