@@ -93,6 +93,20 @@ def test_no_folder(tmp_path, monkeypatch):
         DATASETS["cifar10"]()
 
 
+@pytest.mark.parametrize("label", [-1, 256, 0.5, "cat", None])
+def test_labels_that_are_none_are_noticed(small, label):
+    layout, records, folder = small
+    heads = len(layout.label_keys)
+    labels = [*records[layout.test[0]][1:, 0].tolist(), label]
+    batch = dict.fromkeys(layout.label_keys, labels) | {b"data": records[layout.test[0]][:, heads:]}
+    path = folder / layout.python_folder / layout.test[0]
+    path.write_bytes(pickle.dumps(batch, protocol=2))
+    with pytest.raises(
+        DataError, match=r"cannot be read \(.*label.* whole numbers from 0 to 255\); unpack the official"
+    ):
+        read(layout, path.parent, None)
+
+
 class Evil:
     """Makes a folder when it is unpickled."""
 

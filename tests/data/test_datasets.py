@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from onebit.data import DATASETS, DataError, MemorySet, epoch_order
-from onebit.data.base import mix
+from onebit.data.base import Contents, mix
+from onebit.format.graph import Fit
 
 
 @pytest.mark.parametrize("name", ["digits", "random16"])
@@ -65,8 +66,8 @@ def test_mixed_seeds_differ():
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def write_idx(path, array, magic=(0, 0, 8)):
-    raw = bytes((*magic, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+def write_idx(path, array, magic=(0, 0, 8), sides=None):
+    raw = bytes((*magic, array.ndim)) + struct.pack(f">{array.ndim}I", *(sides or array.shape)) + array.tobytes()
     path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
 
 
@@ -96,6 +97,20 @@ def test_idx_plain_and_gzipped(mnist):
         (lambda path: path.write_bytes(path.read_bytes()[:-20]), "is damaged"),
         (lambda path: path.write_bytes(b"hello"), "is damaged"),
         (lambda path: write_idx(path, np.zeros((4, 28, 28), np.uint8), (0, 0, 13)), "is no IDX file of unsigned bytes"),
+        (lambda path: write_idx(path, np.zeros((0, 28, 28), np.uint8)), "0 images but .* 4 labels"),
+        (lambda path: write_idx(path, np.zeros((4, 0, 28), np.uint8)), r"holds test images of shape \(4, 1, 0, 28\)"),
+        (
+            lambda path: write_idx(path, np.zeros((4, 28, 28), np.uint8), sides=(4, 28, 29)),
+            "4x28x29 bytes, fewer follow",
+        ),
+        (
+            lambda path: write_idx(path, np.zeros((4, 28, 28), np.uint8), sides=(4, 28, 27)),
+            "4x28x27 bytes, more follow",
+        ),
+        (
+            lambda path: write_idx(path, np.zeros((4, 28, 28), np.uint8), sides=(2**31,) * 3),
+            "x2147483648 bytes, fewer follow",
+        ),
         (lambda path: write_idx(path, np.zeros((3, 28, 28), np.uint8)), "3 images but .* 4 labels"),
     ],
 )
@@ -127,6 +142,55 @@ def test_folder(pictures):
     assert images[:, 0, 8, 8].tolist() == pytest.approx([102, 0, 100], abs=2)
 
 
+def test_folder_tells_what_it_took_and_what_it_left_out(pictures):
+    assert DATASETS["folder"](pictures).contents == Contents("folder", 6, 2, 2, {})
+    (pictures / "train" / "cat" / "more").mkdir()
+    for name in ("a.bmp", "b.tif", "c.gif", "d.jfif", "more/e.PNG"):
+        Image.new("RGB", (40, 30)).save(pictures / "train" / "cat" / name, "JPEG" if name.endswith("jfif") else None)
+    for name in (".ipynb_checkpoints/0.png", "cat/._0.png", "cat/list.txt", "cat/more/a.xcf", "labels.csv"):
+        (pictures / "train" / name).parent.mkdir(exist_ok=True)
+        (pictures / "train" / name).write_bytes(b"x")
+    data = DATASETS["folder"](pictures, image_size=16)
+    assert data.classes == ("cat", "dog")
+    assert data.train.batch(torch.arange(len(data.train)))[1].tolist() == [0] * 8 + [1] * 3
+    assert data.contents.left_out == {"hidden": 2, ".txt": 1, ".xcf": 1, "beside the class folders": 1}
+    assert str(data.contents) == (
+        "folder: 11 training and 2 test images of 2 classes; "
+        "left out: 2 hidden, 1 .txt, 1 .xcf, 1 beside the class folders"
+    )
+
+
+def test_gray_pictures_of_16_bits_are_not_white(pictures):
+    samples = np.arange(16 * 16, dtype=np.uint16).reshape(16, 16) * 256
+    Image.fromarray(samples).save(pictures / "val" / "cat" / "0.png")
+    images, _ = DATASETS["folder"](pictures, image_size=16).test.batch(torch.tensor([0]))
+    assert np.array_equal(images[0, 1].numpy(), samples >> 8)
+
+
+def test_folder_turns_pictures_as_their_camera_was_held(pictures):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    stored = np.zeros((16, 16, 3), np.uint8)
+    stored[:8] = 255  # the upper half becomes the right one
+    Image.fromarray(stored).save(pictures / "val" / "cat" / "0.png", exif=exif)
+    images, _ = DATASETS["folder"](pictures, image_size=16).test.batch(torch.tensor([0]))
+    assert images[0].float().mean((0, 1)).tolist() == [0.0] * 8 + [255.0] * 8
+
+
+def test_folder_stretches_on_request(tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / part / "wide").mkdir(parents=True)
+        picture = np.zeros((16, 64, 3), np.uint8)
+        picture[:, 24:40] = 255
+        Image.fromarray(picture).save(tmp_path / part / "wide" / "0.png")
+    cropped, stretched = (
+        DATASETS["folder"](tmp_path, image_size=16, fit=Fit(resize)) for resize in ("crop", "stretch")
+    )
+    assert cropped.test.batch(torch.tensor([0]))[0].min() == 255
+    assert stretched.test.batch(torch.tensor([0]))[0].float().mean() == pytest.approx(255 / 4, abs=1)
+    assert (cropped.input.fit, stretched.input.fit) == (Fit("crop"), Fit("stretch"))
+
+
 def test_damaged_picture_is_named(pictures):
     path = pictures / "train" / "dog" / "0.png"
     path.write_bytes(path.read_bytes()[:40])
@@ -139,8 +203,19 @@ def test_damaged_picture_is_named(pictures):
     ("spoil", "message"),
     [
         (lambda root: (root / "train" / "cow").mkdir(), r"\['cow'\] are in one of them only"),
-        (lambda root: [p.unlink() for p in (root / "val" / "cat").iterdir()], r"no images in '.*val/cat'"),
+        (
+            lambda root: [p.unlink() for p in (root / "val" / "cat").iterdir()],
+            r"no pictures in '.*val/cat'; add some, or remove the folder",
+        ),
+        (
+            lambda root: (root / "val" / "cat" / "0.png").rename(root / "val/cat/a.xcf"),
+            r"cat' \(left out: 1 \.xcf\); add",
+        ),
         (lambda root: (root / "train" / "cat" / "0.png").write_bytes(b""), r"empty image files: \['.*cat/0\.png'\]"),
+        (
+            lambda root: (root / "train" / "c\udcfft").mkdir(),
+            r"whose names are not UTF-8: \['c\\udcfft'\]; rename them",
+        ),
     ],
 )
 def test_bad_folders(pictures, spoil, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,7 @@ def read_images(paths: Sequence[str], spec: InputSpec) -> Iterator[NDArray]:
 
     Raises Failure for a file that is damaged or that does not fit the network; it names the file and the mend.
     """
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's, of a picture that is refused anyway
     for path in paths:
         try:
             image = _read_array(path) if Path(path).suffix == ".npy" else read_picture(path, spec)

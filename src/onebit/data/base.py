@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from onebit.format.graph import Fit, InputSpec
 from onebit.registry import Registry
-from onebit.runtime.images import CROP, fit_pixels
+from onebit.runtime.images import CROP, fit_pixels, tell_counts
 
 # Shape letters: N images of a set, B images of a batch, C channels, H W image.
 
@@ -73,7 +74,8 @@ class ImageData:
     """A data set: what to train on, what to test on, and the input of a network for it.
 
     ``input.mean`` and ``input.std`` are those of the training images scaled to [0, 1]; ``input.fit`` is how its images
-    were brought to size, and how pictures of other sizes are.
+    were brought to size, and how pictures of other sizes are.  ``left_out`` counts, by kind, what the reader found and
+    did not take.
     """
 
     name: str
@@ -81,6 +83,12 @@ class ImageData:
     test: ImageSet
     classes: tuple[str, ...]
     input: InputSpec
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> "Contents":
+        """What was taken, and what was not."""
+        return Contents(self.name, len(self.train), len(self.test), len(self.classes), dict(self.left_out))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -92,6 +100,22 @@ class ImageData:
         """SHA-256 of the classes and of both sets; a run that is resumed must find the one that it was started with."""
         parts = (*self.classes, self.train.digest, self.test.digest)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a reader took, in numbers, and what it left out, by kind; ``str()`` tells it in one line."""
+
+    dataset: str
+    train_images: int
+    test_images: int
+    classes: int
+    left_out: dict[str, int]
+
+    def __str__(self) -> str:
+        left_out = f"; left out: {tell_counts(self.left_out)}" if self.left_out else ""
+        images = f"{self.train_images} training and {self.test_images} test images"
+        return f"{self.dataset}: {images} of {self.classes} classes{left_out}"
 
 
 class Reader(Protocol):
@@ -139,8 +163,10 @@ def fitted(images_NCHW: Tensor, spec: InputSpec) -> Tensor:
     """uint8 images brought to the size of ``spec`` as pictures are; unchanged when they have that size."""
     if tuple(images_NCHW.shape[2:]) == (spec.height, spec.width) and (spec.fit is None or spec.fit.crop_pct == 1):
         return images_NCHW
-    images_NHWC = np.stack([fit_pixels(image_HWC, spec) for image_HWC in images_NCHW.permute(0, 2, 3, 1).numpy()])
-    return torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous()
+    out_NCHW = np.empty((len(images_NCHW), spec.channels, spec.height, spec.width), np.uint8)
+    for out_CHW, image_HWC in zip(out_NCHW, images_NCHW.permute(0, 2, 3, 1).numpy(), strict=True):
+        out_CHW[:] = fit_pixels(image_HWC, spec).transpose(2, 0, 1)
+    return torch.from_numpy(out_NCHW)
 
 
 def in_memory(
@@ -153,6 +179,9 @@ def in_memory(
     channel_statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> ImageData:
     """An :class:`ImageData` of tensors (images, labels), resized; statistics are measured unless given."""
+    for part, (images, _) in (("training", train), ("test", test)):
+        if not images.numel():
+            raise DataError(f"data set {name!r} holds {part} images of shape {tuple(images.shape)} (N, C, H, W): none")
     _, channels, height, width = train[0].shape
     if image_size is None and height != width:
         raise DataError(

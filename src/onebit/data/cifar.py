@@ -153,13 +153,13 @@ def tensors(layout: Layout, parts: list[NDArray[np.uint8]]) -> tuple[Tensor, Ten
 def binary_records(layout: Layout, folder: Path, stem: str) -> NDArray[np.uint8]:
     """The records (N, R) of one file of the binary layout, checked."""
     path = folder / f"{stem}.bin"
-    raw = path.read_bytes()
     size = len(layout.label_keys) + PIXELS
     expected = layout.images[stem] * size
-    if len(raw) != expected:
+    if (found := path.stat().st_size) != expected:
         raise DataError(
-            f"{layout.name}: {str(path)!r} has {len(raw)} bytes, not {expected}; unpack the official archive again"
+            f"{layout.name}: {str(path)!r} has {found} bytes, not {expected}; unpack the official archive again"
         )
+    raw = path.read_bytes()
     records_NR = np.frombuffer(raw, np.uint8).reshape(-1, size)
     check(layout, path, layout.md5[stem][1], raw, records_NR)
     return records_NR
@@ -171,7 +171,7 @@ def python_records(layout: Layout, folder: Path, stem: str) -> NDArray[np.uint8]
     raw = path.read_bytes()
     try:
         batch = _ArrayUnpickler(io.BytesIO(raw), encoding="bytes").load()
-        labels = [np.asarray(batch[key], np.uint8)[:, None] for key in layout.label_keys]
+        labels = [_label_column(batch[key]) for key in layout.label_keys]
         images = np.asarray(batch[b"data"])
         if images.dtype != np.uint8 or images.shape != (layout.images[stem], PIXELS):
             raise ValueError(f"holds {images.dtype} images of shape {images.shape}")
@@ -184,6 +184,14 @@ def python_records(layout: Layout, folder: Path, stem: str) -> NDArray[np.uint8]
     if hashlib.md5(raw).hexdigest() != of_file:
         check(layout, path, of_records or of_file, records_NR.tobytes(), records_NR)
     return records_NR
+
+
+def _label_column(labels: Any) -> NDArray[np.uint8]:
+    """Labels (N, 1) as the binary layout holds them; ValueError for what is none."""
+    labels_N = np.asarray(labels)
+    if labels_N.ndim != 1 or labels_N.dtype.kind not in "iu" or labels_N.min() < 0 or labels_N.max() > 255:
+        raise ValueError(f"holds labels of type {labels_N.dtype} that are not all whole numbers from 0 to 255")
+    return labels_N.astype(np.uint8)[:, None]
 
 
 def check(layout: Layout, path: Path, md5: str | None, content: bytes, records_NR: NDArray[np.uint8]) -> None:

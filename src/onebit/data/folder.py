@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -14,9 +15,8 @@ from torch import Tensor
 
 from onebit.data.base import DATASETS, DataError, ImageData, data_folder, input_of
 from onebit.format.graph import Fit, InputSpec
-from onebit.runtime.images import CROP, PictureError, read_picture
+from onebit.runtime.images import CROP, PictureError, find_pictures, read_picture, tell_counts
 
-ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DEFAULT_SIZE = 224
@@ -61,33 +61,53 @@ class FolderSet:
 
 @DATASETS.register("folder")
 def folder(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
-    """Your own pictures in data_dir/train/CLASS/ and data_dir/val/CLASS/, as RGB."""
+    """Your own pictures in data_dir/train/CLASS/ and data_dir/val/CLASS/ and folders below, as RGB."""
     spec = input_of(DEFAULT_SIZE if image_size is None else image_size, IMAGENET_MEAN, IMAGENET_STD, fit)
     root = data_folder(data_dir, "folder", "the folders 'train' and 'val' with one folder of images per class")
-    classes = _classes(root / "train")
-    if (found := _classes(root / "val")) != classes:
-        odd = sorted(set(found) ^ set(classes))
+    left_out: Counter[str] = Counter()
+    classes, other = (_class_folders(root / part, left_out) for part in ("train", "val"))
+    if other != classes:
+        odd = sorted(set(other) ^ set(classes))
         raise DataError(f"'train' and 'val' in {str(root)!r} must hold the same classes; {odd} are in one of them only")
-    train, test = (_image_set(root / part, classes, spec) for part in ("train", "val"))
-    return ImageData("folder", train, test, classes, spec)
+    train, test = (_image_set(root / part, classes, spec, left_out) for part in ("train", "val"))
+    return ImageData("folder", train, test, classes, spec, left_out)
 
 
-def _classes(part: Path) -> tuple[str, ...]:
-    names = tuple(sorted(path.name for path in part.iterdir() if path.is_dir())) if part.is_dir() else ()
+def _class_folders(part: Path, left_out: Counter[str]) -> tuple[str, ...]:
+    """The names of the class folders; hidden ones, and files beside them, are counted as left out."""
+    names = []
+    for path in part.iterdir() if part.is_dir() else ():
+        if path.name.startswith("."):
+            left_out["hidden"] += 1
+        elif path.is_dir():
+            names.append(path.name)
+        else:
+            left_out["beside the class folders"] += 1
     if not names:
         raise DataError(f"no class folders in {str(part)!r}; put the images of each class in a folder of its own there")
-    return names
+    if strange := [name for name in names if not _is_text(name)]:
+        raise DataError(f"class folders of {str(part)!r} whose names are not UTF-8: {strange}; rename them")
+    return tuple(sorted(names))
 
 
-def _image_set(part: Path, classes: tuple[str, ...], spec: InputSpec) -> FolderSet:
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:  # the file system gave bytes that mean nothing
+        return False
+
+
+def _image_set(part: Path, classes: tuple[str, ...], spec: InputSpec, left_out: Counter[str]) -> FolderSet:
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        pictures = sorted(path for path in (part / name).iterdir() if path.suffix.lower() in ENDINGS)
+        pictures, others = find_pictures(part / name)
         if not pictures:
-            raise DataError(f"no images in {str(part / name)!r}; allowed are {sorted(ENDINGS)}")
+            found = f" (left out: {tell_counts(others)})" if others else ""
+            raise DataError(f"no pictures in {str(part / name)!r}{found}; add some, or remove the folder")
         if empty := [str(path) for path in pictures if path.stat().st_size == 0]:
             raise DataError(f"empty image files: {empty[:5]}; replace or remove them")
         paths += pictures
         labels += [label] * len(pictures)
+        left_out.update(others)
     return FolderSet(paths, labels, spec)

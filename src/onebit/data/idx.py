@@ -5,6 +5,7 @@ integer, then the data (http://yann.lecun.com/exdb/mnist).
 """
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -21,6 +22,7 @@ FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+MOST_DEFLATED = 1032  # bytes that one byte of a .gz file can stand for
 
 
 @DATASETS.register("mnist")
@@ -31,7 +33,8 @@ def mnist(data_dir: Path | None = None, image_size: int | None = None, fit: Fit 
         (path for path in (root, root / "mnist", root / "MNIST" / "raw") if _find(path, FILES["train"][0])), root
     )
     train, test = (_split(folder, *FILES[part]) for part in ("train", "test"))
-    classes = tuple(str(label) for label in range(int(max(train[1].max(), test[1].max())) + 1))
+    highest = max((int(labels.max()) for _, labels in (train, test) if len(labels)), default=0)
+    classes = tuple(str(label) for label in range(highest + 1))
     return in_memory("mnist", train, test, classes, image_size, fit)
 
 
@@ -54,15 +57,22 @@ def _read(folder: Path, stem: str, dimensions: int) -> np.ndarray:
     path = _find(folder, stem)
     if path is None:
         raise DataError(f"mnist: neither {stem} nor {stem}.gz is in {str(folder)!r}; put the four official files there")
+    most = path.stat().st_size * (MOST_DEFLATED if path.suffix == ".gz" else 1)
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(4 + 4 * dimensions)
+            if len(head) < 4 + 4 * dimensions or head[:4] != bytes((0, 0, 8, dimensions)):
+                raise DataError(
+                    f"mnist: {str(path)!r} is no IDX file of unsigned bytes with {dimensions} dimensions: fetch another"
+                )
+            shape = struct.unpack(f">{dimensions}I", head[4:])
+            size = math.prod(shape)
+            raw = file.read(size + 1) if size <= most else b""
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"mnist: {str(path)!r} is damaged ({error}); fetch it again") from error
-    start = 4 + 4 * dimensions
-    if len(raw) < start or raw[:4] != bytes((0, 0, 8, dimensions)):
-        raise DataError(f"mnist: {str(path)!r} is no IDX file of unsigned bytes with {dimensions} dimensions")
-    shape = struct.unpack(f">{dimensions}I", raw[4:start])
-    expected = start + int(np.prod(shape, dtype=np.int64))
-    if len(raw) != expected:
-        raise DataError(f"mnist: {str(path)!r} has {len(raw)} bytes instead of {expected}; fetch it again")
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy()
+    if len(raw) != size:
+        told, found = "x".join(map(str, shape)), "more" if len(raw) > size else "fewer"
+        raise DataError(
+            f"mnist: {str(path)!r} is damaged: its header tells of {told} bytes, {found} follow; fetch it again"
+        )
+    return np.frombuffer(raw, np.uint8).reshape(shape).copy()
