@@ -15,8 +15,6 @@ from onebit.format.steps import STEPS
 
 Step = dict[str, Any]  # a step of docs/format.md whose tensors are arrays instead of names
 
-WRITES = frozenset(name for name, row in STEPS.items() if row.writes is not None)
-
 
 class PackError(ValueError):
     """A model that has no packed form; the message names the layer, why, and what to do."""
@@ -50,13 +48,13 @@ class DraftNode:
         """Names of the values that the node takes, those of its epilogue included."""
         yield from self.inputs
         for step in self.epilogue:
-            if step["step"] == "add":
+            if STEPS[step["step"]].reads:
                 yield step["input"]
 
     def writes(self) -> Iterator[str]:
         """Names of the values that the node makes."""
         for step in self.epilogue:
-            if step["step"] in WRITES:
+            if STEPS[step["step"]].writes is not None:
                 yield step["output"]
 
 

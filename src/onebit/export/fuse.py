@@ -1,9 +1,8 @@
 """Passes over a draft: what follows a convolution moves into its epilogue, norms and signs become integer thresholds.
 
 In order: elementwise nodes move into the node that makes their input; a shuffle of channels behind a binary convolution
-becomes part of it; a pool of integers that only feeds bits becomes
-a pool of bits; a chain of monotone steps that only feeds bits becomes one integer threshold per channel; neighboring
-affine steps become one.
+becomes part of it; a pool of integers that only feeds bits becomes a pool of bits; a chain of monotone steps that only
+feeds bits becomes one integer threshold per channel; neighboring affine steps become one.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from onebit.export.draft import WRITES, Draft, DraftNode, Step
+from onebit.export.draft import Draft, DraftNode, Step
 from onebit.format.bits import is_low, pack_bits
 from onebit.format.graph import BITS
 from onebit.format.ops import OPS
-
-_MONOTONE = ("affine", "slopes", "clamp")  # steps of one variable; whether they are monotone is found by evaluation
+from onebit.format.steps import STEPS
 
 
 def fuse(draft: Draft) -> Draft:
@@ -57,7 +55,7 @@ def _absorb_all(draft: Draft) -> None:
 
 
 def _changes_value(node: DraftNode) -> bool:
-    return any(step["step"] not in WRITES for step in node.epilogue)
+    return any(STEPS[step["step"]].writes is None for step in node.epilogue)
 
 
 def _absorb(draft: Draft, node: DraftNode) -> bool:
@@ -71,7 +69,7 @@ def _absorb(draft: Draft, node: DraftNode) -> bool:
     for host, value, steps in hosts:
         if host is None or host is node or not _ends_with(host, value):
             continue
-        reads = [step["input"] for step in steps if step["step"] == "add"]
+        reads = [step["input"] for step in steps if STEPS[step["step"]].reads]
         if value in reads or any(draft.depends(name, host) for name in reads):
             continue
         draft.nodes.remove(node)
@@ -105,9 +103,13 @@ def _ends_with(host: DraftNode, value: str) -> bool:
     for step in reversed(host.epilogue):
         if step["step"] == "store" and step["output"] == value:
             return True
-        if step["step"] not in WRITES:
+        if STEPS[step["step"]].writes is None:
             return False
     return False
+
+
+def _of_one_variable(steps: list[Step]) -> bool:
+    return all(STEPS[step["step"]].of_one_variable for step in steps)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ def _shuffled_convolution(draft: Draft, shuffle: DraftNode) -> DraftNode | None:
     if attribute is None or conv is None or attribute not in OPS[conv.op].optional or attribute in conv.attrs:
         return None
     *steps, store = conv.epilogue
-    plain = store["step"] == "store" and all(s["step"] not in WRITES and s["step"] != "add" for s in steps)
+    plain = store["step"] == "store" and _of_one_variable(steps)
     alone = len(draft.readers(shuffle.input)) == 1 and shuffle.input != draft.output
     return conv if plain and alone else None
 
@@ -154,16 +156,11 @@ def _taps(node: DraftNode) -> int:
 def _replay(steps: list[Step], sums_S1: NDArray) -> NDArray[np.float32]:
     """What float32 arithmetic, step by step as torch does it, makes of every possible sum: (S, C)."""
     y = sums_S1.astype(np.float32)
-    zero = np.float32(0)
     for step in steps:
-        if step["step"] == "affine" and step.get("fused"):
-            y = (step["scale"].astype(np.float64) * y + step["bias"]).astype(np.float32)  # rounded once
-        elif step["step"] == "affine":
-            y = step["scale"] * y + step["bias"]
-        elif step["step"] == "slopes":
-            y = step["positive"] * np.maximum(y, zero) + step["negative"] * np.minimum(y, zero)
+        if step.get("fused"):  # rounded once
+            y = (step["scale"].astype(np.float64) * y + step["bias"]).astype(np.float32)
         else:
-            y = np.clip(y, np.float32(step["low"]), np.float32(step["high"]))
+            y = STEPS[step["step"]].reference(y, **{key: field for key, field in step.items() if key != "step"})
     return y
 
 
@@ -189,9 +186,7 @@ def _threshold(steps: list[Step], binarize: Step, taps: int) -> tuple[NDArray[np
 def _only_bits(node: DraftNode) -> tuple[list[Step], Step] | None:
     """Split an epilogue into steps of one variable and the one binarize behind them, if that is all there is."""
     *steps, last = node.epilogue
-    if last["step"] != "binarize" or any(s["step"] not in _MONOTONE for s in steps):
-        return None
-    return steps, last
+    return (steps, last) if last["step"] == "binarize" and _of_one_variable(steps) else None
 
 
 def _integer_threshold(node: DraftNode) -> None:
@@ -223,12 +218,7 @@ def _pool_bits(draft: Draft, pool: DraftNode) -> None:
     if conv is None or not OPS[conv.op].exact or split is None or len(draft.readers(pool.input)) != 1:
         return
     *before, store = conv.epilogue
-    if (
-        conv.positions != 1
-        or pool.input == draft.output
-        or store["step"] != "store"
-        or any(s["step"] not in _MONOTONE for s in before)
-    ):
+    if conv.positions != 1 or pool.input == draft.output or store["step"] != "store" or not _of_one_variable(before):
         return
     taps = _taps(conv)
     inner = _replay(_for_channels(before, conv), np.arange(-taps, taps + 1)[:, None])

@@ -65,6 +65,11 @@ class Step:
     margin: Callable[..., NDArray] | None = None
 
     @property
+    def of_one_variable(self) -> bool:
+        """Whether it changes the result by the result alone."""
+        return self.writes is None and not self.reads
+
+    @property
     def tables(self) -> Mapping[str, PerChannel]:
         """All fields that name tensors."""
         return {**self.tensors, **self.optional_tensors}
