@@ -185,3 +185,32 @@ def test_a_network_without_fit_in_the_middle_of_a_crop(tmp_path):
 def test_fit_is_an_object(tmp_path):
     with pytest.raises(TypeError, match=r"fit must be an onebit\.Fit, got 'crop'; write onebit\.Fit\('crop'\)"):
         pack("crop")
+
+
+def test_what_is_wrong_with_an_image_names_the_file(tmp_path, capsys):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * (SIDE - 2) ** 2, 2))
+    onebit.pack(model, (3, SIDE, SIDE), stem="int8", classes=CLASSES).save(tmp_path / "int8.onebit")
+    np.save(tmp_path / "good.npy", np.zeros((SIDE, SIDE, 3), np.float32))
+    np.save(tmp_path / "bad.npy", np.full((SIDE, SIDE, 3), 7, np.float32))
+    line = refused(capsys, "run", tmp_path / "int8.onebit", tmp_path / "good.npy", tmp_path / "bad.npy")
+    assert "bad.npy: the network takes pixels" in line
+    np.save(tmp_path / "huge.npy", np.full((SIDE, SIDE, 3), 3e38, np.float32))
+    pack(None).save(tmp_path / "net.onebit")
+    line = refused(capsys, "run", tmp_path / "net.onebit", tmp_path / "good.npy", tmp_path / "huge.npy")
+    assert "huge.npy: the network's outputs are NaN or infinite" in line
+
+
+def test_networks_that_give_a_map(wide, tmp_path, capsys):
+    packed = onebit.pack(nn.Sequential(nn.Conv2d(3, 2, 3)), (3, SIDE, SIDE), fit=CROP)
+    packed.save(tmp_path / "map.onebit")
+    (entry,) = answer(capsys, "run", tmp_path / "map.onebit", wide / "val" / "left" / "0.png")["images"]
+    assert entry["map"]["shape"] == [2, SIDE - 2, SIDE - 2]
+    assert main(["run", str(tmp_path / "map.onebit"), str(wide / "val" / "left" / "0.png")]) == 0
+    assert "0.png  map of 2x14x14 (C, H, W)  min " in capsys.readouterr().out
+
+
+def test_a_missing_picture_is_noticed_before_the_network_is_loaded(tmp_path, capsys):
+    (tmp_path / "net.onebit").write_bytes(b"no network")
+    assert "nowhere.png: no such file or folder" in refused(
+        capsys, "run", tmp_path / "net.onebit", tmp_path / "nowhere.png"
+    )

@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import verb_parser
+from onebit.cli.base import Failure, verb_parser
 from onebit.text import printable
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
     from numpy.typing import NDArray
+
+    from onebit.runtime.model import Model
 
 
 def parse(argv: list[str]) -> "Namespace":
@@ -43,29 +45,30 @@ def run(args: "Namespace") -> dict[str, Any]:
     from onebit.cli.images import fitting, list_images, read_images
     from onebit.runtime.model import load
 
-    model = load(args.file, threads=args.threads)
     paths, left_out = list_images(args.images)
+    model = load(args.file, threads=args.threads)
     results = []
     for path, image in zip(paths, read_images(paths, fitting(model.input, args.fit)), strict=True):
-        if model.classes is None:
-            results.append({"image": path, **_outputs(model(image), args.top)})
-        else:
-            best = model.classify(image)[: args.top]
-            results.append(
-                {"image": path, "classes": [{"class": p.label, "probability": round(p.probability, 6)} for p in best]}
-            )
+        try:
+            results.append({"image": path, **_answer(model, image, args.top)})
+        except ValueError as error:
+            raise Failure(f"{path}: {error}") from None
     return {"file": args.file, "images": results, "left_out": dict(left_out)}
 
 
-def _outputs(output: "NDArray[Any]", top: int) -> dict[str, Any]:
-    """What is told of outputs without labels; ValueError where they are not finite."""
+def _answer(model: "Model", image: "NDArray[Any]", top: int) -> dict[str, Any]:
+    """What is told of one image; ValueError where the outputs are not finite."""
     import numpy as np
 
+    if model.classes is not None and model.engine.output_shape[:2] == (1, 1):
+        best = model.classify(image)[:top]
+        return {"classes": [{"class": p.label, "probability": round(p.probability, 6)} for p in best]}
+    output = model(image)
     if not np.isfinite(output).all():
         raise ValueError("the network's outputs are NaN or infinite")
     if output.ndim == 1:
-        best = np.argsort(-output, kind="stable")[:top]
-        return {"outputs": [{"index": int(i), "value": float(output[i])} for i in best]}
+        largest = np.argsort(-output, kind="stable")[:top]
+        return {"outputs": [{"index": int(i), "value": float(output[i])} for i in largest]}
     facts = {"min": float(output.min()), "mean": float(output.mean()), "max": float(output.max())}
     return {"map": {"shape": list(output.shape), **facts}}
 
