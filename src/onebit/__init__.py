@@ -41,7 +41,6 @@ _FROM_TORCH_SIDE = {
     "count_cost": "onebit.nn",
     "probe_linearity": "onebit.nn",
 }
-
 __all__ = [
     "BinaryConv2d",
     "BinaryLinear",
@@ -67,14 +66,32 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "__version__":  # the library that reads it takes longer to import than a network to load
         return _version()
-    if name not in _FROM_TORCH_SIDE:
-        raise AttributeError(f"module 'onebit' has no attribute {name!r}")
+    if name in _FROM_TORCH_SIDE:
+        return getattr(_imported(_FROM_TORCH_SIDE[name], name), name)
+    if name.isidentifier() and not name.startswith("_"):
+        from importlib.util import find_spec
+
+        if find_spec(f"onebit.{name}") is not None:
+            return _imported(f"onebit.{name}", name)  # a part of the library that nothing has imported yet
+    raise AttributeError(f"module 'onebit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from pkgutil import iter_modules
+
+    parts = [part.name for part in iter_modules(__path__) if not part.name.startswith("_")]
+    return sorted({*globals(), *__all__, *parts})
+
+
+def _imported(module: str, wanted: str) -> Any:
     try:
-        return getattr(import_module(_FROM_TORCH_SIDE[name]), name)
+        return import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name is None or error.name.partition(".")[0] == "onebit":
             raise
-        raise ModuleNotFoundError(f'onebit.{name} needs torch: pip install "onebit[train]"', name="torch") from None
+        raise ModuleNotFoundError(
+            f'onebit.{wanted} needs {error.name}: pip install "onebit[train]"', name=error.name
+        ) from None
 
 
 def _version() -> str:

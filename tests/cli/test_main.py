@@ -1,12 +1,15 @@
 """What holds for every verb: help with an example, exit codes, one-line errors, clean JSON, quick start."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from onebit.cli import main as cli
@@ -93,6 +96,34 @@ def zoo_that(monkeypatch):
             "onebit: error: 'onebit zoo' needs torch, which is not installed: pip install \"onebit[train]\"\n",
         ),
         (
+            ModuleNotFoundError("No module named 'PIL'", name="PIL"),
+            1,
+            "onebit: error: 'onebit zoo' needs PIL, which is not installed: pip install \"onebit[train]\"\n",
+        ),
+        (
+            ModuleNotFoundError("No module named 'onebit._core'", name="onebit._core"),
+            1,
+            "onebit: error: this installation is broken (No module named 'onebit._core'): install it again with "
+            "pip install --force-reinstall onebit\n",
+        ),
+        (
+            ImportError("undefined symbol: x", name="onebit._core"),
+            1,
+            "onebit: error: this installation is broken (undefined symbol: x): install it again with "
+            "pip install --force-reinstall onebit\n",
+        ),
+        (
+            MemoryError("std::bad_alloc"),
+            1,
+            "onebit: error: not enough memory (std::bad_alloc); take fewer or smaller images at a time\n",
+        ),
+        (
+            MemoryError(),
+            1,
+            "onebit: error: not enough memory (the system gave no more); take fewer or smaller images at a time\n",
+        ),
+        (Failure("ESC \x1b[2J, \u202eturned"), 1, "onebit: error: ESC \\x1b[2J, \\u202eturned\n"),
+        (
             ZeroDivisionError("oh"),
             1,
             "onebit: error: ZeroDivisionError: oh (this is a bug; ONEBIT_DEBUG=1 shows where)\n",
@@ -124,6 +155,55 @@ def test_json_is_alone_on_standard_output(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"answer": 42}
     assert captured.err == "chatter\n"
+
+
+def test_json_has_no_word_for_nan_and_infinity(monkeypatch, capsys):
+    """NumPy's numbers and arrays, paths and tuples become what JSON has; what is not finite becomes null."""
+    result = {
+        "finite": 0.5,
+        "nan": float("nan"),
+        "list": [float("inf"), np.float32("-inf"), (1, Path("a/b"))],
+        "numpy": {"scalar": np.int64(3), "array": np.array([[1.0, np.nan]], np.float32), "flag": np.bool_(True)},
+        "text": "\x1b\u202e",
+        4: None,
+    }
+    monkeypatch.setattr("onebit.cli.zoo.run", lambda args: result)
+    assert cli.main(["zoo", "--json"]) == 0
+    printed = capsys.readouterr().out
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    assert json.loads(printed, parse_constant=refuse) == {
+        "finite": 0.5,
+        "nan": None,
+        "list": [None, None, [1, "a/b"]],
+        "numpy": {"scalar": 3, "array": [[1.0, None]], "flag": True},
+        "text": "\x1b\u202e",
+        "4": None,
+    }
+    assert printed.isascii()
+
+
+@pytest.mark.parametrize(("verb", "missing", "extra"), [("run", "PIL", "cli"), ("verify", "torch", "train")])
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(monkeypatch, capsys, verb, missing, extra):
+    def run(args):
+        raise ModuleNotFoundError(f"No module named '{missing}.x'", name=f"{missing}.x")
+
+    monkeypatch.setattr(f"onebit.cli.{verb}.run", run)
+    assert cli.main([verb, "net.onebit", "a.png"]) == 1
+    line = f"onebit: error: 'onebit {verb}' needs {missing}, which is not installed: pip install \"onebit[{extra}]\"\n"
+    assert capsys.readouterr().err == line
+
+
+def test_an_output_that_lacks_a_letter_shows_its_number():
+    code = (
+        "import sys; from onebit.cli import main, zoo; zoo.run = lambda args: {'zoo': {'ü': 'ж'}}; main.main(['zoo'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=True
+    )
+    assert done.stdout == b"zoo:\n  \\xfc  \\u0436\n"
 
 
 def test_quick_start_without_torch():

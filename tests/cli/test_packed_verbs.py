@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,32 @@ def test_bench_shows_profile_plot_and_cold_start(packed, tmp_path, capsys):
         assert min(image.size) > 300
 
 
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({}, "the file does not say which model"),
+        ({"model": 3}, "the file does not say which model"),
+        ({"model": "vgg-smal"}, "model 'vgg-smal' is not in the zoo"),
+        ({"model": "vgg-small"}, "cannot be built"),
+        ({"model": "vgg-small", "num_classes": [10]}, "cannot be built"),
+        ({"model": "vgg-small", "num_classes": "10"}, "cannot be built"),
+        ({"model": "vgg-small", "num_classes": 10, "model_options": 5}, "cannot be built"),
+        ({"model": "vgg-small", "num_classes": 10, "model_options": {"width": None}}, "cannot be built"),
+        ({"model": "vgg-small", "num_classes": 10, "model_options": {"scheme": "float"}}, "cannot be built"),
+        ({"model": "vgg-small", "num_classes": 11, "model_options": {"input_size": 16}}, "that is another network"),
+        (
+            {"model": "vgg-small", "num_classes": 10, "model_options": {"input_size": 16, "width": 1e3}},
+            "that is another network",
+        ),
+    ],
+)
+def test_bench_believes_no_provenance_that_does_not_fit(facts, why, packed, tmp_path, capsys):
+    save_graph(replace(load_graph(packed), provenance=facts), tmp_path / "odd.onebit")
+    result = answer(capsys, "bench", str(tmp_path / "odd.onebit"), "--seconds", "0.01")
+    assert why in result["why_no_float"]
+    assert "torch_float" not in result
+
+
 def test_doctor(capsys, monkeypatch):
     assert any(row["chosen"] for row in answer(capsys, "doctor")["isas"])
     monkeypatch.setenv("ONEBIT_ISA", "portable")
@@ -207,6 +234,23 @@ class TestMistakes:
         monkeypatch.setenv("ONEBIT_ISA", "neon" if os.uname().machine == "x86_64" else "avx2")
         assert "cannot run" in refused(capsys, "run", packed, picture)
 
+    def test_a_batch_that_takes_too_much_memory(self, packed, capsys):
+        line = refused(capsys, "bench", packed, "--batch", "100000000")
+        assert "--batch 100000000: images or outputs would take 95.4 GiB; this network allows 1048576" in line
+
+    def test_verify_with_a_run_of_another_size(self, packed, picture, tmp_path, capsys):
+        other = str(tmp_path / "other")
+        arguments = ["--image_size", "8", "--max_steps", "1", "--model_options.width", "0.0625", "--out", other]
+        assert main(["train", "vgg-small-digits", *arguments]) == 0
+        capsys.readouterr()
+        for images in ([], [picture]):
+            line = refused(capsys, "verify", packed, *images, "--run", other)
+            assert (
+                "takes images of 1x8x8 (C, H, W) and gives 10 outputs; the packed network takes images of 1x16x16"
+                in line
+            )
+            assert "it was packed from another run" in line
+
     def test_pack_without_a_run_or_a_folder(self, trained, tmp_path, capsys):
         assert "no trained model" in refused(capsys, "pack", str(tmp_path / "nothing"))
         line = refused(capsys, "pack", str(trained), "--out", str(tmp_path / "no" / "net.onebit"))
@@ -244,6 +288,7 @@ class TestMistakes:
         [
             (["run", "net.onebit"], "images"),
             (["run", "net.onebit", "a.png", "--top", "0"], "--top must be at least 1"),
+            (["bench", "net.onebit", "--seconds", "inf"], "--seconds must be a number above 0, got inf"),
             (["bench", "net.onebit", "--threads", "0"], "--threads must be at least 1"),
             (["bench", "net.onebit", "--plot", "profile.jpg"], "--plot must name a file that ends with .png"),
             (["verify", "net.onebit", "--limit", "0"], "--limit must be at least 1"),

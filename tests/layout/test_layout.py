@@ -69,3 +69,34 @@ def test_registry_refuses_a_second_owner_of_a_name():
         registry["onne"]
     with pytest.raises(ValueError, match="choose one of"):
         registry[3]
+
+
+PACKAGES = sorted(folder.name for folder in ROOT.iterdir() if (folder / "__init__.py").exists())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_is_an_attribute_of_onebit(package, monkeypatch):
+    monkeypatch.delattr(onebit, package, raising=False)  # whoever imported it before has set it
+    assert package in dir(onebit)
+    assert getattr(onebit, package).__name__ == f"onebit.{package}"
+
+
+def test_a_package_needs_no_import_of_its_own():
+    code = "import onebit; print(onebit.nn.__name__, onebit.export.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "onebit.nn onebit.export\n", done.stderr
+
+
+def test_public_names_are_there_and_others_are_not():
+    assert set(onebit.__all__) <= set(dir(onebit))
+    assert all(getattr(onebit, name) is not None for name in onebit.__all__)
+    for name in ("no_such_name", "_no_such_name", "no.such", ""):
+        assert not hasattr(onebit, name)
+    assert (ROOT / "py.typed").exists()
+
+
+def test_a_missing_library_is_named_with_the_extra_that_brings_it():
+    code = "import sys; sys.modules['torch'] = None; import onebit; onebit.{}"
+    for name in ("nn", "pack"):
+        done = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True, check=False)
+        assert f'onebit.{name} needs torch: pip install "onebit[train]"' in done.stderr

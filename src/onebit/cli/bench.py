@@ -1,12 +1,20 @@
 """``onebit bench``: a packed network against torch's float network of the same shape, timed in one run."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import Failure, verb_parser
+from onebit.text import printable
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+    from numpy.typing import NDArray
+
+    from onebit.runtime.model import Model
+
+MAX_BATCH_BYTES = 1 << 30  # of the images of one call, and of what comes out, as floats
+MAX_TWIN_PARAMETERS = 1 << 29  # of the float network: 2 GiB
 
 
 def parse(argv: list[str]) -> "Namespace":
@@ -28,8 +36,8 @@ def parse(argv: list[str]) -> "Namespace":
     parser.add_argument("--cold", action="store_true", help="also time fresh processes up to their first answer")
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
-    if not args.seconds > 0:
-        raise ValueError(f"--seconds must be above 0, got {args.seconds}")
+    if not 0 < args.seconds < math.inf:
+        raise ValueError(f"--seconds must be a number above 0, got {args.seconds}")
     for name in ("threads", "batch"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
@@ -54,12 +62,13 @@ def run(args: "Namespace") -> dict[str, Any]:
     from onebit.runtime.timing import time_in_turn
 
     model = load(args.file, threads=args.threads)
+    check_batch(args.batch, model)
     spec = model.input
     rng = np.random.default_rng(0)
-    images = rng.standard_normal((args.batch, spec.height, spec.width, spec.channels)).astype(np.float32)
+    images = rng.standard_normal((args.batch, spec.height, spec.width, spec.channels), np.float32)
     given = rng.integers(0, 256, images.shape, dtype=np.uint8) if spec.type == PIXELS else images
     work = {"packed": lambda: model(given)}
-    twin, why = float_twin(dict(model.graph.provenance), images, args.threads)
+    twin, why = float_twin(model, images, args.threads)
     if twin is not None:
         work["torch_float"] = twin
     timings = time_in_turn(work, seconds=args.seconds, stay=0.1)
@@ -94,9 +103,25 @@ def draw(result: dict[str, Any], path: str) -> None:
     write_atomic(path, profile_png(result["profile"], title))
 
 
-def float_twin(provenance: dict[str, Any], images: Any, threads: int) -> tuple[Any, str]:
-    """A call of the float network of the same shape on ``images`` (N, H, W, C), or None and the reason."""
-    name = provenance.get("model")
+def check_batch(batch: int, model: "Model") -> None:
+    """Failure where the images of one call, or the outputs, would take more than ``MAX_BATCH_BYTES`` as floats."""
+    spec, out = model.input, model.engine.output_shape
+    floats = max(spec.height * spec.width * spec.channels, math.prod(out))
+    if 4 * floats * batch > MAX_BATCH_BYTES:
+        raise Failure(
+            f"--batch {batch}: images or outputs would take {4 * floats * batch / 2**30:.1f} GiB; "
+            f"this network allows {max(1, MAX_BATCH_BYTES // (4 * floats))}"
+        )
+
+
+def float_twin(model: "Model", images: "NDArray[Any]", threads: int) -> tuple[Any, str]:
+    """A call of the float network of the same shape on ``images`` (N, H, W, C), or None and the reason.
+
+    What the file says of its network is a stranger's word: it is built without memory first, and believed where its
+    outputs have the packed network's shape.
+    """
+    provenance = model.graph.provenance
+    name, options = provenance.get("model"), provenance.get("model_options", {})
     if not isinstance(name, str):
         return None, "the file does not say which model of the zoo it comes from"
     try:
@@ -107,12 +132,21 @@ def float_twin(provenance: dict[str, Any], images: Any, threads: int) -> tuple[A
         return None, 'torch is not installed: pip install "onebit[train]"'
     if name not in MODELS:
         return None, f"model {name!r} is not in the zoo"
+    x_BCHW = torch.from_numpy(images).permute(0, 3, 1, 2)  # NHWC in memory: channels_last as it is
+    sizes = {"num_classes": provenance.get("num_classes"), "in_channels": images.shape[3]}
+    shape = model.engine.output_shape
+    try:
+        with torch.device("meta"):
+            ghost = MODELS[name](scheme="float", **sizes, **options).eval()
+        gives = tuple(ghost(x_BCHW[:1].to("meta")).flatten(1).shape)
+    except Exception as error:
+        return None, f"the file says that it is {name!r}, but with its options that cannot be built: {error}"
+    parameters = sum(parameter.numel() for parameter in ghost.parameters())
+    if gives != (1, math.prod(shape)) or parameters > MAX_TWIN_PARAMETERS:
+        return None, f"the file says that it is {name!r}, but with its options that is another network"
     torch.set_num_threads(threads)
-    options = dict(provenance.get("model_options", {}))
-    sizes = {"num_classes": provenance["num_classes"], "in_channels": images.shape[3]}
     network = MODELS[name](scheme="float", **sizes, **options).eval()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x_BCHW = torch.from_numpy(images).permute(0, 3, 1, 2)  # NHWC in memory: channels_last as it is
 
     def call() -> object:
         with torch.inference_mode():
@@ -128,7 +162,11 @@ def show(result: dict[str, Any]) -> None:
         if name in result:
             row = result[name]
             print(f"{name:<12} {row['median_ms']:9.3f} ms  (90%: {row['p90_ms']:.3f} ms, {row['count']} calls)")
-    print(f"ratio        {result['ratio']:9.1f} x" if "ratio" in result else f"no float side: {result['why_no_float']}")
+    print(
+        f"ratio        {result['ratio']:9.1f} x"
+        if "ratio" in result
+        else f"no float side: {printable(result['why_no_float'])}"
+    )
     if "cold" in result:
         row = result["cold"]
         steps = ", ".join(f"{step} {row[f'{step}_seconds']:.3f}" for step in ("import", "load", "answer"))

@@ -3,7 +3,7 @@
 A verb is a module of this package with three functions:
 
     parse(argv) -> Namespace     its jsonargparse parser, from ``base.verb_parser``; a ValueError here is wrong usage
-    run(args) -> dict            the work; the result must be JSON-serializable; ValueError and OSError here exit with 1
+    run(args) -> dict            the work; the result is plain values; ValueError, OSError, MemoryError here exit with 1
     show(result) -> None         the same result for people, on standard output
 
 and a line in ``VERBS``.  Only the verb that is asked for is imported, so ``onebit run`` never pays for torch.
@@ -13,10 +13,12 @@ shows tracebacks.  With ``--json`` standard output holds one JSON object and not
 
 import contextlib
 import importlib
+import io
 import json
+import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -44,6 +46,9 @@ VERBS: dict[str, Verb] = {
 }
 
 
+CLI_LIBRARIES = ("jsonargparse", "PIL")  # what onebit[cli] brings; onebit[train] brings these and all others
+
+
 def usage() -> str:
     """The text of ``onebit --help``."""
     rows = text_table([(name, verb.summary) for name, verb in VERBS.items()], indent="  ")
@@ -63,6 +68,9 @@ def complain(message: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's own) and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an encoding without some letter shows its number instead
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
         print(usage(), file=sys.stderr)
@@ -82,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"Unknown verb {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"choose one of {list(VERBS)}")
         )
         return 2
-    return _guarded(lambda: _run_verb(name, rest), extra=VERBS[name].extra, name=name)
+    return _guarded(lambda: _run_verb(name, rest), name)
 
 
 def _run_verb(name: str, argv: list[str]) -> int:
@@ -101,27 +109,47 @@ def _run_verb(name: str, argv: list[str]) -> int:
         return 0
     with contextlib.redirect_stdout(sys.stderr):  # nothing but the object may reach standard output
         result: dict[str, Any] = module.run(args)
-    print(json.dumps(result))
+    print(json.dumps(_plain(result), allow_nan=False))
     return 0
 
 
-def _guarded(work: Callable[[], int], *, extra: str, name: str) -> int:
-    """Run ``work``; a failure becomes its one line and exit code."""
+def _plain(value: Any) -> Any:
+    """A result as JSON has it: numbers of NumPy as Python's, paths as texts, null for NaN and infinity, which JSON has
+    no word for.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return _plain(value.tolist()) if hasattr(value, "tolist") else value
+
+
+def _guarded(work: Callable[[], int], name: str) -> int:
+    """Run ``work`` of the verb ``name``; a failure becomes its one line and exit code."""
     try:
         code = work()
         sys.stdout.flush()  # a closed pipe shows here rather than at exit
         return code
     except KeyboardInterrupt as stop:
-        print(f"onebit: {str(stop) or 'interrupted'}", file=sys.stderr)
+        print(f"onebit: {printable(stop, limit=2000) or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has left: not a failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if debugging() or missing in ("", "onebit"):
+    except ImportError as error:
+        if debugging():
             raise
-        complain(f"'onebit {name}' needs {missing}, which is not installed: pip install \"onebit[{extra}]\"")
+        complain(_missing(name, error))
+    except MemoryError as error:
+        if debugging():
+            raise
+        complain(
+            f"not enough memory ({str(error) or 'the system gave no more'}); take fewer or smaller images at a time"
+        )
     except OSError as error:
         if debugging():
             raise
@@ -136,6 +164,15 @@ def _guarded(work: Callable[[], int], *, extra: str, name: str) -> int:
             raise
         complain(f"{type(error).__name__}: {error} (this is a bug; ONEBIT_DEBUG=1 shows where)")
     return 1
+
+
+def _missing(verb: str, error: ImportError) -> str:
+    """What to do where a library, or a part of this one, cannot be imported."""
+    missing = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or missing in ("", "onebit"):
+        return f"this installation is broken ({error}): install it again with pip install --force-reinstall onebit"
+    extra = VERBS[verb].extra if missing in CLI_LIBRARIES else "train"
+    return f"'onebit {verb}' needs {missing}, which is not installed: pip install \"onebit[{extra}]\""
 
 
 def debugging() -> bool:

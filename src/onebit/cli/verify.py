@@ -52,6 +52,10 @@ def run(args: "Namespace") -> dict[str, Any]:
     graph = load_graph(args.file)
     spec = graph.input
     trained, labels, source = None, None, "noise"
+    if args.run:
+        from onebit.train.deploy import refuse_other_run
+
+        refuse_other_run(args.run, graph)
     if args.images:
         paths, _ = list_images(args.images)
         batch = list(read_images(paths, fitting(spec, args.fit)))

@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from onebit.format.graph import PIXELS, Fit, InputSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
 
 # Shape letters: N images, H W image, C channels.
@@ -61,6 +62,8 @@ def find_pictures(folder: str | os.PathLike[str]) -> tuple[list[Path], Counter[s
     A picture is a file with one of the endings of ``FORMATS``.  The counts are by ending, or under "hidden" for files
     and folders whose name begins with a dot, or "other".  Links to folders are followed, each folder is read once.
     """
+    from pathlib import Path
+
     endings = {ending for name in picture_formats() for ending in FORMATS[name]}
     pictures: list[str] = []
     left_out: Counter[str] = Counter()

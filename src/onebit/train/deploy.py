@@ -16,7 +16,7 @@ from onebit.data import DATASETS, ImageSet
 from onebit.export import Packed, pack
 from onebit.export.activations import largest, with_float32_activations
 from onebit.export.int8 import stem_deviation
-from onebit.format.graph import HALF, PIXELS, Graph, Node, activation_dtype_of
+from onebit.format.graph import HALF, PIXELS, Graph, Node, activation_dtype_of, validate
 from onebit.format.ops.convolution import int8_sums
 from onebit.nn.layers import BinaryConv2d, operands
 from onebit.runtime.images import CROP, normalize, to_pixels
@@ -126,6 +126,20 @@ def compare_activations(packed: Packed, images_NHWC: NDArray[np.uint8], labels_N
                 f"{row['float32_accuracy']:.2%} to {row['float16_accuracy']:.2%}"
             )
     return row
+
+
+def refuse_other_run(run: Path | str, graph: Graph) -> None:
+    """ValueError where the trained model of ``run`` takes other images than ``graph``, or gives other outputs."""
+    _, meta = load_trained(run)
+    image, spec = meta["input"], graph.input
+    found = (image.channels, image.height, image.width, meta["num_classes"])
+    packed = (spec.channels, spec.height, spec.width, math.prod(validate(graph)[graph.output].shape))
+    if found != packed:
+        takes, wanted = (f"images of {c}x{h}x{w} (C, H, W) and gives {k} outputs" for c, h, w, k in (found, packed))
+        raise ValueError(
+            f"the model of {str(run)!r} takes {takes}; the packed network takes {wanted}: "
+            "it was packed from another run"
+        )
 
 
 def compare_with_torch(run: Path | str, graph: Graph, images_NHWC: NDArray, labels_N: NDArray | None) -> dict[str, Any]:
