@@ -96,6 +96,14 @@ def test_a_damaged_model_is_named(finished, tmp_path, name, change, message):
         load_trained(tmp_path)
 
 
+def test_a_model_that_was_described_in_the_words_of_before(finished, tmp_path):
+    before = b'"scheme_options": {"weights": "trained", "input_scale_start": 2.0, "weight_granularity": "layer"}'
+    damage(finished, tmp_path, "model.json", lambda raw: raw.replace(b'"scheme_options": {}', before))
+    assert before in (tmp_path / "model.json").read_bytes()
+    want, got = (load_trained(folder)[0].state_dict() for folder in (finished[0], tmp_path))
+    assert all(torch.equal(tensor, got[name]) for name, tensor in want.items())
+
+
 def test_missing_model(tmp_path):
     with pytest.raises(ModelError, match="there is no trained model"):
         load_trained(tmp_path / "nothing")

@@ -52,6 +52,12 @@ def test_json_and_back(tiny):
     assert TrainSettings.from_json(json.loads(json.dumps(tiny.as_json()))) == tiny
 
 
+def test_settings_of_runs_made_before(tiny):
+    fields = tiny.as_json() | {"scheme_options": {"weights": "mean", "weight_granularity": "layer"}}
+    read = TrainSettings.from_json(json.loads(json.dumps(fields)))
+    assert read.scheme_options == {"weights": "mean-scale", "weight_detached": False, "weight_granularity": "layer"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -61,7 +61,7 @@ def nonlinearity(scheme: Scheme) -> nn.Module:
     """What stands between a norm and the next convolution: a ReLU in a real network; a binary layer brings its own
     step.
     """
-    return nn.Identity() if scheme.inputs != "none" else nn.ReLU()
+    return nn.Identity() if scheme.inputs is not None else nn.ReLU()
 
 
 class PadChannels(nn.Module):

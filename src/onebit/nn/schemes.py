@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import nn
 
-from onebit.binarize import ESTIMATORS
-from onebit.nn.binarizers import (
-    BalancedSignInput,
-    InputBinarizer,
-    MeanScaleWeight,
-    RectifiedClampWeight,
-    RectifiedWeight,
-    ShiftedSignInput,
-    SignInput,
-    SignWeight,
-    StandardizedWeight,
-    StepInput,
-    TrainedScaleWeight,
-    TrainedStepInput,
-    WeightBinarizer,
-)
+from onebit.nn.binarizers import INPUT_BINARIZERS, WEIGHT_BINARIZERS, InputBinarizer, WeightBinarizer
 from onebit.nn.layers import BinaryConv2d, BinaryLinear, Pair
 from onebit.nn.rpc import ReshapedPointwiseConv2d
-from onebit.registry import Registry
+from onebit.registry import Registry, check_options
+
+Options = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,53 +24,51 @@ class Scheme:
     """How the layers of a network become binary.
 
     Args:
-        weights: "none" (real), "sign" (no scale), "mean" (mean|w|), "mean-detached", "trained" (learned alpha),
-            "rectified" (RBCN's matrix), "standardized" (IR-Net) or "recu".
-        weight_granularity: one scale per "layer" or per "channel".
-        weight_estimator: surrogate derivative of the weights' sign.
-        inputs: "none" (real), "sign" ({-1, +1}), "shifted-sign" (learned thresholds), "balanced-sign"
-            (s sign(x - theta) + b), "step" ({0, 1}) or "trained-step" ({0, beta}, learned beta).
-        input_estimator: surrogate derivative of the inputs' sign or step.
-        input_scale_start: first value of beta.
+        weights: a name in ``WEIGHT_BINARIZERS``, or None for real weights.
+        weight_options: its arguments, such as ``{"estimator": "tanh"}``; the others get their defaults.
+        inputs: a name in ``INPUT_BINARIZERS``, or None for real inputs.
+        input_options: its arguments, likewise.
         pad_value: what the border of a padded map holds, in units of the levels.
+
+    Raises:
+        ValueError: an unknown name or option, with the nearest one, or an option that it cannot have.
     """
 
-    weights: str = "mean-detached"
-    weight_granularity: str = "channel"
-    weight_estimator: str = "clipped-identity"
-    inputs: str = "sign"
-    input_estimator: str = "polynomial"
-    input_scale_start: float = 1.0
+    weights: str | None = "mean-scale"
+    weight_options: Options = field(default_factory=dict, hash=False)
+    inputs: str | None = "sign"
+    input_options: Options = field(default_factory=dict, hash=False)
     pad_value: float = 0.0
 
     def __post_init__(self) -> None:
-        for field, allowed in (("weights", _WEIGHTS), ("inputs", _INPUTS)):
-            if getattr(self, field) not in allowed:
-                raise ValueError(f"{field} must be one of {sorted(allowed)}, got {getattr(self, field)!r}")
-        ESTIMATORS.check(self.weight_estimator)
-        ESTIMATORS.check(self.input_estimator)
-        with torch.device("meta"):  # the layer's own checks of granularity, pad_value and start; draws no random number
+        for side, registry in _SIDES.items():
+            name, given = getattr(self, f"{side}s"), getattr(self, f"{side}_options")
+            if name is None and given:
+                raise ValueError(f"{side}_options {dict(given)} are those of a binarizer, but the {side}s are real")
+            if name is not None:
+                check_options(f"{side}_options", registry[name], given)
+            object.__setattr__(self, f"{side}_options", {**_defaults(side, name), **given})
+        with torch.device("meta"):  # the layer's own checks of the options' values; draws no random number
             self.conv2d(1, 1, 1)
 
     def describe(self) -> str:
         """One line: what becomes of weights and inputs."""
-        weights, inputs = "real weights", "real inputs"
-        if self.weights != "none":
-            fixed = {
-                "sign": "no scale",
-                "rectified": "mean of the rectifier",
-                "standardized": "power-of-two scale per channel",
-            }
-            scale = fixed.get(self.weights, f"{self.weights} scale per {self.weight_granularity}")
-            weights = f"weights: sign, {scale}, {self.weight_estimator}"
-        if self.inputs != "none":
-            inputs = f"inputs: {self.inputs}, {self.input_estimator}"
-        return f"{weights}; {inputs}"
+        return "; ".join(_described(f"{side}s", getattr(self, f"{side}s"), self._options(side)) for side in _SIDES)
+
+    def _options(self, side: str) -> Options:
+        options: Options = getattr(self, f"{side}_options")
+        return options
+
+    def _weight_binarizer(self) -> WeightBinarizer | None:
+        return None if self.weights is None else WEIGHT_BINARIZERS[self.weights](**self.weight_options)
+
+    def _input_binarizer(self) -> InputBinarizer | None:
+        return None if self.inputs is None else INPUT_BINARIZERS[self.inputs](**self.input_options)
 
     @property
     def is_float(self) -> bool:
         """Whether nothing is binary."""
-        return self.weights == "none" and self.inputs == "none"
+        return self.weights is None and self.inputs is None
 
     def conv2d(
         self,
@@ -101,8 +88,8 @@ class Scheme:
         return BinaryConv2d(
             *shape,
             pad_value=self.pad_value,
-            weight_binarizer=_WEIGHTS[self.weights](self),
-            input_binarizer=_INPUTS[self.inputs](self),
+            weight_binarizer=self._weight_binarizer(),
+            input_binarizer=self._input_binarizer(),
         )
 
     def rpc(
@@ -123,8 +110,8 @@ class Scheme:
             restore=restore,
             roll=roll,
             norm=norm,
-            weight_binarizer=_WEIGHTS[self.weights](self),
-            input_binarizer=_INPUTS[self.inputs](self),
+            weight_binarizer=self._weight_binarizer(),
+            input_binarizer=self._input_binarizer(),
         )
 
     def linear(self, in_features: int, out_features: int, bias: bool = False) -> nn.Linear:
@@ -135,68 +122,133 @@ class Scheme:
             in_features,
             out_features,
             bias,
-            weight_binarizer=_WEIGHTS[self.weights](self),
-            input_binarizer=_INPUTS[self.inputs](self),
+            weight_binarizer=self._weight_binarizer(),
+            input_binarizer=self._input_binarizer(),
         )
 
 
-_WEIGHTS: dict[str, Callable[[Scheme], WeightBinarizer | None]] = {
-    "none": lambda s: None,
-    "sign": lambda s: SignWeight(s.weight_estimator),
-    "mean": lambda s: MeanScaleWeight(s.weight_estimator, granularity=s.weight_granularity, detached=False),
-    "mean-detached": lambda s: MeanScaleWeight(s.weight_estimator, granularity=s.weight_granularity),
-    "rectified": lambda s: RectifiedWeight(s.weight_estimator),
-    "standardized": lambda s: StandardizedWeight(s.weight_estimator),
-    "recu": lambda s: RectifiedClampWeight(s.weight_estimator, granularity=s.weight_granularity),
-    "trained": lambda s: TrainedScaleWeight(s.weight_estimator, granularity=s.weight_granularity),
-}
+_SIDES: dict[str, Registry[Any]] = {"weight": WEIGHT_BINARIZERS, "input": INPUT_BINARIZERS}
 
-_INPUTS: dict[str, Callable[[Scheme], InputBinarizer | None]] = {
-    "none": lambda s: None,
-    "sign": lambda s: SignInput(s.input_estimator),
-    "shifted-sign": lambda s: ShiftedSignInput(s.input_estimator),
-    "balanced-sign": lambda s: BalancedSignInput(s.input_estimator),
-    "step": lambda s: StepInput(s.input_estimator),
-    "trained-step": lambda s: TrainedStepInput(s.input_estimator, start=s.input_scale_start),
-}
+
+def _defaults(side: str, name: str | None) -> dict[str, Any]:
+    """The options of a named binarizer with their defaults; none for real weights or inputs."""
+    if name is None:
+        return {}
+    return {option: parameter.default for option, parameter in signature(_SIDES[side][name]).parameters.items()}
+
+
+def _described(what: str, name: str | None, options: Options) -> str:
+    if name is None:
+        return f"real {what}"
+    return f"{what}: " + ", ".join([name, *(f"{option} {value}" for option, value in options.items())])
+
 
 SCHEMES: Registry[Scheme] = Registry("scheme")
 
-FLOAT = SCHEMES.register("float")(Scheme(weights="none", inputs="none"))
-TRAINED_BINARIZATION = SCHEMES.register("trained-binarization")(
-    Scheme(
-        weights="trained",
-        weight_granularity="layer",
-        weight_estimator="higher-order",
-        inputs="trained-step",
-        input_estimator="long-tailed-higher-order",
-    )
+
+def _scheme(
+    name: str,
+    weights: str | None,
+    weight_options: Options,
+    inputs: str | None,
+    input_options: Options,
+) -> Scheme:
+    scheme = Scheme(weights=weights, weight_options=weight_options, inputs=inputs, input_options=input_options)
+    return SCHEMES.register(name)(scheme)
+
+
+_CLIPPED, _POLYNOMIAL = {"estimator": "clipped-identity"}, {"estimator": "polynomial"}
+_DECAY = {"estimator": "error-decay"}
+
+FLOAT = _scheme("float", None, {}, None, {})
+TRAINED_BINARIZATION = _scheme(
+    "trained-binarization",
+    "trained-scale",
+    {"granularity": "layer", "estimator": "higher-order"},
+    "trained-step",
+    {"estimator": "long-tailed-higher-order"},
 )
-SCHEMES.register("rbcn")(Scheme(weights="rectified", weight_estimator="polynomial"))
-SCHEMES.register("rb-net")(Scheme())
-SCHEMES.register("ftbnn")(Scheme())
-SCHEMES.register("bireal")(Scheme())
-SCHEMES.register("xnor-net")(Scheme(weights="mean", input_estimator="clipped-identity"))
-SCHEMES.register("ir-net")(
-    Scheme(weights="standardized", weight_estimator="error-decay", input_estimator="error-decay")
-)
-SCHEMES.register("reactnet")(Scheme(inputs="shifted-sign"))
-SCHEMES.register("recu")(Scheme(weights="recu", weight_estimator="identity"))
-SCHEMES.register("binarynet")(Scheme(weights="sign", input_estimator="clipped-identity"))
-SCHEMES.register("binary-weights")(Scheme(inputs="none"))
-SCHEMES.register("binary-inputs")(Scheme(weights="none"))
+_scheme("rbcn", "rectified", _POLYNOMIAL, "sign", _POLYNOMIAL)
+_scheme("rb-net", "mean-scale", _CLIPPED, "sign", _POLYNOMIAL)
+_scheme("ftbnn", "mean-scale", _CLIPPED, "sign", _POLYNOMIAL)
+_scheme("bireal", "mean-scale", _CLIPPED, "sign", _POLYNOMIAL)
+_scheme("xnor-net", "mean-scale", {**_CLIPPED, "detached": False}, "sign", _CLIPPED)
+_scheme("ir-net", "standardized", _DECAY, "sign", _DECAY)
+_scheme("reactnet", "mean-scale", _CLIPPED, "shifted-sign", _POLYNOMIAL)
+_scheme("recu", "recu", {"granularity": "channel", "estimator": "identity"}, "sign", _POLYNOMIAL)
+_scheme("binarynet", "sign", _CLIPPED, "sign", _CLIPPED)
+_scheme("binary-weights", "mean-scale", _CLIPPED, None, {})
+_scheme("binary-inputs", None, {}, "sign", _POLYNOMIAL)
 
 
-def as_scheme(choice: str | Scheme, **changes: object) -> Scheme:
-    """The scheme of that name, or the given one, with single fields changed.
+def as_scheme(choice: str | Scheme, **changes: Any) -> Scheme:
+    """The scheme of that name, or the given one, with single settings changed.
 
-    Raises ValueError, with the nearest name, for an unknown scheme or field.
+    Args:
+        changes: ``weights``, ``inputs``, ``pad_value``, and the options of the binarizers that the scheme then has:
+            ``weight_estimator`` is the option "estimator" of that of the weights, ``input_start`` the option "start" of
+            that of the inputs.  Another binarizer keeps the options that it has as well.
+
+    Raises:
+        ValueError: an unknown scheme, binarizer or setting, with the nearest name.
     """
     scheme = choice if isinstance(choice, Scheme) else SCHEMES[choice]
-    known = [field.name for field in fields(Scheme)]
-    for name in changes:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
+    names = {side: changes.get(f"{side}s", getattr(scheme, f"{side}s")) for side in _SIDES}
+    defaults = {side: _defaults(side, name) for side, name in names.items()}
+    settings = {f"{side}_{option}": (side, option) for side in _SIDES for option in defaults[side]}
+    known = ["weights", "inputs", "pad_value", *settings]
+    for change in changes:
+        if change not in known:
+            near = get_close_matches(change, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"choose from {known}"
-            raise ValueError(f"Unknown setting {name!r} of a scheme; {hint}")
-    return replace(scheme, **changes)  # type: ignore[arg-type]
+            of = f"weights {names['weight']!r} and inputs {names['input']!r}"
+            raise ValueError(f"Unknown setting {change!r} of a scheme with {of}; {hint}")
+    options = {
+        side: {option: value for option, value in scheme._options(side).items() if option in defaults[side]}
+        for side in _SIDES
+    }
+    for setting, (side, option) in settings.items():
+        if setting in changes:
+            options[side][option] = changes[setting]
+    return Scheme(
+        weights=names["weight"],
+        weight_options=options["weight"],
+        inputs=names["input"],
+        input_options=options["input"],
+        pad_value=changes.get("pad_value", scheme.pad_value),
+    )
+
+
+# What schemes called their binarizers before: their names now, and the settings that were meant.
+_WEIGHTS_BEFORE: dict[str, tuple[str | None, Options]] = {
+    "none": (None, {}),
+    "mean": ("mean-scale", {"weight_detached": False}),
+    "mean-detached": ("mean-scale", {"weight_detached": True}),
+    "trained": ("trained-scale", {}),
+}
+_DEFAULTS_BEFORE = {"weight_granularity": "channel", "weight_estimator": "clipped-identity"}
+_SETTINGS_BEFORE = (*_DEFAULTS_BEFORE, "input_estimator", "input_start")
+
+
+def read_scheme_options(name: str, options: Options) -> dict[str, Any]:
+    """The settings of :func:`as_scheme` for the scheme ``name`` of a run, in today's words.
+
+    Schemes had words of their own for some binarizers before, and the settings of all binarizers, whether theirs looked
+    at them or not.
+    """
+    found = dict(options)
+    if "input_scale_start" in found:
+        found["input_start"] = found.pop("input_scale_start")
+    if found.get("inputs") == "none":
+        found["inputs"] = None
+    if found.get("weights") in _WEIGHTS_BEFORE:
+        found["weights"], meant = _WEIGHTS_BEFORE[found["weights"]]
+        missing = {setting: value for setting, value in _DEFAULTS_BEFORE.items() if not _has(SCHEMES[name], setting)}
+        found = {**missing, **found, **meant}
+    scheme = as_scheme(name, **{side: found[side] for side in ("weights", "inputs") if side in found})
+    return {key: value for key, value in found.items() if key not in _SETTINGS_BEFORE or _has(scheme, key)}
+
+
+def _has(scheme: Scheme, setting: str) -> bool:
+    side, _, option = setting.partition("_")
+    return option in scheme._options(side)

@@ -12,6 +12,7 @@ from onebit.files import write_atomic
 from onebit.format.graph import Fit, InputSpec
 from onebit.models import MODELS
 from onebit.nn import Scheme, as_scheme
+from onebit.nn.schemes import read_scheme_options
 from onebit.train.checkpoint import load_checkpoint
 from onebit.train.files import read_json, write_json
 
@@ -76,7 +77,7 @@ def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     model = build_model(
         meta["model"],
         meta["options"],
-        scheme=as_scheme(meta["scheme"], **meta.get("scheme_options", {})),
+        scheme=as_scheme(meta["scheme"], **read_scheme_options(meta["scheme"], meta.get("scheme_options", {}))),
         num_classes=meta["num_classes"],
         in_channels=meta["in_channels"],
     )

@@ -8,6 +8,7 @@ from onebit.data import AUGMENTATIONS, DATASETS
 from onebit.methods import METHODS
 from onebit.models import MODELS
 from onebit.nn import ROLES, as_scheme
+from onebit.nn.schemes import read_scheme_options
 from onebit.registry import check_options
 from onebit.train.optim import OPTIMIZERS, SCHEDULES
 
@@ -161,7 +162,8 @@ class TrainSettings:
     def from_json(cls, fields: dict[str, Any]) -> "TrainSettings":
         """Settings from :meth:`as_json`, after a trip through JSON or not."""
         tuples: dict[str, Any] = {name: tuple(fields[name]) for name in ("betas", "milestones") if name in fields}
-        return cls(**{**fields, **tuples})
+        options = read_scheme_options(fields["scheme"], fields["scheme_options"])
+        return cls(**{**fields, **tuples, "scheme_options": options})
 
 
 def _at_least(name: str, value: int, lowest: int) -> None:
