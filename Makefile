@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find native bindings CMakeLists.txt -type f 2>/dev/null)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test lint bench docs native-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
+.PHONY: setup demo test lint bench compare docs native-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
 
 help:
 	@echo "make demo    train, pack, verify and time a 1-bit network on the embedded digits (under 5 minutes)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-arm  all C++ tests on an emulated 64-bit ARM (needs packages; it says which)"
 	@echo "make lint    formatting, types, import rules"
 	@echo "make bench   speed of the kernels, and of whole networks beside other engines (reports/; a quarter of an hour)"
+	@echo "make compare BASE=COMMIT  is anything slower than it was there? (reports each row; 10 quiet minutes)"
 	@echo "make docs    the documentation as a site in site/"
 
 setup: $(VENV)/.installed
@@ -119,6 +120,11 @@ $(VENV)/.opponents: $(VENV)/.installed
 bench: setup $(VENV)/.opponents
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/networks.py
+
+# Whether any row of the working tree is slower than in another commit, both timed in turn.
+BASE := main
+compare: setup
+	$(BIN)/python benchmarks/compare.py $(BASE)
 
 docs: setup
 	$(BIN)/mkdocs build --strict

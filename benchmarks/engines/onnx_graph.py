@@ -82,6 +82,8 @@ LAYERS: dict[type[nn.Module], Callable[[Writer, str, Any], str]] = {
     nn.PReLU: lambda w, x, layer: w.emit("PRelu", x, w.tensor(layer.weight.reshape(-1, 1, 1))),
     nn.ReLU: lambda w, x, layer: w.emit("Relu", x),
     nn.ReLU6: lambda w, x, layer: w.emit("Clip", x, w.constant(0), w.constant(6)),
+    nn.Hardswish: lambda w, x, layer: w.emit("HardSwish", x),
+    nn.Hardsigmoid: lambda w, x, layer: w.emit("HardSigmoid", x, alpha=1 / 6, beta=0.5),
     nn.Identity: lambda w, x, layer: x,
     nn.MaxPool2d: lambda w, x, layer: w.emit("MaxPool", x, **_window(layer)),
     nn.AvgPool2d: _average_pool,
@@ -90,12 +92,14 @@ LAYERS: dict[type[nn.Module], Callable[[Writer, str, Any], str]] = {
     nn.Linear: lambda w, x, layer: w.emit("Gemm", x, w.tensor(layer.weight), w.tensor(layer.bias), transB=1),
 }
 
+OPERATORS = {operator.add: "Add", operator.mul: "Mul"}
+
 
 @torch.no_grad()
 def to_onnx(network: nn.Module, input_shape: tuple[int, int, int, int]) -> onnx.ModelProto:
     """The network, in eval mode, for a batch of exactly that shape (B, C, H, W); ValueError for a layer not known here.
 
-    Takes the layers of ``LAYERS``, ``+`` and ``flatten(1)``.
+    Takes the layers of ``LAYERS``, ``+``, ``*`` and ``flatten(1)``.
     """
     writer, value = Writer(), {}
     layers = dict(network.named_modules())
@@ -106,8 +110,8 @@ def to_onnx(network: nn.Module, input_shape: tuple[int, int, int, int]) -> onnx.
         elif node.op == "call_module" and type(layers[node.target]) in LAYERS:
             layer = layers[node.target]
             value[node] = LAYERS[type(layer)](writer, inputs[0], layer)
-        elif node.target is operator.add:
-            value[node] = writer.emit("Add", *inputs)
+        elif node.target in OPERATORS:
+            value[node] = writer.emit(OPERATORS[node.target], *inputs)
         elif node.target == "flatten":
             value[node] = writer.emit("Flatten", inputs[0], axis=1)
         elif node.op == "output":

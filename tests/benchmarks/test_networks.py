@@ -144,15 +144,61 @@ def test_onnx_graph_computes_what_torch_computes(networks):
     pytest.importorskip("onnx")
     from onnx.reference import ReferenceEvaluator
 
-    from engines.float_networks import Residual, mobilenet_v2
+    from engines.float_networks import Residual, SqueezeExcite
     from engines.onnx_graph import to_onnx
 
     torch.manual_seed(0)
     body = [nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False), nn.BatchNorm2d(4), nn.PReLU(4)]
     layers = [nn.Conv2d(3, 4, 3, 2, 1), nn.MaxPool2d(3, 2, 1), Residual(body, [nn.ReLU6()], nn.ReLU())]
+    layers += [nn.Hardswish(), SqueezeExcite(4, 8)]
     small = nn.Sequential(*layers, nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)).eval()
     image = torch.randn(2, 3, 16, 16)
     got = ReferenceEvaluator(to_onnx(small, image.shape)).run(None, {"image": image.numpy()})[0]
     with torch.no_grad():
         np.testing.assert_allclose(got, small(image).numpy(), rtol=1e-4, atol=1e-5)
-    assert sum(p.numel() for p in mobilenet_v2().parameters()) == 3_504_872  # as published: 3.5 million
+
+
+def test_float_networks_are_as_large_as_published():
+    """torchvision's counts; the papers say 11.7, 3.4 and 2.5 million."""
+    from engines.float_networks import mobilenet_v2, mobilenet_v3_small, resnet18
+
+    counts = {resnet18: 11_689_512, mobilenet_v2: 3_504_872, mobilenet_v3_small: 2_542_856}
+    for factory, count in counts.items():
+        with torch.device("meta"):
+            network = factory()
+        assert sum(p.numel() for p in network.parameters()) == count
+        assert network(torch.zeros(2, 3, 224, 224, device="meta")).shape == (2, 1000)
+
+
+def test_shapes_of_mobilenet_v3_small():
+    """Table 2 of arXiv:1905.02244: the size of the map behind every layer that halves it, and the gates' widths."""
+    from engines.float_networks import SqueezeExcite, mobilenet_v3_small
+
+    with torch.device("meta"):
+        network = mobilenet_v3_small()
+    sides, x = [], torch.zeros(1, 3, 224, 224, device="meta")
+    for layer in network[:-5]:
+        x = layer(x)
+        sides.append(x.shape[-1])
+    assert sorted({*sides}, reverse=True) == [112, 56, 28, 14, 7]
+    gates = [m.gate[1] for m in network.modules() if isinstance(m, SqueezeExcite)]
+    widths = [(16, 8), (96, 24), (240, 64), (240, 64), (120, 32), (144, 40), (288, 72), (576, 144), (576, 144)]
+    assert [(gate.in_channels, gate.out_channels) for gate in gates] == widths
+
+
+def test_a_network_may_have_a_limit_of_its_own(networks):
+    assert networks.limit_of(networks.Row("OpenVINO", "MobileNetV3-Small", "int8")) == 0.7
+    assert networks.limit_of(networks.Row("OpenVINO", "MobileNetV3-Small", "fp32")) == networks.LIMITS["fp32"]
+    assert networks.limit_of(networks.Row("OpenVINO", "ResNet-18", "int8")) == networks.LIMITS["int8"]
+
+
+def test_openvino_may_run_depthwise_layers_in_fp32_and_no_others():
+    pytest.importorskip("openvino")
+    from engines.openvino import unlike
+
+    convolution = "Convolution"
+    plan = {(convolution, "jit_avx2_1x1_I8"): 34, (convolution, "brgconv_avx2_dw_f32"): 17}
+    assert not unlike("int8", plan)
+    assert unlike("int8", {**plan, (convolution, "brgconv_avx2_f32"): 1}) == ["brgconv_avx2_f32"]
+    assert unlike("bf16", plan) == ["jit_avx2_1x1_I8", "brgconv_avx2_dw_f32"]
+    assert not unlike("1-bit", {("BinaryConvolution", "jit_avx2"): 16, (convolution, "brgconv_avx2_f32"): 4})
