@@ -67,8 +67,8 @@ def test_a_core_that_gives_no_numbers_fails(monkeypatch, bad):
 def test_a_reference_that_gives_no_numbers_fails(monkeypatch):
     run_node = parity.run_node
 
-    def broken(node, shapes, tensors, values, margins):
-        run_node(node, shapes, tensors, values, margins)
+    def broken(graph, node, values, margins):
+        run_node(graph, node, values, margins)
         if node.name == "head":
             values["h"] = np.full_like(values["h"], NAN)
 
