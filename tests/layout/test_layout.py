@@ -100,3 +100,14 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it():
     for name in ("nn", "pack"):
         done = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True, check=False)
         assert f'onebit.{name} needs torch: pip install "onebit[train]"' in done.stderr
+
+
+def test_the_cpu_has_one_name():
+    """In records of trainings, in measurements and in the file of tuned kernels."""
+    import onebit._core as core
+
+    from onebit.runtime.cpu import describe
+    from onebit.train.record import machine
+
+    assert machine()["cpu"] == core.cpu_name()
+    assert describe().startswith(f"{core.cpu_name()}, ")

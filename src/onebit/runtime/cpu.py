@@ -2,18 +2,10 @@
 
 import os
 import platform
-from pathlib import Path
 
+from onebit._core import cpu_name
 
-def cpu_name() -> str:
-    """The CPU's own name for itself."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.lower().startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+__all__ = ["cpu_name", "describe"]
 
 
 def describe() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import onebit._core as _core
 from onebit.files import write_atomic
+from onebit.runtime.cpu import cpu_name
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def remembered(path: str | os.PathLike[str]) -> Iterator[None]:
     where it cannot be read or written.
     """
     file = Path(path)
-    here = {"cpu": _core.cpu_name(), "kernels": sorted(name for _, name, _ in _core.kernels())}
+    here = {"cpu": cpu_name(), "kernels": sorted(name for _, name, _ in _core.kernels())}
     known: dict[str, str] = {}
     if file.exists():
         stored = _read(file)

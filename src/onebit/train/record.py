@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from onebit.files import write_atomic
+from onebit.runtime.cpu import cpu_name
 from onebit.train.files import write_json
 
 FORMAT = 1
@@ -81,16 +82,8 @@ def machine() -> dict[str, Any]:
     """The processor, its threads, and the accelerator if there is one."""
     return {
         "system": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
