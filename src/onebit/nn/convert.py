@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import fx, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
 
+from onebit.nn.binarizers import InputBinarizer
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
+from onebit.nn.modes import unwrapped
 from onebit.nn.names import match_names
 from onebit.nn.schemes import Scheme, as_scheme
-from onebit.nn.trace import LayerTracer, source_module
+from onebit.nn.signs import ANY, IN_WORDS, Signs, possible_signs, source_of
+from onebit.nn.trace import LayerTracer
 from onebit.text import text_table
-
-_RELU_CALLS = (torch.relu, torch.nn.functional.relu, "relu", "relu_")
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,18 @@ class Conversion:
 
 @dataclass(frozen=True)
 class BinarizeReport:
-    """One row per convolution and linear layer, and warnings about what surrounds them; prints as a table."""
+    """What was done; prints as a table.
+
+    Attributes:
+        rows: one per convolution, transposed ones and those of other dimensions included, and per linear layer.
+        warnings: about what surrounds the binary layers.
+        added: names of the parameters that are new: learned scales and thresholds. All others are those that the model
+            had, the very same objects, so an optimizer that was made before trains them on.
+    """
 
     rows: tuple[Conversion, ...]
     warnings: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
     @property
     def binary(self) -> tuple[str, ...]:
@@ -40,19 +51,22 @@ class BinarizeReport:
         return tuple(row.name for row in self.rows if row.binary)
 
     def __str__(self) -> str:
-        rows = [(row.name, row.layer, "binary" if row.binary else "real", row.reason) for row in self.rows]
-        lines = [text_table(rows), f"{len(self.binary)} of {len(self.rows)} layers are binary"]
+        body = [(row.name, row.layer, "binary" if row.binary else "real", row.reason) for row in self.rows]
+        lines = [text_table(body), f"{len(self.binary)} of {len(self.rows)} layers are binary"]
+        if self.added:
+            lines.append(f"{len(self.added)} new parameters, which an optimizer that was made before does not hold")
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
 
 def binarize_(model: nn.Module, scheme: str | Scheme, keep_real: Sequence[str] | None = None) -> BinarizeReport:
-    """Replace convolutions and linear layers of ``model`` by binary ones, in place, weights kept.
+    """Replace convolutions and linear layers of ``model`` by binary ones, in place, with the very same parameters.
 
     Args:
-        model: any torch module.
+        model: any torch module; also inside of DataParallel, AveragedModel or ``torch.compile``.
         scheme: a name in ``SCHEMES`` or a :class:`Scheme`.
         keep_real: names of layers that stay real, or patterns as in :func:`onebit.nn.names.match_names`.  None stands
-            for the field's rule: the first convolution and the last linear layer, in the order of registration.
+            for the field's rule: the first layer that sees the image and the last linear layer stay real, in the order
+            in which they run, or of registration where ``torch.fx`` cannot trace the model.
 
     Returns:
         A report that names every convolution and linear layer, what it is now and why.
@@ -64,34 +78,61 @@ def binarize_(model: nn.Module, scheme: str | Scheme, keep_real: Sequence[str] |
     scheme = as_scheme(scheme)
     if scheme.is_float:
         raise ValueError("scheme 'float' binarizes nothing; choose another")
-    layers = {
-        name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, nn.Conv2d | nn.Linear)
+    model = unwrapped(model)
+    layers: dict[str, nn.Module] = {
+        name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, _ConvNd | nn.Linear)
     }
-    if not layers:
+    if not any(isinstance(layer, nn.Conv2d | nn.Linear) for layer in layers.values()):
         raise ValueError("the model has no Conv2d and no Linear layer, so there is nothing to binarize")
     if "" in layers:
         raise ValueError("the model is itself one layer; put it into a module, e.g. nn.Sequential, to replace it there")
     if keep_real is None:
-        kept = _by_rule(layers)
+        kept = _by_rule(layers, _order(model, layers))
     else:
         matched = match_names(keep_real, layers, "keep_real")
         kept = {name: f"kept real by {pattern!r}" for name, pattern in matched.items()}
+    before = set(model.parameters())
     rows = []
-    made: dict[int, nn.Module] = {}  # a layer that is used under two names stays one layer
+    made: dict[nn.Module, nn.Module] = {}  # a layer that is used under two names stays one layer
     for name, layer in layers.items():
-        reason = kept.get(name) or _obstacle(layer)
+        own = isinstance(layer, BinaryConv2d | BinaryLinear)
+        reason = "has its own binarizers already" if own else kept.get(name) or _obstacle(layer)
         if not reason:
-            made[id(layer)] = made.get(id(layer)) or _binary(layer, scheme)
+            made[layer] = made.get(layer) or _binary(layer, scheme)
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, made[id(layer)])
+            setattr(model.get_submodule(parent), child, made[layer])
         rows.append(Conversion(name, type(layer).__name__, not reason or _is_binary(layer), reason or "by rule"))
-    return BinarizeReport(tuple(rows), _relu_warnings(model, scheme))
+    added = tuple(name for name, parameter in model.named_parameters() if parameter not in before)
+    return BinarizeReport(tuple(rows), _warnings(model), added)
 
 
-def _by_rule(layers: dict[str, nn.Conv2d | nn.Linear]) -> dict[str, str]:
-    convolutions = [name for name, m in layers.items() if isinstance(m, nn.Conv2d)]
-    linears = [name for name, m in layers.items() if isinstance(m, nn.Linear)]
-    return dict.fromkeys(convolutions[:1], "first convolution") | dict.fromkeys(linears[-1:], "last linear layer")
+def _trace(model: nn.Module) -> fx.Graph:
+    """What the model does with its first argument, whatever torch.fx raises where it cannot tell."""
+    parameters = inspect.signature(model.forward).parameters
+    optional = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    return LayerTracer().trace(model, concrete_args=optional or None)
+
+
+def _order(model: nn.Module, layers: dict[str, nn.Module]) -> list[nn.Module]:
+    """The layers in the order in which the image runs through them, or of registration where that is not known."""
+    try:
+        graph = _trace(model)
+    except Exception:  # whatever the model's own code raises on a symbolic image
+        return list(layers.values())
+    modules = dict(model.named_modules())
+    reached: set[fx.Node] = set()
+    for node in graph.nodes:
+        if (node.op == "placeholder" and not reached) or reached.intersection(node.all_input_nodes):
+            reached.add(node)
+    called = [modules[str(node.target)] for node in graph.nodes if node.op == "call_module" and node in reached]
+    known = set(layers.values())
+    return [module for module in called if module in known] or list(layers.values())
+
+
+def _by_rule(layers: dict[str, nn.Module], order: list[nn.Module]) -> dict[str, str]:
+    last = [layer for layer in order if isinstance(layer, nn.Linear)][-1:]
+    reasons = dict.fromkeys(last, "last linear layer") | dict.fromkeys(order[:1], "first layer")
+    return {name: reasons[layer] for name, layer in layers.items() if layer in reasons}
 
 
 def _is_binary(layer: nn.Module) -> bool:
@@ -104,20 +145,30 @@ def _is_binary(layer: nn.Module) -> bool:
 
 def _obstacle(layer: nn.Module) -> str:
     """Why ``layer`` cannot become binary, or nothing."""
-    if isinstance(layer, BinaryConv2d | BinaryLinear):
-        return "has its own binarizers already"
+    kind = type(layer).__name__
+    if is_parametrized(layer):
+        return "its weight is computed by a parametrization; make it plain with parametrize.remove_parametrizations"
+    if "weight" not in layer._parameters:
+        return "its weight is computed before each call (weight_norm, pruning); make it a plain parameter first"
+    if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
+        return "its shape is not known yet; run the model on one image first"
     if type(layer) not in (nn.Conv2d, nn.Linear):
-        return f"{type(layer).__name__} is a class of its own with a forward that a binary layer would drop"
+        if kind in vars(nn):
+            return f"{kind} has no binary form"
+        return f"{kind} is a class of its own with a forward that a binary layer would drop"
     if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
         return f"padding_mode {layer.padding_mode!r}; only 'zeros' has a binary form"
-    return ""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    return "has hooks, which a binary layer would drop; remove them first" if any(hooks) else ""
 
 
-def _binary(layer: nn.Conv2d | nn.Linear, scheme: Scheme) -> nn.Module:
-    """A binary layer with the same shape and weights; learned scales start from these weights."""
+def _binary(layer: nn.Module, scheme: Scheme) -> nn.Module:
+    """A binary layer with the parameters of ``layer``; learned scales start from its weights."""
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
     bias = layer.bias is not None
+    new: nn.Conv2d | nn.Linear
     if isinstance(layer, nn.Conv2d):
-        new: nn.Module = scheme.conv2d(
+        new = scheme.conv2d(
             layer.in_channels,
             layer.out_channels,
             layer.kernel_size,  # type: ignore[arg-type]
@@ -130,42 +181,56 @@ def _binary(layer: nn.Conv2d | nn.Linear, scheme: Scheme) -> nn.Module:
     else:
         new = scheme.linear(layer.in_features, layer.out_features, bias)
     new = new.to(layer.weight.device, layer.weight.dtype).train(layer.training)
-    with torch.no_grad():
-        new.weight.copy_(layer.weight)  # type: ignore[operator]
-        if layer.bias is not None:
-            new.bias.copy_(layer.bias)  # type: ignore[operator]
-        if new.weight_binarizer is not None:
-            new.weight_binarizer.restart(new.weight)  # type: ignore[operator, union-attr]
+    new.weight = layer.weight
+    new.register_parameter("bias", layer.bias)  # type: ignore[arg-type]
+    if isinstance(new, BinaryConv2d | BinaryLinear) and new.weight_binarizer is not None:
+        new.weight_binarizer.restart(new.weight)
     return new
 
 
-def _relu_warnings(model: nn.Module, scheme: Scheme) -> tuple[str, ...]:
-    """Binary layers that would see only +1: sign(relu(x)) is +1 everywhere."""
-    if scheme.inputs != "sign":
-        return ()
+# ---------------------------------------------------------------------------------------------------------------
+# Inputs of one sign
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _warnings(model: nn.Module) -> tuple[str, ...]:
+    """Binary layers whose inputs would all become one level, such as the sign of a ReLU's output."""
     try:
-        graph = LayerTracer().trace(model)
-    except Exception:  # a model that fx cannot trace gets no warnings; packing says why it cannot be traced
-        return ()
+        graph = _trace(model)
+    except Exception as error:
+        cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return (
+            f"torch.fx cannot trace the model ({cause}): layers are looked at in the order of registration, and what "
+            "the binary ones read is not looked at",
+        )
     modules = dict(model.named_modules())
+    signs = possible_signs(graph, modules)
     found = []
     for node in graph.nodes:
-        if isinstance(source_module(node, modules), BinaryConv2d | BinaryLinear):
-            relu = _relu_before(node.args[0], modules)
-            if relu:
+        layer = modules.get(str(node.target)) if node.op == "call_module" else None
+        inputs = layer.input_binarizer if isinstance(layer, BinaryConv2d | BinaryLinear) else None
+        if inputs is not None and node.all_input_nodes:
+            taken = node.all_input_nodes[0]
+            if level := _one_level(inputs, signs[taken]):
                 found.append(
-                    f"{node.target} binarizes the output of {relu}, a ReLU: its sign is +1 everywhere; "
-                    "remove the ReLU, use PReLU, or choose a scheme with {0, 1} inputs"
+                    f"{node.target} binarizes {_described(source_of(taken, modules), signs, modules)}: {level}"
                 )
     return tuple(found)
 
 
-def _relu_before(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    """Name of the ReLU whose output reaches ``node`` without a change of sign on the way, or nothing."""
-    while True:
-        layer = source_module(node, modules)
-        if isinstance(layer, nn.ReLU | nn.ReLU6) or node.target in _RELU_CALLS:
-            return str(node.target if layer is not None else node.name)
-        if not isinstance(layer, nn.MaxPool2d | nn.AvgPool2d | nn.Dropout | nn.Identity | nn.Flatten):
-            return ""
-        node = node.args[0]  # type: ignore[assignment]
+def _one_level(inputs: InputBinarizer, signs: Signs) -> str:
+    """What becomes of inputs of these signs if that is one level, and the mend; else nothing."""
+    lows = {-1} if inputs.rule == "sign" else {-1, 0}
+    if signs == ANY or not (signs <= lows or signs.isdisjoint(lows)):
+        return ""
+    level = inputs.low if signs <= lows else inputs.high
+    when = "" if inputs.threshold() is None else ", unless its thresholds move"
+    mends = "put a norm between them" + (", or choose a scheme with {0, 1} inputs" if signs >= {0, 1} else "")
+    return f"every input becomes {level:+g}{when}; {mends}"
+
+
+def _described(node: fx.Node, signs: dict[fx.Node, Signs], modules: dict[str, nn.Module]) -> str:
+    if node.op == "placeholder":
+        return "the image, whose pixels are never negative unless they were normalized"
+    what = f"{node.target}, a {type(modules[str(node.target)]).__name__}" if node.op == "call_module" else node.name
+    return f"the output of {what}, which is {IN_WORDS[signs[node]]}"
