@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onebit.cli.base import Failure
-from onebit.format.graph import RESIZES, Fit, InputSpec
+from onebit.format.graph import Fit, InputSpec
 from onebit.runtime.images import PictureError, find_pictures, prepare, read_picture, tell_counts
 
 if TYPE_CHECKING:
@@ -25,17 +25,16 @@ def add_fit(parser: ArgumentParser) -> None:
     """The flag ``--fit`` of the verbs that read pictures."""
     parser.add_argument(
         "--fit",
-        type=str,
-        choices=RESIZES,
-        default=None,
-        help="how pictures of another size or color become images of the network's: crop the middle, or stretch; "
-        "what the file says if not given, and refused where it says nothing",
+        type=Literal["file", "crop", "stretch"],
+        default="file",
+        help="how pictures of another size or color become images of the network's: as the file says, which may be "
+        "not at all, or by a crop of the middle, or stretched",
     )
 
 
-def fitting(spec: InputSpec, fit: str | None) -> InputSpec:
-    """``spec`` with the fit that the user chose, if any; a file that says the same keeps its ``crop_pct``."""
-    if fit is None or (spec.fit is not None and spec.fit.resize == fit):
+def fitting(spec: InputSpec, fit: str) -> InputSpec:
+    """``spec`` with the fit that the user chose; a file that says the same keeps its ``crop_pct``."""
+    if fit == "file" or (spec.fit is not None and spec.fit.resize == fit):
         return spec
     return replace(spec, fit=Fit(fit))
 
