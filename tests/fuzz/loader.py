@@ -31,10 +31,12 @@ EVERY = 500  # files between two notes of how many there were
 
 
 class Findings:
-    """Counts what becomes of files, and keeps the first one of each kind of finding: the error and where it arose."""
+    """Counts what becomes of files, and keeps the first one of each kind of finding: the error and where it arose;
+    ``valid`` holds good files to alter."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self.seeds, self.valid = seeds(), seeds()
         self.results: Counter[str] = Counter()
         self.counts = out / f"counts-{os.getpid()}.json"
 
@@ -46,6 +48,9 @@ class Findings:
         except Exception as error:
             self.keep(data, error)
             result = "finding"
+        if result == "ran":
+            self.valid.append(data)
+            self.valid = [*self.seeds, *self.valid[len(self.seeds) :][-POOL:]]
         self.results[result] += 1
         if self.results.total() % EVERY == 0:
             self.counts.write_text(json.dumps(self.results))
@@ -74,11 +79,12 @@ def by_coverage(seconds: int, findings: Findings) -> None:
             watch(module)
     corpus = findings.out / "corpus"
     corpus.mkdir(exist_ok=True)
-    for index, data in enumerate(seeds()):
+    for index, data in enumerate(findings.seeds):
         (corpus / f"seed{index}").write_bytes(data)
 
     def alter(data: bytes, max_size: int, seed: int) -> bytes:
-        return mutate(data, Random(seed))[:max_size]
+        random = Random(seed)  # most of the corpus is refused, and so is what is made of it
+        return mutate(data if random.random() < 0.3 else random.choice(findings.valid), random)[:max_size]
 
     limits = [f"-max_total_time={seconds}", "-max_len=200000", "-rss_limit_mb=3000", "-timeout=60"]
     atheris.Setup([sys.argv[0], str(corpus), f"-artifact_prefix={findings.out}/", *limits], findings.check,
@@ -87,14 +93,10 @@ def by_coverage(seconds: int, findings: Findings) -> None:
 
 
 def by_chance(seconds: int, findings: Findings, seed: int) -> None:
-    first, random = seeds(), Random(seed)
-    pool: list[bytes] = []
+    random = Random(seed)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        data = mutate(random.choice(pool if pool and random.random() < 0.5 else first), random)
-        if findings.check(data) == "ran":
-            pool.append(data)
-            del pool[:-POOL]
+        findings.check(mutate(random.choice(findings.valid), random))
     findings.counts.write_text(json.dumps(findings.results))
 
 
