@@ -82,11 +82,12 @@ class Engine:
         return self._core.memory
 
     def run(self, images_NHWC: NDArray) -> NDArray[np.float32]:
-        """Normalized float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C).
+        """Normalized float32 images (or raw uint8 pixels) as :func:`onebit.runtime.images.prepare` gives them to the
+        output map, both (N, H, W, C).
 
-        Raises ValueError where the images have another shape or type than the network takes.
+        Raises ValueError where the images have another shape than the network takes.
         """
-        images_NHWC = self._prepared(images_NHWC)
+        images_NHWC = self._taken(images_NHWC)
         count, step = len(images_NHWC), 1 if self._keep_values else self._images_per_call
         if count <= step and not self._keep_values:
             return self._run_core(images_NHWC)
@@ -99,6 +100,12 @@ class Engine:
         if kept:
             self._values = {name: np.concatenate([values[name] for values in kept]) for name in kept[0]}
         return results
+
+    def _taken(self, images_NHWC: NDArray) -> NDArray:
+        """The images as the core takes them: pixels for an int8 stem, else either; it normalizes pixels itself."""
+        if self._spec.type == PIXELS and images_NHWC.shape[-1] == self._spec.channels:  # the core refuses others
+            images_NHWC = as_input(images_NHWC, self._spec)
+        return np.ascontiguousarray(images_NHWC)
 
     def _run_core(self, batch_NHWC: NDArray) -> NDArray[np.float32]:
         """One call of the core, which no signal interrupts."""
@@ -124,20 +131,11 @@ class Engine:
 
         if repeats < 1:
             raise ValueError(f"repeats must be at least 1, got {repeats}")
-        images_NHWC = self._prepared(images_NHWC)
+        images_NHWC = self._taken(images_NHWC)
         limits = measure_limits(self.isa)
         self._core.run(images_NHWC)
         ns = np.median([self._core.run(images_NHWC)[1] for _ in range(repeats)], axis=0)
         return make_profile(self._core.nodes(), (ns / 1e6).tolist(), len(images_NHWC), self._core.threads, limits)
-
-    def _prepared(self, images_NHWC: NDArray) -> NDArray:
-        """A contiguous batch of what the core takes: pixels, or floats where the network's input are floats."""
-        if images_NHWC.dtype not in (np.uint8, np.float32) or images_NHWC.ndim != 4 or len(images_NHWC) == 0:
-            found = f"{images_NHWC.dtype} {list(images_NHWC.shape)}"
-            raise ValueError(f"images must be a batch [N, H, W, C] of uint8 or float32, got {found}")
-        if self._spec.type == PIXELS and images_NHWC.shape[3] == self._spec.channels:  # the core refuses others
-            images_NHWC = as_input(images_NHWC, self._spec)
-        return np.ascontiguousarray(images_NHWC)
 
 
 def _images_per_call(nodes: Iterable[tuple[str, str, tuple[int, int, int], str, int]]) -> int:
