@@ -69,7 +69,7 @@ class Engine:
         self._core = builder.finish(graph.output)
         self._images_per_call = _images_per_call(self._core.nodes())
         self._keep_values = keep_values
-        self._values: dict[str, NDArray] = {}
+        self._values: dict[str, NDArray[Any]] = {}
 
     @property
     def isa(self) -> str:
@@ -81,7 +81,7 @@ class Engine:
         """Bytes for values and scratch, without weights."""
         return self._core.memory
 
-    def run(self, images_NHWC: NDArray) -> NDArray[np.float32]:
+    def run(self, images_NHWC: NDArray[Any]) -> NDArray[np.float32]:
         """Normalized float32 images (or raw uint8 pixels) as :func:`onebit.runtime.images.prepare` gives them to the
         output map, both (N, H, W, C).
 
@@ -92,7 +92,7 @@ class Engine:
         if count <= step and not self._keep_values:
             return self._run_core(images_NHWC)
         results = np.empty((count, *self.output_shape), np.float32)
-        kept: list[dict[str, NDArray]] = []
+        kept: list[dict[str, NDArray[Any]]] = []
         for start in range(0, count, step):
             results[start : start + step] = self._run_core(images_NHWC[start : start + step])
             if self._keep_values:
@@ -101,17 +101,17 @@ class Engine:
             self._values = {name: np.concatenate([values[name] for values in kept]) for name in kept[0]}
         return results
 
-    def _taken(self, images_NHWC: NDArray) -> NDArray:
+    def _taken(self, images_NHWC: NDArray[Any]) -> NDArray[Any]:
         """The images as the core takes them: pixels for an int8 stem, else either; it normalizes pixels itself."""
         if self._spec.type == PIXELS and images_NHWC.shape[-1] == self._spec.channels:  # the core refuses others
             images_NHWC = as_input(images_NHWC, self._spec)
         return np.ascontiguousarray(images_NHWC)
 
-    def _run_core(self, batch_NHWC: NDArray) -> NDArray[np.float32]:
+    def _run_core(self, batch_NHWC: NDArray[Any]) -> NDArray[np.float32]:
         """One call of the core, which no signal interrupts."""
         return self._core.run(batch_NHWC)[0]
 
-    def values(self) -> dict[str, NDArray]:
+    def values(self) -> dict[str, NDArray[Any]]:
         """Every value of the last run by name: float32 or float16 (N, H, W, C), or uint32 words (N, H, W, ceil(C/32)).
 
         Raises ValueError if the engine was built without ``keep_values``.
@@ -120,7 +120,7 @@ class Engine:
             raise ValueError("values share their memory; build the engine with keep_values=True to read them")
         return self._values
 
-    def profile(self, images_NHWC: NDArray, repeats: int = 20) -> Profile:
+    def profile(self, images_NHWC: NDArray[Any], repeats: int = 20) -> Profile:
         """Time every node in ``repeats`` runs, after one that does not count: the median of each, against the limit of
         this instruction set and these threads, which is measured on the spot the first time.
 
@@ -146,12 +146,12 @@ def _images_per_call(nodes: Iterable[tuple[str, str, tuple[int, int, int], str, 
     return max(1, int(WORK_PER_CALL / work))
 
 
-def _as_halves(value: NDArray) -> NDArray:
+def _as_halves(value: NDArray[Any]) -> NDArray[Any]:
     """A value of the core, which gives float16 as uint16."""
     return value.view(np.float16) if value.dtype == np.uint16 else value
 
 
-def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray]) -> None:
+def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Describe one node to the core: its op's method, the attributes, tensors and steps of the node."""
     arguments: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list | tuple) else value for name, value in node.attrs.items()
@@ -164,7 +164,7 @@ def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray]) -> 
     getattr(builder, method)(name=node.name, epilogue=steps, **arguments)
 
 
-def _step(step: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> _core.Step:
+def _step(step: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> _core.Step:
     tables = STEPS[step["step"]].tables
     arguments = {
         field: np.ascontiguousarray(tensors[value]) if field in tables else value
