@@ -26,6 +26,7 @@ from onebit.report.linearity import linearity_png
 from onebit.runtime.cpu import describe
 from onebit.runtime.model import Model
 from onebit.runtime.timing import time_in_turn
+from onebit.tasks.images import input_of
 from onebit.train import TrainSettings, train
 from onebit.train.artifact import load_trained
 from onebit.train.deploy import compare_with_torch, images_of_run, pack_trained
@@ -102,7 +103,7 @@ def measure(names: list[str], runs: Path, data_dir: Path | None, seconds: float)
         images, labels = images_of_run(out, data_dir, None)
         compared = compare_with_torch(out, packed.graph, images, labels)
         network, meta = load_trained(out)
-        size = meta["input"].height
+        size = meta["input"]["size"]
         cost = count_cost(network, (meta["in_channels"], size, size))
         steps = [1 / (row["images_per_second"] / record["settings"]["batch_size"]) for row in record["epochs"][1:]]
         lines.append(
@@ -113,10 +114,10 @@ def measure(names: list[str], runs: Path, data_dir: Path | None, seconds: float)
                 "commit": record["commit"],
                 "machine": record["machine"],
                 "epochs": record["epochs"],
-                "torch_accuracy": compared["torch_accuracy"],
-                "packed_accuracy": compared["packed_accuracy"],
+                "torch_accuracy": compared["scores"]["torch"]["accuracy"],
+                "packed_accuracy": compared["scores"]["packed"]["accuracy"],
                 "images": compared["images"],
-                "other_class": compared["other_class"],
+                "other_class": compared["other"],
                 "agrees": compared["passed"],
                 "seconds_per_step": float(np.median(steps)) if steps else None,
                 "file_bytes": len(packed.data),
@@ -141,7 +142,8 @@ def measure(names: list[str], runs: Path, data_dir: Path | None, seconds: float)
 
 def linearity(network: torch.nn.Module, meta: dict[str, Any], pixels_NHWC: np.ndarray) -> list[dict[str, Any]]:
     """R^2 of every binary convolution and of every residual block on test images."""
-    normalize = Normalize(meta["input"].mean, meta["input"].std).eval()
+    spec = input_of(meta)
+    normalize = Normalize(spec.mean, spec.std).eval()
     images = normalize(torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2))
     return [asdict(row) for row in probe_linearity(network, images, blocks=["blocks.*"])]
 

@@ -6,18 +6,20 @@ Everything as ``onebit train`` does it: augmentation, forward, backward, optimiz
 """
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from methods import BASE, STUDY, settings_of
-from onebit.data import DATASETS
 from onebit.files import write_atomic
+from onebit.methods import Batch
 from onebit.recipes import RECIPES
 from onebit.runtime.cpu import describe
 from onebit.runtime.timing import time_in_turn
@@ -27,6 +29,12 @@ from onebit.train.record import source_commit
 from outside import Outside, warning
 
 NAMES = ("float", "bireal", "tb", "reactnet", "rbconv", "gan")
+
+
+def endless(run: Run) -> Iterator[Batch]:
+    """Its batches, epoch after epoch."""
+    for epoch in itertools.count():
+        yield from run.feed.batches(run.settings.seed, epoch, run.batch_size)
 
 
 def main() -> None:
@@ -44,15 +52,14 @@ def main() -> None:
         shared = {"batch_size": args.batch_size, "compile": args.compile == "true"}
         guide = replace(settings_of("float", runs), **{**shared, "compile": False, "max_steps": 1})
         train(guide, runs / "float", data_dir=args.data_dir, show=False)
-        data = DATASETS[guide.dataset](args.data_dir, image_size=None)
-        pixels, labels = data.train.batch(torch.arange(args.batch_size))
+        data = guide.make_task().load(guide.dataset, args.data_dir)
         work: dict[str, Callable[[], object]] = {}
         for name in args.only:
             settings = replace(settings_of(name, runs), **shared)
-            run = Run(settings, data, runs / f"{name}-steps", recipe=None, data_dir=None, state=None, show=False)
-            run.network.train()
-            run.method.train()
-            work[name] = lambda run=run: run._train_step(pixels, labels)
+            run = Run(settings, data, runs / f"{name}-steps", recipe=None, saved=None, show=False)
+            run.state.network.train()
+            run.state.method.train()
+            work[name] = partial(run.step, endless(run), run.stages[0], run.steps_per_epoch)
         outside = Outside()
         timings = time_in_turn(work, seconds=args.seconds, warmup=2)
         cores = outside.cores()

@@ -71,7 +71,7 @@ def main() -> None:
         (
             "test accuracy",
             f"{real['accuracy']:.2%}",
-            f"{check['packed_accuracy']:.2%}",
+            f"{check['scores']['packed']['accuracy']:.2%}",
             f"trained: {binary['accuracy']:.2%}",
         ),
         (
@@ -89,7 +89,7 @@ def main() -> None:
         (
             "same class as torch",
             "",
-            f"{check['same_class']} of {check['images']}",
+            f"{check['same']} of {check['images']}",
             "parity " + ("holds" if parity["passed"] else "FAILED"),
         ),
     ]

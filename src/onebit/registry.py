@@ -1,10 +1,11 @@
 """Name -> object lookup used by estimators, models, methods, data sets and recipes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from inspect import signature
 from types import UnionType
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -65,22 +66,72 @@ def check_options(owner: str, factory: Callable[..., object], options: Mapping[s
     known = [name for name in signature(factory).parameters if name in hints]
     for name, value in options.items():
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {known}"
+            near = get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {known}" if known else "it has none"
             raise ValueError(f"Unknown setting {name!r} in {owner}; {hint}")
-        kinds = get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
-        if not any(_fits(value, kind) for kind in kinds):
-            words = {Sequence: "a list", type(None): "null"}
-            allowed = " or ".join(words.get(get_origin(kind) or kind, kind.__name__) for kind in kinds)
-            raise ValueError(f"{owner}.{name} must be {allowed}, got {value!r}")
+        _check_type(f"{owner}.{name}", value, hints[name])
 
 
-def _fits(value: object, kind: Any) -> bool:
-    """Whether a value from a command line or a file is of an annotated type; a text is no sequence."""
-    if kind is float:
+def check_types(settings: object) -> None:
+    """ValueError for the first field of a dataclass whose value is not of the annotated type."""
+    hints = get_type_hints(type(settings))
+    for field in fields(settings):  # type: ignore[arg-type]
+        _check_type(field.name, getattr(settings, field.name), hints[field.name])
+
+
+def _check_type(name: str, value: object, hint: Any) -> None:
+    if not _fits(value, hint):
+        *most, last = _words(hint)
+        allowed = f"{', '.join(most)} or {last}" if most else last
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value from a command line or a file is of an annotated type; a text is no sequence, true no number."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(_fits(value, each) for each in inner)
+    if origin is Literal:
+        return any(type(value) is type(each) and value == each for each in inner)
+    if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
+    if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if get_origin(kind) is Sequence:
-        return isinstance(value, list | tuple) and all(_fits(entry, get_args(kind)[0]) for entry in value)
-    return isinstance(value, get_origin(kind) or kind)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            return False
+        each = inner[:1] * len(value) if inner[-1] is ... else inner
+        return len(each) == len(value) and all(map(_fits, value, each))
+    if origin is Sequence:
+        return isinstance(value, list | tuple) and all(_fits(entry, inner[0]) for entry in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            _fits(name, inner[0]) and _fits(entry, inner[1]) for name, entry in value.items()
+        )
+    return isinstance(value, origin or hint)
+
+
+_TYPE_WORDS: dict[Any, tuple[str, str]] = {
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    bool: ("true or false", "truth values"),
+    str: ("a text", "texts"),
+    type(None): ("null", "nulls"),
+}
+
+
+def _words(hint: Any) -> list[str]:
+    """What :func:`_fits` allows, in words."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return [word for each in inner for word in _words(each)]
+    if origin is Literal:
+        return [repr(each) for each in inner]
+    if origin in (tuple, Sequence):
+        count = "" if origin is Sequence or inner[-1] is ... else f"{len(inner)} "
+        return [f"a list of {count}{_TYPE_WORDS[inner[0]][1]}"]
+    if origin is dict:
+        return ["an object"] if inner[1] is Any else [f"an object of {_TYPE_WORDS[inner[1]][1]}"]
+    return [_TYPE_WORDS[hint][0] if hint in _TYPE_WORDS else getattr(hint, "__name__", str(hint))]

@@ -92,7 +92,9 @@ def test_resume_needs_no_recipe(run, capsys):
         ([], "name a recipe"),
         (["vgg-small-digts"], "Unknown recipe 'vgg-small-digts'; did you mean 'vgg-small-digits'?"),
         (["vgg-small-digits", "--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
-        (["vgg-small-digits", "--epochs", "many"], "Expected a <class 'int'>. Got value: many"),
+        (["vgg-small-digits", "--epochs", "many"], "many"),
+        (["vgg-small-digits", "--batch_size", "0"], "--batch_size must be a whole number of at least 1, got 0"),
+        (["vgg-small-digits", "--two_step", "2"], "--two_step must be from 0 to below 1, got 2.0"),
         (["vgg-small-digits", "--compile", "perhaps"], "compile"),
         (["vgg-small-digits", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["vgg-small-digits", "--scheme", "bireel"], "did you mean 'bireal'?"),
@@ -119,12 +121,12 @@ def test_user_level_failures(run, tmp_path, capsys, monkeypatch):
     assert "needs the folder" in refused(capsys, ["train", "resnet20-cifar10", "--out", str(tmp_path / "r")], 1)
     assert not (tmp_path / "r").exists()
     assert "there is no model" in refused(capsys, ["eval", str(tmp_path / "nothing")], 1)
-    assert "the model has 1 input channels and 10 classes, but data set 'random16' has 3" in refused(
+    assert "the network takes 1 input channels, but data set 'random16' has 3" in refused(
         capsys, ["eval", str(run), "--dataset", "random16"], 1
     )
     (tmp_path / "bad.onebit").write_bytes(b"not a packed file")
     assert "onebit: error: " in refused(capsys, ["eval", str(tmp_path / "bad.onebit")], 1)
-    assert "did you mean 'digits'?" in refused(capsys, ["eval", str(run), "--dataset", "digit"], 2)
+    assert "did you mean 'digits'?" in refused(capsys, ["eval", str(run), "--dataset", "digit"], 1)
 
 
 def test_eval_of_the_packed_file_agrees_with_the_run(run, tmp_path, capsys):

@@ -171,8 +171,9 @@ def test_the_command_line_prints_the_loss_and_verifies(run, stem, tmp_path, caps
     result = answer(capsys, *options)
     row = result["activations"]
     assert (row["source"], row["images"], row["refused"]) == ("test images", 200, "")
-    assert abs(row["lost"]) <= 1
-    assert row["same_class"] >= 195
+    before, after = (row["scores"][name]["accuracy"] for name in ("float32", "float16"))
+    assert abs(before - after) <= 1 / 200
+    assert row["same"] >= 195
     assert 0 < row["output_error"] < 0.02
     assert 0 < row["largest"] < 1000
     assert (result["stem"] is None) == (stem == "float")
@@ -184,8 +185,8 @@ def test_the_command_line_prints_the_loss_and_verifies(run, stem, tmp_path, caps
     verified = answer(capsys, "verify", file, "--run", run, "--limit", "200")
     assert verified["passed"]
     assert verified["torch"]["output_error"] < 1e-4
-    assert verified["torch"]["float16_accuracy"] == row["float16_accuracy"]
-    assert verified["torch"]["float16_same_class"] == row["same_class"]
+    assert verified["torch"]["scores"]["float16"]["accuracy"] == after
+    assert verified["torch"]["float16_same"] == row["same"]
     assert main(["verify", file, "--run", run, "--limit", "50"]) == 0
     assert "with its float16 activations" in capsys.readouterr().out
     assert answer(capsys, "inspect", file)["activation_dtype"] == "float16"
@@ -196,11 +197,11 @@ def test_the_command_line_prints_the_loss_and_verifies(run, stem, tmp_path, caps
 def test_lost_images_are_counted_and_refused(run, tmp_path, capsys, monkeypatch):
     from onebit.train import deploy
 
-    logits = deploy._packed_logits
+    outputs = deploy._packed_outputs
     worse = 0
 
     def worsened(graph, images):
-        found = logits(graph, images)
+        found = outputs(graph, images)
         if activation_dtype_of(graph) == "float16":
             right = np.flatnonzero(found.argmax(1) == labels)[: max(worse, 0)]
             found[right, (labels[right] + 1) % 10] = 1e9
@@ -209,7 +210,7 @@ def test_lost_images_are_counted_and_refused(run, tmp_path, capsys, monkeypatch)
         return found
 
     _, labels = deploy.images_of_run(run, None, 100)
-    monkeypatch.setattr(deploy, "_packed_logits", worsened)
+    monkeypatch.setattr(deploy, "_packed_outputs", worsened)
     file = tmp_path / "net.onebit"
     options = ["pack", run, "--activation_dtype", "float16", "--out", str(file), "--limit", "100"]
     worse = 1
@@ -221,7 +222,7 @@ def test_lost_images_are_counted_and_refused(run, tmp_path, capsys, monkeypatch)
     file.unlink()
     worse = 2
     assert main(options) == 1
-    assert "on test images 2 of 100 images are lost (allowed: 1)" in capsys.readouterr().err
+    assert "2 images lost, allowed to be lost: 1" in capsys.readouterr().err
     assert not file.exists()
 
 

@@ -199,17 +199,18 @@ def test_the_command_line_prints_the_loss_and_verifies(run, tmp_path, capsys):
     result = answer(capsys, "pack", run, "--stem", "int8", "--out", file, "--strict")
     row = result["stem"]
     assert (row["source"], row["images"]) == ("test images", 360)
-    assert abs(row["float_accuracy"] - row["int8_accuracy"]) <= 0.03
-    assert row["same_class"] >= 240  # of a network that has hardly learned
+    before, after = (row["scores"][name]["accuracy"] for name in ("float", "int8"))
+    assert abs(before - after) <= 0.03
+    assert row["same"] >= 240  # of a network that has hardly learned
     assert 0 < row["rms"] < 0.02
     assert load_graph(file).input.type == "uint8"
     assert main(["pack", run, "--stem", "int8", "--out", file]) == 0
-    loss = 100 * (row["float_accuracy"] - row["int8_accuracy"])
+    loss = 100 * (before - after)
     assert f"({abs(loss):.2f} points {'lost' if loss >= 0 else 'won'})" in capsys.readouterr().out
     verified = answer(capsys, "verify", file, "--run", run)
     assert verified["passed"]
-    assert verified["torch"]["packed_accuracy"] == row["int8_accuracy"]
-    assert verified["torch"]["float_same_class"] >= 240
+    assert verified["torch"]["scores"]["packed"]["accuracy"] == after
+    assert verified["torch"]["float_stem_same"] >= 240
     assert verified["torch"]["output_error"] < 1e-4
     assert main(["verify", file, "--run", run, "--limit", "50"]) == 0
     assert "with its float stem" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from onebit.registry import Registry
 ROOT = Path(onebit.__file__).parent
 
 
-@pytest.mark.parametrize("package", ["models", "methods", "recipes", "data"])
+@pytest.mark.parametrize("package", ["models", "methods", "tasks", "recipes", "data"])
 def test_init_imports_every_module(package):
     """A file nobody imports registers nothing, and says so to nobody."""
     init = (ROOT / package / "__init__.py").read_text()

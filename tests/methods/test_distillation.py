@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from onebit.methods import METHODS
-from onebit.methods.distillation import attention, attention_loss, soft_cross_entropy
+from onebit.methods import METHODS, Batch
+from onebit.methods.distillation import attention, attention_loss
 from onebit.models import MODELS
+from onebit.tasks.classification import Classification, soft_cross_entropy
 
 SHAPE = (3, 8, 8)
+TASK = (Classification(), (torch.zeros(1, *SHAPE),))
 
 
 def test_soft_cross_entropy_by_hand():
@@ -45,9 +47,9 @@ def networks(width=0.5, teacher_width=0.5):
 def test_terms_add_up(alpha):
     network, teacher = networks()
     method = METHODS["distillation"](alpha=alpha, temperature=3.0)
-    form, guide = method.attach(network, teacher, SHAPE)
+    form, guide = method.attach(network, teacher, *TASK)
     images, labels = torch.randn(4, *SHAPE), torch.arange(4)
-    terms, logits = method.losses(form, images, labels, guide)
+    terms, logits = method.losses(form, Batch((images,), labels), guide)
     soft = soft_cross_entropy(logits, teacher(images), 3.0)
     hard = nn.functional.cross_entropy(logits, labels)
     torch.testing.assert_close(sum(terms.values()), alpha * soft + (1 - alpha) * hard)
@@ -58,8 +60,8 @@ def test_a_network_that_copies_its_teacher_is_done():
     copy = MODELS["resnet20"](scheme="float", width=0.5).eval()
     copy.load_state_dict(teacher.state_dict())
     method = METHODS["attention-distillation"](layers=["blocks.*"])
-    form, guide = method.attach(copy, teacher, SHAPE)
-    terms, _ = method.losses(form, torch.randn(4, *SHAPE), torch.arange(4), guide)
+    form, guide = method.attach(copy, teacher, *TASK)
+    terms, _ = method.losses(form, Batch((torch.randn(4, *SHAPE),), torch.arange(4)), guide)
     assert terms["attention"] == 0
     terms["distillation"].backward()
     assert max(p.grad.abs().max() for p in copy.parameters() if p.grad is not None) < 1e-5
@@ -68,8 +70,8 @@ def test_a_network_that_copies_its_teacher_is_done():
 def test_attention_needs_no_equal_channels():
     network, teacher = networks(0.5, 1.0)
     method = METHODS["attention-distillation"](attention_weight=10.0)
-    form, guide = method.attach(network, teacher, SHAPE)
-    terms, _ = method.losses(form, torch.randn(4, *SHAPE), torch.arange(4), guide)
+    form, guide = method.attach(network, teacher, *TASK)
+    terms, _ = method.losses(form, Batch((torch.randn(4, *SHAPE),), torch.arange(4)), guide)
     assert len(form.layers) == 18
     assert 0 < terms["attention"] < 10 * 18 * 2
     terms["attention"].backward()
@@ -81,7 +83,7 @@ def test_layers_of_two_networks_are_matched():
     method = METHODS["attention-distillation"](
         layers=["blocks.5", "blocks.11"], teacher_layers=["blocks.3", "blocks.9"]
     )
-    form, guide = method.attach(network, teacher, SHAPE)
+    form, guide = method.attach(network, teacher, *TASK)
     assert (form.layers, guide.layers) == (("blocks.5", "blocks.11"), ("blocks.3", "blocks.9"))
 
 
@@ -97,7 +99,7 @@ def test_layers_of_two_networks_are_matched():
 def test_layers_that_do_not_fit_are_refused(options, message):
     network, teacher = networks()
     with pytest.raises(ValueError, match=message):
-        METHODS["attention-distillation"](**options).attach(network, teacher, SHAPE)
+        METHODS["attention-distillation"](**options).attach(network, teacher, *TASK)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from onebit.methods import METHODS, Features, find_layers
+from onebit.methods import METHODS, Batch, Features, find_layers
 from onebit.methods.features import map_shapes, pooled
 from onebit.models import MODELS
 from onebit.nn import binarize_
+from onebit.tasks.classification import Classification
 
 SHAPE = (3, 8, 8)
+EXAMPLE = (torch.zeros(1, *SHAPE),)
 
 
 class Unit(nn.Module):
@@ -46,12 +48,12 @@ def test_every_method_trains_a_network_of_ones_own(name, scheme):
     before = [p.clone() for p in teacher.parameters()]
     binarize_(network, scheme)
     method = METHODS[name]()
-    form, guide = method.attach(network, teacher if method.needs_teacher else None, SHAPE)
+    form, guide = method.attach(network, teacher if method.needs_teacher else None, Classification(), EXAMPLE)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    images, labels = torch.randn(16, *SHAPE), torch.arange(16) % 10
+    batch = Batch((torch.randn(16, *SHAPE),), torch.arange(16) % 10)
     course = []
     for _ in range(15):
-        terms, logits = method.losses(form, images, labels, guide)
+        terms, logits = method.losses(form, batch, guide)
         assert logits.shape == (16, 10)
         assert all(term.dim() == 0 for term in terms.values())
         loss = sum(terms.values())
@@ -122,9 +124,9 @@ def test_features_compile_to_one_graph():
 
 def test_shapes_of_maps():
     network = Net()
-    assert map_shapes(network, ["units.0", "last"], SHAPE) == {"units.0": (8, 8, 8), "last": (10,)}
+    assert map_shapes(network, ["units.0", "last"], EXAMPLE) == {"units.0": (8, 8, 8), "last": (10,)}
     assert network.training
     assert not network.last._forward_hooks
     network.unused = nn.ReLU()
     with pytest.raises(ValueError, match="layer 'unused' does not run in the forward pass"):
-        map_shapes(network, ["unused"], SHAPE)
+        map_shapes(network, ["unused"], EXAMPLE)

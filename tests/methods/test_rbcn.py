@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from onebit.methods import METHODS
+from onebit.methods import METHODS, Batch
 from onebit.methods.discriminators import Discriminators, adversarial_loss, discriminator_loss
 from onebit.methods.rbcn import kernel_loss, rectified_layers
 from onebit.models import MODELS
 from onebit.nn import BinaryConv2d, binarize_
+from onebit.tasks.classification import Classification
 
 SHAPE = (3, 8, 8)
 
@@ -91,8 +92,12 @@ def test_discriminators_equal_separate_networks():
 
 def attached(network, teacher, **options):
     method = METHODS["rbcn"](**options)
-    form, guide = method.attach(network, teacher, SHAPE)
+    form, guide = method.attach(network, teacher, Classification(), (torch.zeros(1, *SHAPE),))
     return method, form, guide
+
+
+def batch(count):
+    return Batch((torch.randn(count, *SHAPE),), torch.arange(count) % 10)
 
 
 def pair(width=0.5, **options):
@@ -122,8 +127,7 @@ def test_discriminators_learn_to_tell_the_networks_apart():
 def test_the_adversarial_term_reaches_the_network_and_not_the_discriminators():
     network, teacher = pair()
     method, form, guide = attached(network, teacher)
-    images, labels = torch.randn(4, *SHAPE), torch.arange(4)
-    terms, _ = method.losses(form, images, labels, guide)
+    terms, _ = method.losses(form, batch(4), guide)
     assert set(terms) == {"cross_entropy", "kernel", "adversarial"}
     for parameter in method.discriminators.parameters():
         parameter.grad = None
@@ -139,7 +143,7 @@ def test_one_forward_pass_of_each_network_per_step():
     calls = []
     network.stem.register_forward_hook(lambda *_: calls.append("network"))
     teacher.stem.register_forward_hook(lambda *_: calls.append("teacher"))
-    method.losses(form, torch.randn(2, *SHAPE), torch.arange(2), guide)
+    method.losses(form, batch(2), guide)
     assert sorted(calls) == ["network", "teacher"]
 
 
@@ -149,7 +153,7 @@ def test_without_the_gan_there_is_no_teacher():
     assert (form, guide) == (network, None)
     assert not method.needs_teacher
     assert not method.optimizers
-    terms, _ = method.losses(form, torch.randn(2, *SHAPE), torch.arange(2))
+    terms, _ = method.losses(form, batch(2))
     assert set(terms) == {"cross_entropy", "kernel"}
     expected = 1e-4 * kernel_loss(rectified_layers(network))
     torch.testing.assert_close(terms["kernel"], expected)
@@ -210,10 +214,10 @@ def test_it_trains_a_network_of_ones_own(scheme):
     method, form, guide = attached(network, teacher)
     assert form.layers == ("unit.1",)  # no module of its own around the convolution
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    images, labels = torch.randn(16, *SHAPE), torch.arange(16) % 10
+    examples = batch(16)
     first = None
     for _ in range(20):
-        terms, _ = method.losses(form, images, labels, guide)
+        terms, _ = method.losses(form, examples, guide)
         sum(terms.values()).backward()
         optimizer.step()
         optimizer.zero_grad()

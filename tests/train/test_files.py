@@ -61,8 +61,8 @@ def test_a_checkpoint_cannot_run_code(tmp_path, wrap):
     ("content", "message"),
     [
         ([1, 2], "is not a checkpoint of onebit"),
-        ({"format": 99}, "has checkpoint format 99, this version reads 2"),
-        ({"format": 2}, "field 'settings' is no dict"),
+        ({"format": 99}, "has checkpoint format 99, this version reads 2 and 3"),
+        ({"format": 3}, "is damaged: field 'settings' is missing; it must be an object"),
     ],
 )
 def test_other_files_are_not_checkpoints(tmp_path, content, message):

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from onebit.data import DATASETS, Normalize
+from onebit.data import DATASETS
 from onebit.nn import parameter_roles
-from onebit.train import Diverged, ModelError, evaluate, load_trained, train
+from onebit.tasks.classification import Classification
+from onebit.tasks.images import describe_input
+from onebit.train import Diverged, ModelError, load_trained, task_of, train
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def test_it_learns(finished):
     out, result = finished
     rows = json.loads((out / "record.json").read_text())["epochs"]
     assert rows[-1]["train_loss"] < rows[0]["train_loss"] / 3
-    assert result.accuracy > 0.85
+    assert result.scores["accuracy"] > 0.85
 
 
 def test_record(finished):
@@ -43,7 +45,7 @@ def test_record(finished):
     record = json.loads((out / "record.json").read_text())
     assert record["recipe"] == "some-recipe"
     assert record["settings"]["lr"] == 1e-2
-    assert record["result"]["accuracy"] == result.accuracy == record["epochs"][-1]["test_accuracy"]
+    assert record["result"]["accuracy"] == result.scores["accuracy"] == record["epochs"][-1]["test_accuracy"]
     assert [row["test_accuracy"] is not None for row in record["epochs"]] == [False, True] * 3
     assert [row["step"] for row in record["epochs"]] == [22, 44, 66, 88, 110, 132]
     assert record["versions"]["torch"] == torch.__version__
@@ -63,10 +65,11 @@ def test_the_stored_model_scores_what_the_record_says(finished):
     model, meta = load_trained(out)
     assert not model.training
     data = DATASETS["digits"]()
-    score = evaluate(model, Normalize(data.input.mean, data.input.std), data.test, 10)
-    assert score.accuracy == result.accuracy
-    assert meta["provenance"]["accuracy"] == result.accuracy
-    assert meta["input"] == data.input
+    scores = task_of(meta).evaluate(model, data, meta)
+    assert scores.values == result.scores
+    assert meta["provenance"]["accuracy"] == result.scores["accuracy"]
+    assert meta["input"] == describe_input(data.input)["input"]
+    assert meta["input"]["fit"] == {"resize": "crop", "crop_pct": 1.0}
     assert meta["classes"] == list("0123456789")
 
 
@@ -86,8 +89,16 @@ def damage(finished, tmp_path, name, change):
         ("model.json", lambda raw: b"[]", "it holds no JSON object"),
         ("model.json", lambda raw: raw.replace(b'"vgg-small"', b'"resnet20"'), "does not fit the model"),
         ("model.json", lambda raw: raw.replace(b'"width": 0.125', b'"width": 0.25'), "has shape .* the model wants"),
-        ("model.json", lambda raw: raw.replace(b'"scheme"', b'"sheme"'), "field 'scheme' is no str"),
-        ("model.json", lambda raw: raw.replace(b'"format": 1', b'"format": 2'), "has format 2, this version reads 1"),
+        (
+            "model.json",
+            lambda raw: raw.replace(b'"scheme"', b'"sheme"'),
+            "model.json' cannot be used: field 'scheme' is missing; it must be a text",
+        ),
+        (
+            "model.json",
+            lambda raw: raw.replace(b'"format": 1', b'"format": 2'),
+            r"field 'format' must be one of \[1\], got 2",
+        ),
     ],
 )
 def test_a_damaged_model_is_named(finished, tmp_path, name, change, message):
@@ -107,18 +118,19 @@ def test_a_model_that_was_described_in_the_words_of_before(finished, tmp_path):
 def test_missing_model(tmp_path):
     with pytest.raises(ModelError, match="there is no trained model"):
         load_trained(tmp_path / "nothing")
-    with pytest.raises(ModelError, match=r"holds no model\.json; is this the folder that --out named\?"):
+    with pytest.raises(ModelError, match=r"holds no model\.json; is this the folder of a run\?"):
         load_trained(tmp_path)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("onebit.methods.plain.F.cross_entropy", lambda logits, labels, **_: logits.sum() * float("nan"))
+    nan = float("nan")
+    monkeypatch.setattr(Classification, "losses", lambda self, logits, labels: {"cross_entropy": logits.sum() * nan})
     with pytest.raises(Diverged, match="not a finite number in epoch 1; lower lr"):
         train(tiny, tmp_path, show=False)
 
 
 def test_unknown_model_option(tiny, tmp_path):
-    with pytest.raises(ValueError, match=r"model 'vgg-small' cannot be built with the options .*wdth"):
+    with pytest.raises(ValueError, match=r"model 'vgg-small' cannot be built with .*: it has no option 'wdth'"):
         train(replace(tiny, model_options={"wdth": 2}), tmp_path, show=False)
 
 
@@ -146,19 +158,19 @@ def test_learned_scales_stay_positive(tiny, tmp_path):
 
 def test_keeping_the_best_epoch(tiny, tmp_path):
     result = train(replace(tiny, keep="best", epochs=5, lr=0.02), tmp_path, show=False)
-    assert result.accuracy == result.best_accuracy
+    assert result.scores == result.best
     _, meta = load_trained(tmp_path)
     assert meta["provenance"]["epoch"] == result.best_epoch
-    assert meta["provenance"]["accuracy"] == result.best_accuracy
+    assert meta["provenance"]["accuracy"] == result.best["accuracy"]
 
 
 def test_float_scheme_and_bfloat16(tiny, tmp_path):
     result = train(replace(tiny, scheme="float", precision="bf16-mixed"), tmp_path, show=False)
-    assert result.accuracy > 0.5
+    assert result.scores["accuracy"] > 0.5
 
 
 def test_max_steps_ends_in_the_middle_of_an_epoch(tiny, tmp_path):
     result = train(replace(tiny, max_steps=13), tmp_path, show=False)
     assert (result.steps, result.epochs) == (13, 2)
     rows = json.loads((tmp_path / "record.json").read_text())["epochs"]
-    assert rows[-1]["test_accuracy"] == result.accuracy
+    assert rows[-1]["test_accuracy"] == result.scores["accuracy"]

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from onebit.tasks import Scores
+from onebit.tasks.classification import Classification
 from onebit.train import Interrupted, TrainSettings, load_trained, train
 from onebit.train.checkpoint import load_checkpoint
-from onebit.train.loop import Run
+from onebit.train.step import Step
 
 
 @pytest.fixture
@@ -58,15 +60,15 @@ def guided(tiny, teacher):
 
 def interrupted(settings, out, step, monkeypatch):
     """The run in ``out``, stopped by SIGINT in the step with this number."""
-    original = Run._train_step
+    original = Step.__call__
 
-    def train_step(self, *batch):
-        if self.step == step:
+    def call(self, *arguments):
+        if self.state.step == step:
             signal.raise_signal(signal.SIGINT)
-        return original(self, *batch)
+        return original(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_train_step", train_step)
+        patch.setattr(Step, "__call__", call)
         with pytest.raises(Interrupted):
             train(settings, out, show=False)
 
@@ -118,25 +120,25 @@ def test_resume_across_the_stages_is_exact(tiny, tmp_path, monkeypatch, step):
 
 
 def watch(monkeypatch, look):
-    """Call ``look(run)`` before and after every optimizer step; a list of (step, before, after)."""
+    """Call ``look(step)`` before and after every optimizer step; a list of (its number, before, after)."""
     seen = []
-    original = Run._train_step
+    original = Step.__call__
 
-    def train_step(self, *batch):
-        before, step = look(self), self.step
-        lr = original(self, *batch)
-        seen.append((step, before, look(self)))
+    def call(self, *arguments):
+        before, number = look(self), self.state.step
+        lr = original(self, *arguments)
+        seen.append((number, before, look(self)))
         return lr
 
-    monkeypatch.setattr(Run, "_train_step", train_step)
+    monkeypatch.setattr(Step, "__call__", call)
     return seen
 
 
 def test_frozen_roles_stay_as_they_are_and_the_others_move(guided, tmp_path, monkeypatch):
-    def look(run):
+    def look(step):
         return {
-            **{role: [p.detach().clone() for p in members] for role, members in run.members.items()},
-            "discriminators": [p.detach().clone() for p in run.method.parameters()],
+            **{role: [p.detach().clone() for p in members] for role, members in step.members.items()},
+            "discriminators": [p.detach().clone() for p in step.state.method.parameters()],
         }
 
     seen = watch(monkeypatch, look)
@@ -149,10 +151,11 @@ def test_frozen_roles_stay_as_they_are_and_the_others_move(guided, tmp_path, mon
 
 
 def test_two_stages(tiny, tmp_path, monkeypatch):
-    def look(run):
-        layer = run.network.blocks[0].body[0]
-        group = next(group for group in run.optimizer.param_groups if group["role"] == "latent")
-        state = run.optimizer.state.get(layer.weight)
+    def look(step):
+        layer = step.state.network.blocks[0].body[0]
+        optimizer = step.state.optimizer
+        group = next(group for group in optimizer.param_groups if group["role"] == "latent")
+        state = optimizer.state.get(layer.weight)
         return {
             "real": layer.real_weights,
             "decay": group["weight_decay"],
@@ -182,15 +185,10 @@ def test_two_stages(tiny, tmp_path, monkeypatch):
 
 
 def test_the_best_epoch_is_one_of_the_last_stage(tiny, tmp_path, monkeypatch):
-    scores = iter([0.9, 0.8, 0.3, 0.2])
-
-    class Score:
-        def __init__(self, accuracy):
-            self.accuracy, self.loss = accuracy, 1.0
-
-    monkeypatch.setattr("onebit.train.loop.evaluate", lambda *_: Score(next(scores)))
+    accuracies = iter([0.9, 0.8, 0.3, 0.2])
+    monkeypatch.setattr(Classification, "evaluate", lambda *_: Scores(360, {"loss": 1.0, "accuracy": next(accuracies)}))
     result = train(replace(tiny, epochs=4, two_step=0.5, keep="best"), tmp_path, show=False)
-    assert (result.best_epoch, result.accuracy) == (3, 0.3)
+    assert (result.best_epoch, result.scores["accuracy"]) == (3, 0.3)
     assert load_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["step"] == 33
 
 
@@ -213,8 +211,8 @@ def test_record_of_a_guided_run(guided, tmp_path):
 
 
 def test_flip_rate_counts_changed_signs(tiny, tmp_path, monkeypatch):
-    def look(run):
-        return torch.cat([p.detach().flatten() < 0 for p in run.members["latent"]])
+    def look(step):
+        return torch.cat([p.detach().flatten() < 0 for p in step.members["latent"]])
 
     seen = watch(monkeypatch, look)
     train(tiny, tmp_path, show=False)
@@ -230,14 +228,14 @@ def test_a_float_run_flips_nothing(teacher):
 
 
 def test_a_missing_teacher(tiny, tmp_path):
-    with pytest.raises(ValueError, match=r"needs a teacher: give teacher \(--teacher\) the folder"):
+    with pytest.raises(ValueError, match="needs a teacher: give the setting teacher the folder"):
         train(replace(tiny, method_options={}), tmp_path, show=False)
     with pytest.raises(ValueError, match="there is no trained model '/nowhere'"):
         train(replace(tiny, method_options={}, teacher="/nowhere"), tmp_path, show=False)
 
 
 def test_a_teacher_without_use(tiny, teacher, tmp_path):
-    with pytest.raises(ValueError, match=r"has no use for a teacher; leave teacher .* out"):
+    with pytest.raises(ValueError, match="has no use for a teacher; leave the setting teacher out"):
         train(replace(tiny, teacher=teacher), tmp_path, show=False)
 
 
@@ -245,7 +243,7 @@ def test_a_teacher_of_other_images(guided, tmp_path):
     with pytest.raises(ValueError, match="was trained with size 8, the data set 'digits' has 16"):
         train(replace(guided, image_size=16), tmp_path, show=False)
     with pytest.raises(ValueError, match="was trained with in_channels 1, the data set 'random16' has 3"):
-        train(replace(guided, dataset="random16", augment="none"), tmp_path, show=False)
+        train(replace(guided, dataset="random16", augment="none", batch_size=8), tmp_path, show=False)
 
 
 def test_another_teacher_on_resume_is_refused_and_a_moved_one_is_not(guided, teacher, tmp_path, monkeypatch):

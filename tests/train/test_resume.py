@@ -13,7 +13,7 @@ import torch
 
 from onebit.train import CheckpointError, Interrupted, load_trained, train
 from onebit.train.checkpoint import load_checkpoint
-from onebit.train.loop import Run
+from onebit.train.step import Step
 
 
 def weights(out):
@@ -46,23 +46,24 @@ def whole(tiny, tmp_path):
 
 def interrupt_at(monkeypatch, step):
     """Raise SIGINT inside the optimizer step with this number."""
-    original = Run._train_step
+    original = Step.__call__
 
-    def train_step(self, *batch):
-        if self.step == step:
+    def call(self, *arguments):
+        if self.state.step == step:
             signal.raise_signal(signal.SIGINT)
-        return original(self, *batch)
+        return original(self, *arguments)
 
-    monkeypatch.setattr(Run, "_train_step", train_step)
-    return lambda: monkeypatch.setattr(Run, "_train_step", original)
+    monkeypatch.setattr(Step, "__call__", call)
+    return lambda: monkeypatch.setattr(Step, "__call__", original)
 
 
 @pytest.mark.parametrize("step", [0, 4, 10, 16])  # first step, middle, last step of an epoch, middle of the second
 def test_sigint_leaves_a_checkpoint_that_resumes_exactly(tiny, whole, tmp_path, monkeypatch, step):
     out = tmp_path / "stopped"
     undo = interrupt_at(monkeypatch, step)
-    with pytest.raises(Interrupted, match=rf"interrupted after step {step + 1} of 33; .* --out {out} --resume"):
+    with pytest.raises(Interrupted, match=f"interrupted after step {step + 1} of 33; resume the run") as stop:
         train(tiny, out, show=False)
+    assert (stop.value.step, stop.value.steps) == (step + 1, 33)
     undo()
     assert load_checkpoint(out / "checkpoints" / "last.ckpt")["step"] == step + 1
     assert not (out / "model.safetensors").exists()
@@ -95,11 +96,11 @@ def test_sigkill_then_resume_is_exact(tiny, tmp_path):
 
 
 def test_a_run_that_died_before_its_first_checkpoint_starts_again(tiny, whole, tmp_path, monkeypatch):
-    def crash(self, *batch):
+    def crash(self, *arguments):
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_train_step", crash)
+        patch.setattr(Step, "__call__", crash)
         with pytest.raises(MemoryError):
             train(tiny, tmp_path / "run", show=False)
     train(tiny, tmp_path / "run", resume=True, show=False)
@@ -141,7 +142,7 @@ def test_resuming_a_finished_run_changes_nothing(tiny, whole):
 
 
 def test_a_run_is_not_overwritten(tiny, whole):
-    with pytest.raises(ValueError, match="already holds a run; --resume goes on with it"):
+    with pytest.raises(ValueError, match="already holds a run; resume it, or start another one in another folder"):
         train(tiny, whole, show=False)
 
 

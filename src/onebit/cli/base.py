@@ -22,7 +22,8 @@ class Failure(Exception):
 
 def as_flags(text: str, *settings: str) -> str:
     """A message of the library with flags in place of ``settings``: "stem='int8'" -> "--stem 'int8'"."""
-    return re.sub(rf"\b({'|'.join(settings)})\b(=?)", lambda found: f"--{found[1]}{' ' if found[2] else ''}", text)
+    names = "|".join(map(re.escape, settings))
+    return re.sub(rf"(?<![\w.'/-])({names})\b(=?)", lambda found: f"--{found[1]}{' ' if found[2] else ''}", text)
 
 
 def verb_parser(verb: str, description: str, example: str, **options: Any) -> "ArgumentParser":

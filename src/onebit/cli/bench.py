@@ -133,11 +133,12 @@ def float_twin(model: "Model", images: "NDArray[Any]", threads: int) -> tuple[An
     if name not in MODELS:
         return None, f"model {name!r} is not in the zoo"
     x_BCHW = torch.from_numpy(images).permute(0, 3, 1, 2)  # NHWC in memory: channels_last as it is
-    sizes = {"num_classes": provenance.get("num_classes"), "in_channels": images.shape[3]}
+    sizes = {key: provenance[key] for key in ("num_classes",) if key in provenance}  # where files had it before
+    arguments = {"in_channels": images.shape[3], **sizes}
     shape = model.engine.output_shape
     try:
         with torch.device("meta"):
-            ghost = MODELS[name](scheme="float", **sizes, **options).eval()
+            ghost = MODELS[name](scheme="float", **{**arguments, **options}).eval()
         gives = tuple(ghost(x_BCHW[:1].to("meta")).flatten(1).shape)
     except Exception as error:
         return None, f"the file says that it is {name!r}, but with its options that cannot be built: {error}"
@@ -145,7 +146,7 @@ def float_twin(model: "Model", images: "NDArray[Any]", threads: int) -> tuple[An
     if gives != (1, math.prod(shape)) or parameters > MAX_TWIN_PARAMETERS:
         return None, f"the file says that it is {name!r}, but with its options that is another network"
     torch.set_num_threads(threads)
-    network = MODELS[name](scheme="float", **sizes, **options).eval()
+    network = MODELS[name](scheme="float", **{**arguments, **options}).eval()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def call() -> object:

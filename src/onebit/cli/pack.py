@@ -107,6 +107,7 @@ class _Data:
         from onebit.export.int8 import CALIBRATION_IMAGES
         from onebit.train.deploy import images_of_run
 
+        self.run = args.run
         self.why_none = ""
         self.test: tuple[Any, Any] = (None, None)
         self.calibration = None
@@ -138,7 +139,7 @@ class _Data:
         if images is None:
             shape = (16, spec.height, spec.width, spec.channels)
             images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        row = compare(packed, images, labels)
+        row = compare(self.run, packed, images, labels)
         return {"source": "noise" if labels is None else "test images", **row, "why_no_images": self.why_none}
 
 
@@ -161,32 +162,33 @@ def _show_stem(row: dict[str, Any]) -> None:
         f"int8 stem: its results differ from the float stem's by {row['rms']:.2%} of their size (root mean square), "
         f"{row['largest']:.1%} at most, on {row['source']}"
     )
-    if "int8_accuracy" in row:
-        loss = row["float_accuracy"] - row["int8_accuracy"]
-        print(
-            f"accuracy   float stem {row['float_accuracy']:.2%}, int8 stem {row['int8_accuracy']:.2%} "
-            f"({100 * abs(loss):.2f} points {_lost_or_won(loss)}); "
-            f"{row['same_class']} of {row['images']} images keep their class"
-        )
-    else:
-        print(f"accuracy   not measured: {row['why_no_images']}")
+    _show_scores(row, "stem", "float", "int8")
 
 
 def _show_activations(row: dict[str, Any]) -> None:
+    from onebit.tasks import TASKS
+
     images = {"noise": "images of noise"}.get(row["source"], row["source"])
     print(
-        f"float16 activations: {row['same_class']} of {row['images']} {images} keep their class, outputs differ by "
-        f"{row['output_error']:.1e} of the largest (median); the largest number in a map is {row['largest']:.4g} "
-        "(of 65504)"
+        f"float16 activations: {row['same']} of {row['images']} {images} keep their {TASKS[row['task']].answer}, "
+        f"outputs differ by {row['output_error']:.1e} of the largest (median); the largest number in a map is "
+        f"{row['largest']:.4g} (of 65504)"
     )
-    if "lost" in row:
-        print(
-            f"accuracy   float32 activations {row['float32_accuracy']:.2%}, float16 {row['float16_accuracy']:.2%} "
-            f"({abs(row['lost'])} images {_lost_or_won(row['lost'])}, allowed to be lost: {row['allowed']})"
-        )
-    else:
-        print(f"accuracy   not measured: {row['why_no_images']}")
+    _show_scores(row, "activations", "float32", "float16")
 
 
-def _lost_or_won(loss: float) -> str:
-    return "lost" if loss >= 0 else "won"
+def _show_scores(row: dict[str, Any], what: str, before: str, after: str) -> None:
+    """The main score with either, what was lost, and how many answers stayed."""
+    from onebit.tasks import TASKS
+
+    task = TASKS[row["task"]]
+    metric = task.metric()
+    if "scores" not in row:
+        print(f"{metric.name:<9}  not measured: {row['why_no_images']}")
+        return
+    a, b = (row["scores"][name][metric.name] for name in (before, after))
+    print(
+        f"{metric.name:<9}  {before} {what} {metric.text(a)}, {after} {what} {metric.text(b)} "
+        f"({row.get('change') or metric.change(a, b)}); "
+        f"{row['same']} of {row['images']} images keep their {task.answer}"
+    )

@@ -99,27 +99,33 @@ def show(result: dict[str, Any]) -> None:
             f"{'ok' if row['passed'] else 'FAILED'}"
         )
     if result["torch"]:
-        row = result["torch"]
+        _show_torch(result["torch"])
+
+
+def _show_torch(row: dict[str, Any]) -> None:
+    from onebit.tasks import TASKS
+
+    task = TASKS[row["task"]]
+    print(
+        f"torch     {row['images']} images: {row['same']} of the same {task.answer}, {row['other']} of another "
+        f"(allowed: {row['allowed']}), {_told(row)}: {'ok' if row['passed'] else 'FAILED'}"
+    )
+    if "float_stem_same" in row:
         print(
-            f"torch     {row['images']} images: {row['same_class']} of the same class, {row['other_class']} of another "
-            f"(allowed: {row['allowed']}), {_told(row)}: {'ok' if row['passed'] else 'FAILED'}"
+            f"          torch computed with the file's int8 stem; {row['float_stem_same']} are of the same "
+            f"{task.answer} as with the float stem that was trained"
         )
-        if "float_same_class" in row:
-            print(
-                f"          torch computed with the file's int8 stem; {row['float_same_class']} are of the same class "
-                "as with the float stem that was trained"
-            )
-        if "float16_same_class" in row:
-            print(
-                "          compared with float32 activations; with the file's float16 activations "
-                f"{row['float16_same_class']} are of torch's class"
-            )
-        if "torch_accuracy" in row:
-            trained = f" (with its float stem {row['float_accuracy']:.2%})" if "float_accuracy" in row else ""
-            halves = (
-                f" (with its float16 activations {row['float16_accuracy']:.2%})" if "float16_accuracy" in row else ""
-            )
-            print(f"accuracy  torch {row['torch_accuracy']:.2%}{trained}, packed {row['packed_accuracy']:.2%}{halves}")
+    if "float16_same" in row:
+        print(
+            "          compared with float32 activations; with the file's float16 activations "
+            f"{row['float16_same']} are of torch's {task.answer}"
+        )
+    if "scores" in row:
+        metric = task.metric()
+        told = {name: metric.text(scores[metric.name]) for name, scores in row["scores"].items()}
+        trained = f" (with its float stem {told['float_stem']})" if "float_stem" in told else ""
+        halves = f" (with its float16 activations {told['float16']})" if "float16" in told else ""
+        print(f"{metric.name:<9} torch {told['torch']}{trained}, packed {told['packed']}{halves}")
 
 
 def _told(row: dict[str, Any]) -> str:

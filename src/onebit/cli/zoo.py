@@ -14,6 +14,7 @@ REGISTRIES = {
     "models": ("onebit.models", "MODELS"),
     "schemes": ("onebit.nn", "SCHEMES"),
     "recipes": ("onebit.recipes", "RECIPES"),
+    "tasks": ("onebit.tasks", "TASKS"),
     "methods": ("onebit.methods", "METHODS"),
     "datasets": ("onebit.data", "DATASETS"),
     "estimators": ("onebit.binarize", "ESTIMATORS"),
@@ -82,7 +83,7 @@ def networks() -> list[dict[str, Any]]:
 
 def first_line(item: object) -> str:
     """What an object says of itself, or the first line of its docstring."""
-    if hasattr(item, "describe"):
+    if not isinstance(item, type) and hasattr(item, "describe"):
         return str(item.describe())
     text = (getattr(item, "__doc__", None) or "").strip()
     return text.splitlines()[0] if text else ""

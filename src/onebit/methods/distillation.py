@@ -2,63 +2,60 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onebit.methods.base import METHODS, Method, Outputs
+from onebit.methods.base import METHODS, Batch, Criterion, Method, Outputs
 from onebit.methods.features import Features, check_same_maps, find_layers, map_shapes
 
-# Shape letters: B batch, K classes, C channels, H W map.
+# Shape letters: B batch, C channels, H W map.
 
 
 @METHODS.register("distillation")
 class Distillation(Method):
-    """``a T^2 H(softmax(teacher / T), softmax(logits / T)) + (1 - a) H(labels, softmax(logits))`` (arXiv:1503.02531).
+    """``a I(outputs, teacher's outputs; T) + (1 - a) L(outputs, targets)`` (arXiv:1503.02531).
 
-    ``H(p, q) = -sum_k p_k log q_k``, mean over the batch.  The defaults, a = 1 and T = 1, are ReActNet's form
-    (arXiv:2003.03488): the teacher's probabilities alone.
+    ``L`` is the task's criterion, ``I`` what the task says of imitating a teacher; for classification
+    ``I = -T^2 sum_k softmax(teacher / T)_k log softmax(logits / T)_k``.  The defaults, a = 1 and T = 1, are ReActNet's
+    form (arXiv:2003.03488): the teacher's probabilities alone.
 
     Args:
         temperature: T, above 0.
         alpha: a, from 0 to 1: the teacher's share.
-        label_smoothing: of the labels' term, from 0 to below 1.
     """
 
     needs_teacher = True
 
-    def __init__(self, *, temperature: float = 1.0, alpha: float = 1.0, label_smoothing: float = 0.0) -> None:
+    def __init__(self, *, temperature: float = 1.0, alpha: float = 1.0) -> None:
         super().__init__()
         if not (math.isfinite(temperature) and temperature > 0):
             raise ValueError(f"temperature must be above 0, got {temperature}")
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must be from 0 to 1, got {alpha}")
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be from 0 to below 1, got {label_smoothing}")
-        self.temperature, self.alpha, self.label_smoothing = temperature, alpha, label_smoothing
+        self.temperature, self.alpha = temperature, alpha
 
-    def losses(
-        self, network: nn.Module, images_BCHW: Tensor, labels_B: Tensor, teacher: Outputs | None = None
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def losses(self, network: nn.Module, batch: Batch, teacher: Outputs | None = None) -> tuple[dict[str, Tensor], Any]:
         assert teacher is not None
-        targets_BK = teacher(images_BCHW)
-        logits_BK = network(images_BCHW)
-        return self._terms(logits_BK, targets_BK, labels_B), logits_BK
+        theirs = teacher(*batch.inputs)
+        outputs = network(*batch.inputs)
+        return self._terms(outputs, theirs, batch.targets), outputs
 
-    def _terms(self, logits_BK: Tensor, targets_BK: Tensor, labels_B: Tensor) -> dict[str, Tensor]:
-        """The two terms, each with its share; one without a share is left out."""
+    def _terms(self, outputs: Any, theirs: Any, targets: Any) -> dict[str, Tensor]:
+        """The teacher's term and the task's, each with its share; what has no share is left out."""
         terms = {}
         if self.alpha > 0:
-            terms["distillation"] = self.alpha * soft_cross_entropy(logits_BK, targets_BK, self.temperature)
+            terms["distillation"] = self.alpha * self.criterion.imitation(outputs, theirs, self.temperature)
         if self.alpha < 1:
-            labels = F.cross_entropy(logits_BK, labels_B, label_smoothing=self.label_smoothing)
-            terms["cross_entropy"] = (1 - self.alpha) * labels
+            own = self.criterion.losses(outputs, targets)
+            terms |= {name: (1 - self.alpha) * term for name, term in own.items()}
         return terms
 
 
 @METHODS.register("attention-distillation")
 class AttentionDistillation(Distillation):
-    """Distillation of the logits plus ``w sum_layers ||Q(student) - Q(teacher)||^2`` (arXiv:1612.03928).
+    """Distillation of the outputs plus ``w sum_layers ||Q(student) - Q(teacher)||^2`` (arXiv:1612.03928).
 
     ``Q(A) = vec(sum_c A_c^2) / ||vec(sum_c A_c^2)||`` says where a layer looks, whatever its number of channels; mean
     over the batch.  Real-to-Binary (arXiv:2003.11535) trains binary networks so.  Our assumptions: the square of the
@@ -69,7 +66,7 @@ class AttentionDistillation(Distillation):
         layers: names or patterns of the network's layers; null takes the blocks of all binary convolutions.
         teacher_layers: of as many layers of the teacher; the first is compared with the network's first, and so on, in
             each network's order.  null takes those of the same names.
-        temperature, alpha, label_smoothing: as in "distillation".
+        temperature, alpha: as in "distillation".
     """
 
     def __init__(
@@ -80,16 +77,16 @@ class AttentionDistillation(Distillation):
         teacher_layers: Sequence[str] | None = None,
         temperature: float = 1.0,
         alpha: float = 1.0,
-        label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(temperature=temperature, alpha=alpha, label_smoothing=label_smoothing)
+        super().__init__(temperature=temperature, alpha=alpha)
         if not (math.isfinite(attention_weight) and attention_weight >= 0):
             raise ValueError(f"attention_weight must be a number from 0 up, got {attention_weight}")
         self.attention_weight, self.layers, self.teacher_layers = attention_weight, layers, teacher_layers
 
     def attach(
-        self, network: nn.Module, teacher: nn.Module | None, shape: tuple[int, int, int]
+        self, network: nn.Module, teacher: nn.Module | None, criterion: Criterion, example: tuple[Tensor, ...]
     ) -> tuple[nn.Module, nn.Module | None]:
+        super().attach(network, teacher, criterion, example)
         assert teacher is not None
         mine = find_layers(network, self.layers, "method_options.layers")
         if self.teacher_layers is None:
@@ -102,28 +99,20 @@ class AttentionDistillation(Distillation):
                     f"layers names {len(mine)} layers, {mine}, and teacher_layers {len(theirs)}, {theirs}; "
                     "give each layer one of the teacher"
                 )
-        shapes = map_shapes(network, mine, shape)
+        shapes = map_shapes(network, mine, example)
         for layer, size in shapes.items():
             if len(size) != 3:
                 raise ValueError(f"layer {layer!r} gives {size}, which has no positions to look at; name another")
-        check_same_maps(shapes, map_shapes(teacher, theirs, shape), slice(1, None))
+        check_same_maps(shapes, map_shapes(teacher, theirs, example), slice(1, None))
         return Features(network, mine, attention), Features(teacher, theirs, attention)
 
-    def losses(
-        self, network: nn.Module, images_BCHW: Tensor, labels_B: Tensor, teacher: Outputs | None = None
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def losses(self, network: nn.Module, batch: Batch, teacher: Outputs | None = None) -> tuple[dict[str, Tensor], Any]:
         assert teacher is not None
-        targets_BK, theirs = teacher(images_BCHW)
-        logits_BK, mine = network(images_BCHW)
-        terms = self._terms(logits_BK, targets_BK, labels_B)
-        terms["attention"] = self.attention_weight * attention_loss(mine, theirs)
-        return terms, logits_BK
-
-
-def soft_cross_entropy(logits_BK: Tensor, targets_BK: Tensor, temperature: float = 1.0) -> Tensor:
-    """``-T^2 mean_images sum_k softmax(targets / T)_k log softmax(logits / T)_k``, a scalar."""
-    probabilities_BK = (targets_BK / temperature).softmax(1)
-    return F.cross_entropy(logits_BK / temperature, probabilities_BK) * temperature**2
+        their_outputs, their_maps = teacher(*batch.inputs)
+        outputs, maps = network(*batch.inputs)
+        terms = self._terms(outputs, their_outputs, batch.targets)
+        terms["attention"] = self.attention_weight * attention_loss(maps, their_maps)
+        return terms, outputs
 
 
 def attention(map_BCHW: Tensor) -> Tensor:

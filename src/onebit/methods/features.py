@@ -1,4 +1,4 @@
-"""Feature maps of layers chosen by name: a network that returns its logits and, beside them, what the layers gave."""
+"""Feature maps of layers chosen by name: a network that returns its outputs and, beside them, what the layers gave."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def pooled(map_BCHW: Tensor) -> Tensor:
 
 
 class Features(nn.Module):
-    """``network`` with a second output: ``(logits, (reduce(map) of each named layer, in that order))``.
+    """``network`` with a second output: ``(its own, (reduce(map) of each named layer, in that order))``.
 
     A layer that runs several times in one forward pass gives its last map.  Works under ``torch.compile``, as part of
     one graph.
@@ -62,11 +62,11 @@ class Features(nn.Module):
 
         return keep
 
-    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def forward(self, *inputs: Tensor) -> tuple[Any, tuple[Tensor, ...]]:
         self._listening = True
         try:
-            logits_BK = self.network(images_BCHW)
-            return logits_BK, tuple(self._maps[layer] for layer in self.layers)
+            outputs = self.network(*inputs)
+            return outputs, tuple(self._maps[layer] for layer in self.layers)
         finally:
             self._listening = False
             self._maps.clear()
@@ -104,8 +104,8 @@ def _block(name: str, modules: dict[str, nn.Module]) -> str:
 
 
 @torch.no_grad()
-def map_shapes(network: nn.Module, layers: Sequence[str], shape: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
-    """Shape, without the batch, of each layer's map for one image of ``shape`` (C, H, W).
+def map_shapes(network: nn.Module, layers: Sequence[str], example: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:
+    """Shape, without the batch, of each layer's map for ``example``, the inputs of a batch of one.
 
     Raises ValueError for a layer that does not run, or does not return one tensor.
     """
@@ -121,8 +121,9 @@ def map_shapes(network: nn.Module, layers: Sequence[str], shape: tuple[int, int,
 
     handles = [network.get_submodule(layer).register_forward_hook(keeper(layer)) for layer in layers]
     try:
+        device = next(network.parameters()).device
         with evaluating(network):
-            network(torch.zeros(1, *shape, device=next(network.parameters()).device))
+            network(*(each.to(device) for each in example))
     finally:
         for handle in handles:
             handle.remove()

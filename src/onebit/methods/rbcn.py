@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onebit.binarize import binarize_sign, sign
-from onebit.methods.base import METHODS, Method, Outputs
+from onebit.methods.base import METHODS, Batch, Criterion, Method, Outputs
 from onebit.methods.discriminators import Discriminators, adversarial_loss, discriminator_loss
 from onebit.methods.features import Features, check_same_maps, find_layers, map_shapes, pooled
 from onebit.nn import WeightBinarizer
@@ -23,8 +23,8 @@ FROZEN = frozenset({"latent", "weight-scale"})
 class RBCN(Method):
     """``L_S + lambda/2 sum_layers ||W - C * sign(W)||^2 + w sum_supervised (1 - D(T))^2`` (arXiv:1908.07748).
 
-    ``L_S`` is the cross-entropy against the labels, W a layer's latent weights, C its rectifier (layers of the scheme
-    "rbcn"; in another network the sum is empty), T the maps of the network that is trained, R those of the
+    ``L_S`` is the task's criterion (the paper: cross-entropy), W a layer's latent weights, C its rectifier (layers of
+    the scheme "rbcn"; in another network the sum is empty), T the maps of the network that is trained, R those of the
     guide: its teacher, a real network of the same topology.  In each step the discriminators ascend first, on
     ``log D(R) + log(1 - D(T))``, then the network descends; both see the maps of one forward pass.
 
@@ -45,7 +45,6 @@ class RBCN(Method):
         discriminator_lr: learning rate of the discriminators, constant.
         bn_update: share of each epoch, at its end, in which latent weights and rectifiers stay as they are and
             everything else is trained alone; 0 for never.
-        label_smoothing: of the cross-entropy, from 0 to below 1.
     """
 
     def __init__(
@@ -58,7 +57,6 @@ class RBCN(Method):
         layers: Sequence[str] | None = None,
         discriminator_lr: float = 1e-4,
         bn_update: float = 0.0,
-        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         for name, value in (("kernel_weight", kernel_weight), ("adversarial_weight", adversarial_weight)):
@@ -68,26 +66,26 @@ class RBCN(Method):
             raise ValueError(f"kernel_gradient must be one of {KERNEL_GRADIENTS}, got {kernel_gradient!r}")
         if not (math.isfinite(discriminator_lr) and discriminator_lr > 0):
             raise ValueError(f"discriminator_lr must be above 0, got {discriminator_lr}")
-        for name, value in (("bn_update", bn_update), ("label_smoothing", label_smoothing)):
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} must be from 0 to below 1, got {value}")
+        if not 0 <= bn_update < 1:
+            raise ValueError(f"bn_update must be from 0 to below 1, got {bn_update}")
         self.kernel_weight, self.kernel_gradient = kernel_weight, kernel_gradient
         self.gan = self.needs_teacher = gan
         self.adversarial_weight, self.layers = adversarial_weight, layers
-        self.discriminator_lr, self.bn_update, self.label_smoothing = discriminator_lr, bn_update, label_smoothing
+        self.discriminator_lr, self.bn_update = discriminator_lr, bn_update
         self.discriminators: Discriminators | None = None
         self._rectified: tuple[nn.Module, ...] = ()  # a tuple, so that the network does not become part of the method
 
     def attach(
-        self, network: nn.Module, teacher: nn.Module | None, shape: tuple[int, int, int]
+        self, network: nn.Module, teacher: nn.Module | None, criterion: Criterion, example: tuple[Tensor, ...]
     ) -> tuple[nn.Module, nn.Module | None]:
+        super().attach(network, teacher, criterion, example)
         self._rectified = tuple(rectified_layers(network))
         if not self.gan:
             return network, None
         assert teacher is not None
         layers = find_layers(network, self.layers, "method_options.layers")
         find_layers(teacher, layers, "teacher")
-        mine, theirs = (map_shapes(each, layers, shape) for each in (network, teacher))
+        mine, theirs = (map_shapes(each, layers, example) for each in (network, teacher))
         check_same_maps(mine, theirs)
         device = next(network.parameters()).device
         self.discriminators = Discriminators([size[0] for size in mine.values()]).to(device)
@@ -97,21 +95,18 @@ class RBCN(Method):
     def frozen_roles(self, step: int, steps: int) -> frozenset[str]:
         return FROZEN if step >= steps - round(self.bn_update * steps) else frozenset()
 
-    def losses(
-        self, network: nn.Module, images_BCHW: Tensor, labels_B: Tensor, teacher: Outputs | None = None
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def losses(self, network: nn.Module, batch: Batch, teacher: Outputs | None = None) -> tuple[dict[str, Tensor], Any]:
         terms = {"kernel": self.kernel_weight * kernel_loss(self._rectified, self.kernel_gradient)}
         if not self.gan:
-            logits_BK = network(images_BCHW)
+            outputs = network(*batch.inputs)
         else:
             assert teacher is not None
-            _, real = teacher(images_BCHW)
-            logits_BK, false = network(images_BCHW)
+            _, real = teacher(*batch.inputs)
+            outputs, false = network(*batch.inputs)
             self._ascend(real, [map_BC.detach() for map_BC in false])
             assert self.discriminators is not None
             terms["adversarial"] = self.adversarial_weight * adversarial_loss(self.discriminators(false, frozen=True))
-        task = F.cross_entropy(logits_BK, labels_B, label_smoothing=self.label_smoothing)
-        return {"cross_entropy": task, **terms}, logits_BK
+        return {**self.criterion.losses(outputs, batch.targets), **terms}, outputs
 
     def _ascend(self, real: Sequence[Tensor], false: Sequence[Tensor]) -> None:
         """One step of the discriminators."""

@@ -22,7 +22,15 @@ from onebit.nn.convert import BinarizeReport, binarize_
 from onebit.nn.cost import Cost, count_cost
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
 from onebit.nn.linearity import Linearity, probe_linearity
-from onebit.nn.roles import ROLES, keep_positive_, parameter_roles, set_progress, set_real_weights
+from onebit.nn.modes import evaluating
+from onebit.nn.roles import (
+    ROLES,
+    keep_positive_,
+    parameter_roles,
+    parameters_by_role,
+    set_progress,
+    set_real_weights,
+)
 from onebit.nn.rpc import ReshapedPointwiseConv2d
 from onebit.nn.schemes import SCHEMES, Scheme, as_scheme
 
@@ -58,8 +66,10 @@ __all__ = [
     "as_scheme",
     "binarize_",
     "count_cost",
+    "evaluating",
     "keep_positive_",
     "parameter_roles",
+    "parameters_by_role",
     "probe_linearity",
     "set_progress",
     "set_real_weights",

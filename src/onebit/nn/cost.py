@@ -87,18 +87,19 @@ class Cost:
         return f"{text_table(body, header=header, sums=[total])}\n{end}"
 
 
-def count_cost(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
-    """Count what ``model`` costs for one image of ``input_shape`` = (C, H, W); nothing is computed.
+def count_cost(model: nn.Module, *input_shapes: tuple[int, int, int]) -> Cost:
+    """Count what ``model`` costs for one image of shape (C, H, W), or one of each shape; nothing is computed.
 
     The model is copied to the meta device and run there, so a model that was built under ``torch.device("meta")`` costs
     no memory; the one given stays as it is.  A layer that runs several times has its weights counted once and its
     products each time.
 
     Raises:
-        ValueError: an ``input_shape`` that is no triple of whole numbers from 1, or that the model cannot take.
+        ValueError: a shape that is no triple of whole numbers from 1, or that the model cannot take.
     """
-    if len(input_shape) != 3 or any(not isinstance(side, int) or side < 1 for side in input_shape):
-        raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {input_shape}")
+    for shape in input_shapes:
+        if len(shape) != 3 or any(not isinstance(side, int) or side < 1 for side in shape):
+            raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {shape}")
     ghost = copy.deepcopy(model).to("meta").eval()
     rows: list[CostRow] = []
     seen: set[nn.Module] = set()
@@ -115,9 +116,10 @@ def count_cost(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
             watch(name, layer)
     with torch.no_grad():
         try:
-            ghost(torch.empty(1, *input_shape, device="meta"))
+            ghost(*(torch.empty(1, *shape, device="meta") for shape in input_shapes))
         except RuntimeError as error:
-            raise ValueError(f"the model cannot take an image of shape {input_shape} (C, H, W): {error}") from error
+            shapes = " and ".join(map(str, input_shapes))
+            raise ValueError(f"the model cannot take an image of shape {shapes} (C, H, W): {error}") from error
     return Cost(tuple(rows), sum(p.numel() for p in model.parameters()))
 
 

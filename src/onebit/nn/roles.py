@@ -32,6 +32,15 @@ def parameter_roles(model: nn.Module) -> dict[str, str]:
     return roles
 
 
+def parameters_by_role(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Role -> its parameters, each once; roles, and the parameters of each, in the order of the model."""
+    parameters = dict(model.named_parameters())
+    members: dict[str, list[nn.Parameter]] = {}
+    for name, role in parameter_roles(model).items():
+        members.setdefault(role, []).append(parameters[name])
+    return members
+
+
 def _role(module: nn.Module, name: str, declared: dict[str, str]) -> str:
     if name in declared:
         if declared[name] == "latent" and getattr(module, "weight_binarizer", None) is None:

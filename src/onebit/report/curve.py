@@ -1,4 +1,4 @@
-"""The training curve: loss, accuracy and learning rate over the epochs of one run record."""
+"""The training curve: loss, score and learning rate over the epochs of one run record."""
 
 import io
 from typing import Any
@@ -8,36 +8,39 @@ from matplotlib.ticker import MaxNLocator
 from onebit.report.style import BLUE, ORANGE, figure
 
 
-def curve_png(record: dict[str, Any]) -> bytes:
-    """A record's epochs as a PNG; ValueError for a record without measured epochs."""
+def curve_png(record: dict[str, Any], score: str, *, percent: bool) -> bytes:
+    """A record's epochs as a PNG; ValueError for a record without measured epochs.
+
+    Args:
+        score: name of the score to draw beside the loss.
+        percent: whether it is a share of 1.
+    """
     rows = record["epochs"]
-    epochs = [row["epoch"] for row in rows]
-    measured = [row for row in rows if row["test_accuracy"] is not None]
-    if not measured:
+    if all(row[f"test_{score}"] is None for row in rows):
         raise ValueError("this run record has no measured epochs yet")
     canvas, (left, middle, right) = figure(3)
-    left.plot(epochs, [row["train_loss"] for row in rows], color=BLUE, label="train")
-    left.plot([row["epoch"] for row in measured], [row["test_loss"] for row in measured], color=ORANGE, label="test")
-    left.set(title="loss", xlabel="epoch", ylabel="nats per image")
-    middle.plot(epochs, [100 * row["train_accuracy"] for row in rows], color=BLUE, label="train")
-    middle.plot(
-        [row["epoch"] for row in measured],
-        [100 * row["test_accuracy"] for row in measured],
-        color=ORANGE,
-        label="test",
-    )
-    middle.set(title="accuracy", xlabel="epoch", ylabel="%")
-    right.plot(epochs, [row["lr"] for row in rows], color=BLUE)
+    _draw(left, rows, "loss", 1)
+    _draw(middle, rows, score, 100 if percent else 1)
+    right.plot([row["epoch"] for row in rows], [row["lr"] for row in rows], color=BLUE)
+    left.set(title="loss", xlabel="epoch")
+    middle.set(title=score, xlabel="epoch", ylabel="%" if percent else "")
     right.set(title="learning rate at the end of the epoch", xlabel="epoch")
     for axes in (left, middle, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in (left, middle):
-        axes.legend(frameon=False)
     settings = record["settings"]
     name = record["recipe"] or f"{settings['model']} on {settings['dataset']}"
-    canvas.suptitle(
-        f"{name}, {settings['scheme']}, seed {settings['seed']}: {measured[-1]['test_accuracy']:.2%} on test images"
-    )
+    last = [row[f"test_{score}"] for row in rows if row[f"test_{score}"] is not None][-1]
+    reached = f"{last:.2%}" if percent else f"{score} {last:.4g}"
+    canvas.suptitle(f"{name}, {settings['scheme']}, seed {settings['seed']}: {reached} on test images")
     image = io.BytesIO()
     canvas.savefig(image, format="png", dpi=120)
     return image.getvalue()
+
+
+def _draw(axes: Any, rows: list[dict[str, Any]], name: str, unit: float) -> None:
+    """Both lines of a number that was measured in training, on the test images, or in both."""
+    for part, color in (("train", BLUE), ("test", ORANGE)):
+        points = [(row["epoch"], unit * row[f"{part}_{name}"]) for row in rows if row.get(f"{part}_{name}") is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=color, label=part)
+    axes.legend(frameon=False)

@@ -1,51 +1,65 @@
 """The trained model on disk: ``model.safetensors`` (weights) and ``model.json`` (what is needed to build it again)."""
 
-from dataclasses import asdict
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
+from onebit.fields import check_fields, mapping, one_of, short, text
 from onebit.files import write_atomic
-from onebit.format.graph import Fit, InputSpec
 from onebit.models import MODELS
-from onebit.nn import Scheme, as_scheme
+from onebit.nn import as_scheme
 from onebit.nn.schemes import read_scheme_options
+from onebit.registry import check_options
+from onebit.tasks import TASKS, Task
 from onebit.train.checkpoint import load_checkpoint
 from onebit.train.files import read_json, write_json
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
-FIELDS = {
-    "format": int,
-    "model": str,
-    "options": dict,
-    "scheme": str,
-    "num_classes": int,
-    "in_channels": int,
-    "input": dict,  # as describe_input gives it
-    "classes": list,
-    "provenance": dict,
+RULES = {  # and what the task's check asks for
+    "format": one_of(FORMAT),
+    "task": text(),
+    "task_options": mapping(),
+    "model": text(),
+    "options": mapping(),
+    "scheme": text(),
+    "scheme_options": mapping(),
+    "provenance": mapping(),
 }
-
-
-_COLORS_BEFORE = {"grey": "L", "gray": "L", "rgb": "RGB"}  # how runs were described before
 
 
 class ModelError(ValueError):
     """A trained model that is missing, damaged or inconsistent; the message names the file and the field."""
 
 
-def build_model(name: str, options: dict[str, Any], *, scheme: Scheme, num_classes: int, in_channels: int) -> nn.Module:
-    """The named model; ValueError for options that it does not know."""
-    factory = MODELS[name]
+def build_model(meta: Mapping[str, Any]) -> nn.Module:
+    """The untrained network that a description asks for: model, options, scheme and what the task decides.
+
+    Raises ValueError for options that the model does not take.
+    """
+    name, options = meta["model"], meta["options"]
+    scheme = as_scheme(meta["scheme"], **meta["scheme_options"])
+    arguments = task_of(meta).model_arguments(dict(meta))
     try:
-        return factory(num_classes=num_classes, in_channels=in_channels, scheme=scheme, **options)
+        return MODELS[name](scheme=scheme, **{**arguments, **options})
     except TypeError as error:
-        raise ValueError(f"model {name!r} cannot be built with the options {options}: {error}") from error
+        unknown = re.search(r"unexpected keyword argument '(.*)'", str(error))
+        what = f"it has no option {unknown.group(1)!r}" if unknown else str(error)
+        raise ValueError(f"model {name!r} cannot be built with the options {short(options)}: {what}") from error
+
+
+def task_of(meta: Mapping[str, Any]) -> Task:
+    """The task that a network of this description was trained for; ValueError for one that is not known."""
+    factory = TASKS[meta["task"]]
+    check_options("task_options", factory, meta["task_options"])
+    return factory(**meta["task_options"])
 
 
 def save_trained(folder: Path, network: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -58,8 +72,8 @@ def save_trained(folder: Path, network: dict[str, Tensor], meta: dict[str, Any])
 def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild a trained model from a run's folder or from one of its checkpoints.
 
-    Returns the model in evaluation mode and its description: model, options, scheme, num_classes, in_channels, input
-    (an InputSpec), classes, provenance.
+    Returns the model in evaluation mode and its description: task, task_options, model, options, scheme,
+    scheme_options, provenance, and what the task says of inputs and outputs.
 
     Raises:
         ModelError: a file is missing, truncated or does not fit the model that it describes.
@@ -67,33 +81,48 @@ def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     path = Path(path)
     if path.is_file():
         state = load_checkpoint(path)
-        weights, meta, source = state["network"], state["meta"], path
+        weights, meta, source, described = state["network"], state["meta"], path, path
     elif path.is_dir():
-        weights, meta, source = _read_folder(path)
+        weights, meta = _read_folder(path)
+        source, described = path / WEIGHTS, path / DESCRIPTION
     else:
         raise ModelError(f"there is no trained model {str(path)!r}: neither a run's folder nor a checkpoint")
-    _check_description(meta, source)
-    meta["input"] = _read_input(meta, source)
-    model = build_model(
-        meta["model"],
-        meta["options"],
-        scheme=as_scheme(meta["scheme"], **read_scheme_options(meta["scheme"], meta.get("scheme_options", {}))),
-        num_classes=meta["num_classes"],
-        in_channels=meta["in_channels"],
-    )
-    _fill(model, weights, source)
+    meta = _modern(meta)
+    try:
+        check_fields(meta, RULES)
+        meta["scheme_options"] = read_scheme_options(meta["scheme"], meta["scheme_options"])
+        task_of(meta).check(meta)
+        with torch.device("meta"):  # takes no memory, whatever the description asks for
+            wanted = {name: tensor.shape for name, tensor in build_model(meta).state_dict().items()}
+    except Exception as error:  # a model's factory raises whatever the options make it stumble over
+        raise ModelError(f"the description in {str(described)!r} cannot be used: {error}") from error
+    _check_weights(weights, wanted, source)
+    model = build_model(meta)
+    model.load_state_dict(weights)
     return model.eval(), meta
 
 
-def _read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], Path]:
+_COLORS_BEFORE = {"grey": "L", "gray": "L", "rgb": "RGB"}
+
+
+def _modern(meta: dict[str, Any]) -> dict[str, Any]:
+    """A description as it is written now: runs were described without a task, and with other words for colors."""
+    meta = {"task": "classification", "task_options": {}, "scheme_options": {}, **meta}
+    if isinstance(image := meta.get("input"), dict):
+        image = dict(image)
+        color = image.pop("colour", image.get("color"))
+        meta["input"] = {**image, "color": _COLORS_BEFORE.get(color, color) if isinstance(color, str) else color}
+    return meta
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name in (DESCRIPTION, WEIGHTS):
         if not (folder / name).is_file():
-            unfinished = (folder / "checkpoints" / "last.ckpt").is_file()
+            last = folder / "checkpoints" / "last.ckpt"
             mend = (
-                f"the run is unfinished: 'onebit train --out {folder} --resume' goes on with it, "
-                f"or use its checkpoint {str(folder / 'checkpoints' / 'last.ckpt')!r}"
-                if unfinished
-                else "is this the folder that --out named?"
+                f"the run is unfinished: resume it, or use its checkpoint {str(last)!r}"
+                if last.is_file()
+                else "is this the folder of a run?"
             )
             raise ModelError(f"{str(folder)!r} holds no {name}; {mend}")
     try:
@@ -103,45 +132,18 @@ def _read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], Path]
         raise ModelError(f"{str(folder / WEIGHTS)!r} is damaged: {error}") from error
     except ValueError as error:
         raise ModelError(str(error)) from error
-    return weights, meta, folder / WEIGHTS
+    return weights, meta
 
 
-def _check_description(meta: dict[str, Any], source: Path) -> None:
-    for field, kind in FIELDS.items():
-        if not isinstance(meta.get(field), kind):
-            raise ModelError(f"the description of {str(source)!r} is damaged: field {field!r} is no {kind.__name__}")
-    if meta["format"] != FORMAT:
-        raise ModelError(f"the description of {str(source)!r} has format {meta['format']}, this version reads {FORMAT}")
-
-
-def describe_input(spec: InputSpec) -> dict[str, Any]:
-    """What ``model.json`` holds of the input: size, mean, std, color, fit."""
-    fit = {} if spec.fit is None else {"fit": asdict(spec.fit)}
-    return {"size": spec.height, "mean": list(spec.mean), "std": list(spec.std), "color": spec.color, **fit}
-
-
-def _read_input(meta: dict[str, Any], source: Path) -> InputSpec:
-    image, channels = meta["input"], meta["in_channels"]
-    try:
-        color = image["color"] if "color" in image else image["colour"]
-        color = _COLORS_BEFORE.get(color, color)
-        fit = Fit(**image["fit"]) if "fit" in image else None
-        return InputSpec(
-            image["size"], image["size"], channels, tuple(image["mean"]), tuple(image["std"]), color, fit=fit
-        )
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"the description of {str(source)!r} is damaged: field 'input': {error}") from error
-
-
-def _fill(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
-    wanted = model.state_dict()
-    for name in sorted(set(wanted) ^ set(weights)):
+def _check_weights(weights: dict[str, Any], wanted: dict[str, torch.Size], source: Path) -> None:
+    for name in sorted(set(wanted) ^ set(weights), key=str):
         which = "lacks" if name in wanted else "holds the unknown tensor"
         raise ModelError(f"{str(source)!r} does not fit the model that it describes: it {which} {name!r}")
     for name, tensor in weights.items():
-        if tensor.shape != wanted[name].shape:
+        if not isinstance(tensor, Tensor):
+            raise ModelError(f"{str(source)!r}: {name!r} must be a tensor, got {short(tensor)}")
+        if tensor.shape != wanted[name]:
             raise ModelError(
                 f"{str(source)!r}: tensor {name!r} has shape {tuple(tensor.shape)}, "
-                f"the model wants {tuple(wanted[name].shape)}"
+                f"the model wants {tuple(wanted[name])}"
             )
-    model.load_state_dict(weights)

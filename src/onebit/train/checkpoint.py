@@ -10,24 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from onebit.fields import check_fields, flag, list_of, mapping, number, optional, short, text, whole
 from onebit.files import write_atomic
 
-FORMAT = 2
-FIELDS = {
-    "format": int,
-    "settings": dict,  # TrainSettings.as_json()
-    "compiled": bool,
-    "step": int,  # optimizer steps done
-    "network": dict,
-    "method": dict,
-    "method_optimizers": list,  # of what the method owns, in its order
-    "teacher": str,  # digest of the teacher's weights; empty without one
-    "optimizer": dict,
-    "tally": dict,  # what has been measured over the part of the current epoch that is done
-    "history": list,  # one row per finished epoch
-    "seconds": float,
-    "meta": dict,  # as in model.json
+FORMAT = 3
+READABLE = (2, 3)  # format 2 does not say what the data were: "data" is None
+RULES = {
+    "settings": mapping(),  # TrainSettings.as_json()
+    "data": optional(mapping()),  # Task.identity
+    "compiled": flag(),
+    "step": whole(),  # optimizer steps done
+    "network": mapping(),
+    "method": mapping(),
+    "method_optimizers": list_of(mapping()),  # of what the method owns, in its order
+    "teacher": text(),  # digest of the teacher's weights; empty without one
+    "optimizer": mapping(),
+    "tally": mapping(),  # what has been measured over the part of the current epoch that is done
+    "history": list_of(mapping()),  # one row per finished epoch
+    "seconds": number(low=0),
+    "meta": mapping(),  # as in model.json
 }
 
 
@@ -37,7 +40,7 @@ class CheckpointError(ValueError):
 
 def save_checkpoint(state: dict[str, Any], *paths: Path) -> None:
     """Write ``state`` to each of ``paths`` in turn, each atomically."""
-    assert set(state) | {"format"} == set(FIELDS), sorted(set(state) ^ set(FIELDS))
+    assert set(state) == set(RULES), sorted(set(state) ^ set(RULES))
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     for path in paths:
@@ -55,11 +58,35 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{str(path)!r} is damaged or not a checkpoint of onebit; give the folder of a run, one of its .ckpt files "
             "or a .onebit file where a packed network is taken"
         ) from error
-    if not isinstance(state, dict) or not isinstance(state.get("format"), int):
+    if not isinstance(state, dict) or not whole().accepts(state.get("format")):
         raise CheckpointError(f"{str(path)!r} is not a checkpoint of onebit")
-    if state["format"] != FORMAT:
-        raise CheckpointError(f"{str(path)!r} has checkpoint format {state['format']}, this version reads {FORMAT}")
-    for field, kind in FIELDS.items():
-        if not isinstance(state.get(field), kind):
-            raise CheckpointError(f"the checkpoint {str(path)!r} is damaged: field {field!r} is no {kind.__name__}")
+    if state["format"] not in READABLE:
+        readable = " and ".join(map(str, READABLE))
+        raise CheckpointError(f"{str(path)!r} has checkpoint format {state['format']}, this version reads {readable}")
+    if state["format"] == 2:
+        state["data"] = None
+    try:
+        check_fields(state, RULES)
+    except ValueError as error:
+        raise CheckpointError(f"the checkpoint {str(path)!r} is damaged: {error}") from error
     return state
+
+
+def check_like(name: str, saved: object, own: dict[str, Tensor]) -> None:
+    """ValueError unless ``saved`` holds tensors of the names, shapes and kinds of numbers that ``own`` does."""
+    if not isinstance(saved, dict) or set(saved) != set(own):
+        odd = sorted(set(own) ^ set(saved if isinstance(saved, dict) else ()), key=str)
+        raise ValueError(f"field {name!r} has other tensors: {odd[:5]} are in one of them only")
+    for key, wanted in own.items():
+        check_tensor(f"{name}.{key}", saved[key], wanted)
+
+
+def check_tensor(name: str, saved: object, wanted: Tensor) -> None:
+    """ValueError unless ``saved`` is a tensor like ``wanted``."""
+    if not isinstance(saved, Tensor) or saved.layout != torch.strided:
+        raise ValueError(f"field {name!r} must be a tensor, got {short(saved)}")
+    if saved.shape != wanted.shape or saved.dtype != wanted.dtype:
+        raise ValueError(
+            f"field {name!r} must be a tensor of {wanted.dtype} and shape {tuple(wanted.shape)}, "
+            f"got {saved.dtype} and {tuple(saved.shape)}"
+        )

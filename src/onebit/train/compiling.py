@@ -3,7 +3,7 @@
 import os
 import shutil
 
-from torch import nn
+from torch import Tensor, nn
 
 from onebit.nn import count_cost
 
@@ -14,16 +14,16 @@ WORTHWHILE_CPU = 2e13
 WORTHWHILE_GPU = 2e15
 
 
-def operations_per_image(network: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Floating-point operations (a multiply-add is 2) of one forward pass for an image (C, H, W)."""
-    cost = count_cost(network, shape)
+def operations_per_example(network: nn.Module, example: tuple[Tensor, ...]) -> int:
+    """Floating-point operations (a multiply-add is 2) of one forward pass for ``example``, a batch of one."""
+    cost = count_cost(network, *((each.shape[1], each.shape[2], each.shape[3]) for each in example))
     return 2 * (cost.flops + cost.bops)
 
 
-def compile_pays(network: nn.Module, shape: tuple[int, int, int], images: int) -> bool:
-    """Whether training on ``images`` images in all is enough work; always the same answer for the same run."""
+def compile_pays(network: nn.Module, example: tuple[Tensor, ...], examples: int) -> bool:
+    """Whether training on ``examples`` examples in all is enough work; always the same answer for the same run."""
     device = next(network.parameters()).device
-    work = 3 * operations_per_image(network, shape) * images  # backward costs two forwards
+    work = 3 * operations_per_example(network, example) * examples  # backward costs two forwards
     if device.type == "cpu":
         return work > WORTHWHILE_CPU and has_compiler()
     return work > WORTHWHILE_GPU

@@ -37,5 +37,5 @@ def prepare_folder(folder: Path, needed_bytes: int) -> None:
     if free < needed_bytes:
         raise OSError(
             f"{str(folder)!r} has {free / 1e6:.0f} MB free, but the run needs about {needed_bytes / 1e6:.0f} MB; "
-            "make room or choose another folder with --out"
+            "make room or choose another folder"
         )

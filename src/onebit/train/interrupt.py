@@ -8,7 +8,15 @@ from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop and has left a checkpoint; the message says how to resume."""
+    """The run was asked to stop and has left a checkpoint.
+
+    Attributes:
+        step, steps: optimizer steps done, and those of the whole run.
+    """
+
+    def __init__(self, step: int, steps: int) -> None:
+        super().__init__(f"interrupted after step {step} of {steps}; resume the run to go on")
+        self.step, self.steps = step, steps
 
 
 class StopRequest:

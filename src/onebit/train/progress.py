@@ -7,12 +7,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from onebit.tasks import Metric, Task
+
 
 class Display:
-    """Context that follows a run of ``steps`` steps; ``enabled`` False shows nothing."""
+    """Context that follows a run of ``steps`` steps; ``enabled`` False shows nothing.
 
-    def __init__(self, steps: int, done: int, epochs: int, enabled: bool) -> None:
-        self.epochs = epochs
+    Args:
+        score: the one of the test images that is shown.
+    """
+
+    def __init__(self, task: Task, score: Metric, steps: int, done: int, epochs: int, enabled: bool) -> None:
+        self.task, self.score, self.epochs = task, score, epochs
         self.enabled = enabled
         console = Console(stderr=True)
         self._bar = Progress(
@@ -43,8 +49,12 @@ class Display:
 
     def epoch(self, row: dict[str, Any]) -> None:
         """An epoch is over; ``row`` is its line of the record."""
-        score = "" if row["test_accuracy"] is None else f"  test {row['test_accuracy']:.2%}"
-        numbers = f"loss {row['train_loss']:.3f}  train {row['train_accuracy']:.2%}{score}"
+        numbers = f"loss {row['train_loss']:.3f}"
+        for metric in self.task.metrics:
+            if (value := row.get(f"train_{metric.name}")) is not None and metric.name != "loss":
+                numbers += f"  train {metric.text(value)}"
+        if (value := row[f"test_{self.score.name}"]) is not None:
+            numbers += f"  test {self.score.text(value)}"
         self._bar.update(self._task, description=f"epoch {row['epoch']}/{self.epochs}", numbers=numbers)
         if self._lines:
             print(f"epoch {row['epoch']}/{self.epochs}  {numbers}  {row['seconds']:.1f} s", file=sys.stderr, flush=True)

@@ -1,15 +1,12 @@
 """The stages of a run: one, or two where weights become binary later than activations."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from onebit.nn import set_real_weights
-
-if TYPE_CHECKING:
-    from onebit.train.settings import TrainSettings
+from onebit.train.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Stage:
     real_weights: bool = False
 
 
-def plan_stages(settings: "TrainSettings", steps_per_epoch: int) -> tuple[Stage, ...]:
+def plan_stages(settings: TrainSettings, steps_per_epoch: int) -> tuple[Stage, ...]:
     """The stages in order, each of whole epochs; a function of its arguments alone.
 
     Two stages are those of Real-to-Binary (arXiv:2003.11535) and ReActNet (arXiv:2003.03488): real weights first, then
@@ -39,7 +36,7 @@ def plan_stages(settings: "TrainSettings", steps_per_epoch: int) -> tuple[Stage,
 
 
 def enter_stage(
-    stage: Stage, network: nn.Module, optimizer: torch.optim.Optimizer, settings: "TrainSettings", begins: bool
+    stage: Stage, network: nn.Module, optimizer: torch.optim.Optimizer, settings: TrainSettings, begins: bool
 ) -> None:
     """Make ``network`` and ``optimizer`` those of ``stage``; call it before the first step of every epoch.
 

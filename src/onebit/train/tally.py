@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onebit.fields import check_fields, list_of, text, whole
+from onebit.train.checkpoint import check_tensor
+
 
 class Tally:
     """Sums of named scalars over the images of an epoch, on the device, and the signs that the epoch started from."""
@@ -12,12 +15,17 @@ class Tally:
     def __init__(self, network: nn.Module) -> None:
         self._network = network
         self._names: list[str] = []
-        self._sums = torch.zeros(0)
+        self._sums = torch.zeros(0, dtype=torch.float64)
         self.images = 0
         self._signs = latent_signs(network)
 
     def add(self, values: dict[str, Tensor], images: int) -> None:
-        """Count scalars that are means over ``images`` images; every call of an epoch names the same ones."""
+        """Count scalars that are means over ``images`` images; every call of an epoch names the same ones.
+
+        Raises ValueError where others were named before.
+        """
+        if self.images and self._names != list(values):
+            raise ValueError(f"{list(values)} are measured now, but {self._names} in the epoch's first steps")
         sums = torch.stack([value.detach().double() for value in values.values()]) * images
         self._sums = sums if not self.images else self._sums + sums
         self._names, self.images = list(values), self.images + images
@@ -38,6 +46,13 @@ class Tally:
 
     def state_dict(self) -> dict[str, Any]:
         return {"names": self._names, "sums": self._sums, "images": self.images, "signs": self._signs}
+
+    def check(self, state: dict[str, Any]) -> None:
+        """ValueError, which names the field, unless :meth:`load_state_dict` can take ``state``."""
+        check_fields(state, {"names": list_of(text()), "images": whole(1)}, "tally")
+        sums = torch.zeros(len(state["names"]), dtype=torch.float64)
+        for name, wanted in (("sums", sums), ("signs", self._signs)):
+            check_tensor(f"tally.{name}", state.get(name), wanted)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._names, self.images = state["names"], state["images"]

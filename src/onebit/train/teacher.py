@@ -2,51 +2,58 @@
 
 import hashlib
 import json
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from torch import nn
 
-from onebit.data import ImageData
-from onebit.methods import METHODS
-from onebit.train.artifact import describe_input, load_trained
-
-if TYPE_CHECKING:
-    from onebit.train.settings import TrainSettings
+from onebit.fields import short
+from onebit.tasks.base import Description
+from onebit.train.artifact import load_trained
+from onebit.train.settings import TrainSettings
 
 
-def check_teacher(settings: "TrainSettings") -> None:
+def check_teacher(settings: TrainSettings) -> None:
     """ValueError if the method needs a teacher and none is named, or the other way round."""
-    method = METHODS[settings.method](**settings.method_options)
-    if method.needs_teacher and settings.teacher is None:
+    needed = settings.make_method().needs_teacher
+    if needed and settings.teacher is None:
         raise ValueError(
             f"method {settings.method!r} with the options {settings.method_options} needs a teacher: "
-            "give teacher (--teacher) the folder of a finished run on the same data"
+            "give the setting teacher the folder of a finished run on the same data"
         )
-    if settings.teacher is not None and not method.needs_teacher:
+    if settings.teacher is not None and not needed:
         raise ValueError(
             f"method {settings.method!r} with the options {settings.method_options} has no use for a teacher; "
-            f"leave teacher {settings.teacher!r} out"
+            f"leave the setting teacher out, {settings.teacher!r}"
         )
 
 
-def load_teacher(folder: str, data: ImageData) -> tuple[nn.Module, str]:
+def load_teacher(folder: str, task: str, description: Description, dataset: str) -> tuple[nn.Module, str]:
     """The trained network in ``folder``, frozen and in evaluation mode, and its digest.
 
-    Raises ValueError if there is none, or if its classes or its input are not those of ``data``.
+    Raises ValueError if there is none, if it was trained for another task, or if its inputs or outputs are not those of
+    the run's networks.
     """
     teacher, meta = load_trained(folder)
-    image = meta["input"]
-    image = replace(image, fit=image.fit or data.input.fit)  # runs did not always say
-    mine = {"classes": list(data.classes), "in_channels": data.input.channels, **describe_input(data.input)}
-    theirs = {"classes": meta["classes"], "in_channels": image.channels, **describe_input(image)}
-    for name, value in mine.items():
-        if theirs[name] != value:
-            raise ValueError(
-                f"the teacher in {folder!r} was trained with {name} {_short(theirs[name])}, the data set {data.name!r} "
-                f"has {_short(value)}; name a teacher that was trained on the same data"
-            )
+    for name, mine, theirs in differences({"task": task, **description}, meta):
+        raise ValueError(
+            f"the teacher in {folder!r} was trained with {name} {short(theirs)}, the data set {dataset!r} has "
+            f"{short(mine)}; name a teacher that was trained on the same data"
+        )
     return teacher.requires_grad_(False), digest(teacher, meta)
+
+
+def differences(one: Description, other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """(name, value, other value) of what both say, and differently; within inner objects too.
+
+    What only one says is no difference: descriptions did not always say how pictures are brought to size.
+    """
+    for name, value in one.items():
+        found = other.get(name, value)
+        if isinstance(value, dict) and isinstance(found, dict):
+            yield from differences(value, found)
+        elif value != found:
+            yield name, value, found
 
 
 def digest(network: nn.Module, meta: dict[str, Any]) -> str:
@@ -57,8 +64,3 @@ def digest(network: nn.Module, meta: dict[str, Any]) -> str:
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,136 @@
+"""The state of a run: what a checkpoint holds, and how it is put back."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onebit.fields import Rule, check_fields, measured, number, short, whole
+from onebit.methods import Method
+from onebit.tasks import Metric
+from onebit.train.checkpoint import CheckpointError, check_like, check_tensor
+from onebit.train.settings import TrainSettings
+from onebit.train.tally import Tally
+
+HISTORY = {"epoch": whole(1), "step": whole(1), "stage": whole(1), "lr": number(), "train_loss": number()}
+
+
+class State:
+    """Network, method and optimizer of a run, what they have been measured to do, and how far they have come.
+
+    Attributes:
+        data: what the task says of the data, by which they are known again.
+        teacher: digest of the teacher; empty without one.
+        step: optimizer steps done.
+        history: one row per finished epoch, as in the record.
+        seconds: how long that took.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        network: nn.Module,
+        method: Method,
+        optimizer: torch.optim.Optimizer,
+        *,
+        compiled: bool,
+        data: dict[str, Any],
+        teacher: str,
+    ) -> None:
+        self.settings, self.network, self.method, self.optimizer = settings, network, method, optimizer
+        self.compiled, self.data, self.teacher = compiled, data, teacher
+        self.tally = Tally(network)
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self.seconds = 0.0
+
+    def checkpoint(self, meta: dict[str, Any]) -> dict[str, Any]:
+        """What ``save_checkpoint`` writes; ``meta`` describes the network as in ``model.json``."""
+        return {
+            "settings": self.settings.as_json(),
+            "data": self.data,
+            "compiled": self.compiled,
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "method": self.method.state_dict(),
+            "method_optimizers": [optimizer.state_dict() for optimizer in self.method.optimizers],
+            "teacher": self.teacher,
+            "optimizer": self.optimizer.state_dict(),
+            "tally": self.tally.state_dict(),
+            "history": self.history,
+            "seconds": self.seconds,
+            "meta": meta,
+        }
+
+    def restore(self, saved: dict[str, Any], metrics: tuple[Metric, ...], steps_per_epoch: int, steps: int) -> None:
+        """Go back to what ``load_checkpoint`` read; CheckpointError, before anything is changed, if it does not fit."""
+        try:
+            for name, module in (("network", self.network), ("method", self.method)):
+                check_like(name, saved[name], module.state_dict())
+            if len(saved["method_optimizers"]) != len(self.method.optimizers):
+                raise ValueError(f"field 'method_optimizers' must have {len(self.method.optimizers)} entries")
+            optimizers = [("optimizer", self.optimizer, saved["optimizer"])]
+            for index, (own, found) in enumerate(zip(self.method.optimizers, saved["method_optimizers"], strict=True)):
+                optimizers.append((f"method_optimizers[{index}]", own, found))
+            restored = [(own, _optimizer_state(name, own, found)) for name, own, found in optimizers]
+            self.tally.check(saved["tally"])
+            _check_history(saved["history"], saved["step"], metrics, steps_per_epoch, steps)
+        except ValueError as error:
+            raise CheckpointError(f"the checkpoint does not fit its settings: {error}") from error
+        self.network.load_state_dict(saved["network"])
+        self.method.load_state_dict(saved["method"])
+        for own, state in restored:
+            own.load_state_dict(state)
+        self.tally.load_state_dict(saved["tally"])
+        self.step, self.history, self.seconds = saved["step"], saved["history"], saved["seconds"]
+
+
+def _optimizer_state(name: str, own: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
+    """What ``own`` can load of ``saved``: what it has gathered; its groups follow from the settings.
+
+    Raises ValueError where that is not what such an optimizer gathers for these parameters.
+    """
+    check_fields(
+        saved, {"state": Rule(lambda v: isinstance(v, dict) and all(map(whole().accepts, v)), "an object")}, name
+    )
+    parameters = [parameter for group in own.param_groups for parameter in group["params"]]
+    gathered = _gathers(own)
+    for index, entries in saved["state"].items():
+        where = f"{name}.state[{index}]"
+        if index >= len(parameters) or not isinstance(entries, dict) or set(entries) != set(gathered):
+            raise ValueError(f"field {where!r} must hold {sorted(gathered)} of one of {len(parameters)} parameters")
+        for key, value in entries.items():
+            if isinstance(gathered[key], Tensor):
+                like = gathered[key] if gathered[key].dim() == 0 else parameters[index]
+                check_tensor(f"{where}.{key}", value, like)
+            elif type(value) is not type(gathered[key]):
+                raise ValueError(f"field {f'{where}.{key}'!r} must be {gathered[key]!r}, got {short(value)}")
+    return {"state": saved["state"], "param_groups": own.state_dict()["param_groups"]}
+
+
+def _gathers(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What an optimizer of this kind and these settings keeps of a parameter behind its first step."""
+    probe = nn.Parameter(torch.zeros(1))
+    probe.grad = torch.zeros(1)
+    twin = type(optimizer)([probe], **optimizer.defaults)
+    twin.step()
+    return dict(twin.state[probe])
+
+
+def _check_history(
+    history: list[dict[str, Any]], step: int, metrics: tuple[Metric, ...], steps_per_epoch: int, steps: int
+) -> None:
+    """ValueError unless these are the rows of the epochs that ``step`` steps make."""
+    if step > steps:
+        raise ValueError(f"field 'step' must be at most {steps}, got {step}")
+    finished = -(-step // steps_per_epoch) if step == steps else step // steps_per_epoch
+    if len(history) != finished:
+        raise ValueError(f"field 'history' must have {finished} rows, one per epoch, got {len(history)}")
+    rules = HISTORY | {f"test_{metric.name}": measured() for metric in metrics}
+    for index, row in enumerate(history):
+        check_fields(row, rules, f"history[{index}]")
+        for name, value in row.items():
+            if not measured().accepts(value):
+                raise ValueError(f"field 'history[{index}].{name}' must be {measured().allowed}, got {short(value)}")
+        if row["epoch"] != index + 1:
+            raise ValueError(f"field 'history[{index}].epoch' must be {index + 1}, got {row['epoch']}")
