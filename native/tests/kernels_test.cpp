@@ -5,8 +5,8 @@
 #include <limits>
 #include <random>
 
+#include "base/aligned.h"
 #include "check.h"
-#include "engine/aligned.h"
 #include "kernels/binary_conv/binary_conv.h"
 #include "kernels/epilogue/epilogue.h"
 #include "kernels/float_conv/float_conv.h"
@@ -75,9 +75,9 @@ void check_binary_tile(const BinaryConvKernel& kernel, size_t spans, size_t chan
                        size_t run_words, bool extreme) {
   constexpr size_t kDistance = 2;
   const size_t depth = run_count * run_words, pixels = spans * kernel.span, map_words = 3 * depth + 2 * kMaxPixels;
-  std::vector<uint32_t> map(map_words + kDistance + kRowSlack), plain(depth * kBlock);
+  std::vector<uint32_t> map(map_words + kDistance + kRowSlack), plain(channels * depth);
   for (size_t i = 0; i < map_words; ++i) map[i] = extreme ? 0xFFFFFFFFu : random_bits();
-  for (size_t i = 0; i < plain.size(); ++i) plain[i] = i % kBlock < channels && !extreme ? random_bits() : 0;
+  if (!extreme) std::generate(plain.begin(), plain.end(), std::ref(random_bits));
   const size_t prepared_bytes = map_words * kernel.word_bytes;
   std::vector<uint8_t> prepared(prepared_bytes + kGuard, 0xA5);
   if (kernel.prepare) {
@@ -87,7 +87,9 @@ void check_binary_tile(const BinaryConvKernel& kernel, size_t spans, size_t chan
   }
   for (size_t i = prepared_bytes; i < prepared.size(); ++i) CHECK_NOTE(prepared[i] == 0xA5, kernel.name);
   const AlignedBytes weights(depth * kBlock * kernel.weight_bytes);
-  kernel.pack_weights(plain.data(), run_count, run_words, weights.data());
+  std::vector<const uint32_t*> rows;
+  for (size_t c = 0; c < channels; ++c) rows.push_back(plain.data() + c * depth);
+  kernel.pack_weights(rows.data(), channels, run_count, run_words, weights.data());
 
   std::vector<size_t> starts;
   std::vector<const uint8_t*> addresses;
@@ -109,7 +111,7 @@ void check_binary_tile(const BinaryConvKernel& kernel, size_t spans, size_t chan
     for (size_t c = 0; c < channels; ++c) {
       int32_t want = 0;
       for (size_t k = 0; k < depth; ++k) {
-        want += differing(map[start + 2 * (k / run_words) * run_words + k % run_words], plain[k * kBlock + c]);
+        want += differing(map[start + 2 * (k / run_words) * run_words + k % run_words], rows[c][k]);
       }
       CHECK_NOTE(inside[p * kBlock + c] == want, note);
     }
@@ -362,7 +364,7 @@ TEST(epilogue_pools_windows) {
       const StepPlan store{StepKind::store};
       for (const auto& [mean, half] : {std::pair{false, false}, {false, true}, {true, false}, {true, true}}) {
         for (size_t c = 0; c < total; c += kBlock) {
-          const EpilogueTile tile{&store, 1, values, 0, 1, kPixels, c, c, std::min(kBlock, total - c), total};
+          const EpilogueTile tile{&store, 1, values, {}, 0, 1, kPixels, c, c, std::min(kBlock, total - c), total};
           kernel->windows(tile, {(half ? half_taps : taps).data(), kTaps, half, mean ? divisors.data() : nullptr});
         }
         for (size_t p = 0; p < kPixels; ++p) {
@@ -414,7 +416,7 @@ TEST(epilogue_widens_and_rounds_halves) {
       uint8_t* values[] = {reinterpret_cast<uint8_t*>(got.data())};
       StepPlan store{StepKind::store};
       store.half = true;
-      kernel->floats({&store, 1, values, 0, 1, pixels, 0, 0, total, total}, y.data(), total);
+      kernel->floats({&store, 1, values, {}, 0, 1, pixels, 0, 0, total, total}, y.data(), total);
       for (size_t i = 0; i < got.size(); ++i) {
         if (i < y.size() && std::isnan(y[i])) {
           CHECK_NOTE(std::isnan(plain_float(got[i])), kernel->name);
@@ -461,14 +463,15 @@ TEST(epilogue_writes_its_pixels_only) {
         binarize.value = 2;
         binarize.first = second.data();
         const StepPlan steps[] = {affine, add, store, binarize};
-        kernel->floats({steps, 4, values, kFirst, step, kPixels, channel, kTable, channels, kTotal}, y.data(), kBlock);
+        kernel->floats({steps, 4, values, {}, kFirst, step, kPixels, channel, kTable, channels, kTotal}, y.data(),
+                       kBlock);
         StepPlan threshold{StepKind::threshold};
         threshold.below = below.data();
         threshold.flip = flip.data();
         threshold.value = 3;
         const std::vector<const int32_t*> depths(kPixels, depth.data());
-        kernel->counts({&threshold, 1, values, kFirst, step, kPixels, channel, kTable, channels, kTotal}, diff.data(),
-                       kBlock, depths.data());
+        kernel->counts({&threshold, 1, values, {}, kFirst, step, kPixels, channel, kTable, channels, kTotal},
+                       diff.data(), kBlock, depths.data());
 
         std::vector<Half> want_halves(halves.size(), 0x5A5A);
         std::vector<float> want(floats.size(), -77.0f);

@@ -1,5 +1,5 @@
 // Every job runs once, on a worker of its own, round after round.
-#include "engine/thread_pool.h"
+#include "base/thread_pool.h"
 
 #include "check.h"
 

@@ -59,7 +59,7 @@ def test_zoo_with_float16_activations(name, side, stem):
         assert types[value] == (was.type if kept else "float16"), value
     for row in check_kernels(halves, pixels(1, side)):
         assert row["passed"], row
-    assert Engine(halves)._core.memory < Engine(floats)._core.memory
+    assert Engine(halves).memory < Engine(floats).memory
 
 
 def residual_model(bias=0.0):

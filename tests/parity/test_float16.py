@@ -131,7 +131,7 @@ def test_sums_of_either_type_in_the_place_of_others(isa, channels, types):
 
 def test_halves_take_half_the_memory():
     floats, halves = (Engine(residual((type,) * 3, 64), isa="portable", keep_values=True) for type in FLOATS)
-    assert floats._core.memory - halves._core.memory == 3 * 2 * 9 * 7 * 64
+    assert floats.memory - halves.memory == 3 * 2 * 9 * 7 * 64
 
 
 def test_a_sum_that_rounds_to_the_half_beside_it_is_explained_and_others_are_not(monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import onebit
-from onebit.format.file import load_graph, save_graph
+from onebit.format.file import save_graph
 from onebit.format.graph import Graph, InputSpec, Node
 from onebit.runtime.model import Model
 from onebit.runtime.selftest import small_network
@@ -142,20 +142,6 @@ def test_repr_says_what_it_takes_gives_and_how_it_runs():
     model = Model(passes_through(4, 5, 3).graph, backend="reference")
     assert repr(model) == "<onebit.Model 3x4x5 -> 3x4x5, 1 nodes, reference>"
     assert "-> 2 features, 2 classes" in repr(classifier("a", "b"))
-
-
-def test_batches_run_in_slices_with_the_same_results(monkeypatch):
-    """Ctrl-C is heard between two slices."""
-    monkeypatch.setattr("onebit.runtime.engine.WORK_PER_CALL", 1)
-    model = Model(load_graph(GOLDEN))
-    images = np.random.default_rng(0).integers(0, 256, (5, 9, 9, 3), np.uint8)
-    calls = []
-    run = model.engine._run_core
-    monkeypatch.setattr(model.engine, "_run_core", lambda batch: calls.append(len(batch)) or run(batch))
-    got = model(images)
-    assert calls == [1] * 5
-    monkeypatch.undo()
-    assert np.array_equal(got, Model(load_graph(GOLDEN))(images))
 
 
 def test_floats_are_taken_in_either_layout():

@@ -5,12 +5,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "onebit/isa.h"
+#include "onebit/table.h"
 
 namespace onebit {
 
@@ -48,21 +50,21 @@ struct Pooling {
 struct Step {
   enum class Kind { affine, slopes, clamp, add, levels, binarize, threshold, store };
   Kind kind = Kind::store;
-  std::vector<float> first, second;  // per channel: scale, bias; positive, negative; threshold
-  std::vector<int32_t> below;        // per channel
-  std::vector<uint32_t> flip;        // bits, one per channel
+  Table<float> first, second;  // per channel: scale, bias; positive, negative; threshold
+  Table<int32_t> below;        // per channel
+  Table<uint32_t> flip;        // bits, one per channel
   float low = 0, high = 0;
   Rule rule = Rule::sign;
   std::string value;                    // read by add, written by binarize, threshold and store
   ValueType type = ValueType::float32;  // of what store writes; float16 rounds to the nearest even
 
-  static Step affine(std::vector<float> scale, std::vector<float> bias);
-  static Step slopes(std::vector<float> positive, std::vector<float> negative);
+  static Step affine(Table<float> scale, Table<float> bias);
+  static Step slopes(Table<float> positive, Table<float> negative);
   static Step clamp(float low, float high);
   static Step add(std::string input);
   static Step levels(float low, float high, Rule rule);
-  static Step binarize(std::string output, Rule rule, std::vector<float> threshold = {});  // no threshold: 0
-  static Step threshold(std::string output, std::vector<int32_t> below, std::vector<uint32_t> flip);
+  static Step binarize(std::string output, Rule rule, Table<float> threshold = {});  // no threshold: 0
+  static Step threshold(std::string output, Table<int32_t> below, Table<uint32_t> flip);
   static Step store(std::string output, ValueType type = ValueType::float32);
 };
 
@@ -71,6 +73,19 @@ struct Options {
   std::string isa;           // empty: ONEBIT_ISA, else the best this CPU has
   bool keep_values = false;  // no value shares its memory with another, so each can be read after a run
   bool tune = false;         // time every kernel of the instruction set for each convolution and take the fastest
+  size_t max_memory = size_t{1} << 33;  // bytes that an engine may take: the sum of its Memory
+  // Called about ten times a second while a network is prepared or runs, by the thread that asked for it; an exception
+  // that it throws ends the work and leaves the engine as good as before.
+  std::function<void()> poll = nullptr;
+};
+
+// Bytes that an engine takes.
+struct Memory {
+  size_t values = 0;   // of one image: those that are never needed at the same time share their memory
+  size_t scratch = 0;  // of the ops, which share it as well
+  size_t weights = 0;  // weights, tables and geometry in the form that kernels read; nodes share what is equal
+
+  size_t total() const { return values + scratch + weights; }
 };
 
 // What an engine says about one of its nodes. A node whose kernel is "with NODE" is computed in one pass with that
@@ -87,13 +102,13 @@ struct ValueInfo {
   Shape shape;
 };
 
-// A network, ready to run. One run at a time: a second caller waits.
+// A network, ready to run. One run at a time: a second caller waits. After a fork, parent and child may both run it.
 class Engine {
  public:
   ~Engine();
 
   // `images` is [count][height][width][channels] and already normalized; `results` is [count] x the output's shape.
-  // Throws std::invalid_argument where the network's input are pixels.
+  // Throws std::invalid_argument where the network's input are pixels, and what Options::poll throws.
   // Times, in ns, are added to node_ns[i] for each node i where node_ns is given.
   void run(const float* images, size_t count, float* results, int64_t* node_ns = nullptr);
 
@@ -107,7 +122,7 @@ class Engine {
   Shape output_shape() const;
   const std::vector<NodeInfo>& nodes() const;
   const std::vector<ValueInfo>& values() const;  // all but the input
-  size_t memory() const;                         // bytes for values and scratch, without weights
+  Memory memory() const;
 
   // What `values()[index]` holds after the last image of the last run; only with Options::keep_values.
   const void* value(size_t index) const;
@@ -119,46 +134,48 @@ class Engine {
   std::unique_ptr<State> state_;
 };
 
-// Collects a network, one call per node in execution order, and re-lays its weights for the kernels of this CPU.
+// Collects a network, one call per node in execution order; `finish` prepares its weights for the kernels of this CPU.
 // What takes a float32 value takes a float16 one as well, but for `finish`.
-// Every call checks what it is given and throws std::invalid_argument with the node's name and what is wrong.
+// Every call checks what it is given and throws std::invalid_argument with the node's name and what is wrong. Memory is
+// counted before it is touched: a network that takes more than Options::max_memory is refused by the call that passes
+// it. Running out of memory is std::bad_alloc.
 class Builder {
  public:
   // input_type: float32, or uint8 for a network that starts with an int8_conv2d.
-  Builder(const std::string& input, Shape shape, std::vector<float> mean, std::vector<float> std, Options options = {},
-          ValueType input_type = ValueType::float32);
+  Builder(const std::string& input, Shape shape, const Table<float>& mean, const Table<float>& std,
+          Options options = {}, ValueType input_type = ValueType::float32);
   ~Builder();
   Builder(Builder&&) noexcept;
 
   // weight: [out_channels][kernel.vertical][kernel.horizontal][words_for(channels / groups)]; pad_value: -1, 0 or 1.
   // With `shuffle` = S, channel g * out_channels / S + i of the sums is channel i * S + g of the result.
   void binary_conv2d(const std::string& name, const std::string& input, const Convolution& geometry, int pad_value,
-                     const std::vector<uint32_t>& weight, const std::vector<Step>& epilogue, size_t shuffle = 1);
+                     const Table<uint32_t>& weight, const std::vector<Step>& epilogue, size_t shuffle = 1);
   // weight: [out_channels][block][block][words_for(channels)]; pad_value: -1 or 1; tables of the epilogue have
   // out_channels entries, flips words_for(out_channels / upscale^2) words for each position.
   void binary_rpc2d(const std::string& name, const std::string& input, const ReshapedConvolution& geometry,
-                    int pad_value, const std::vector<uint32_t>& weight, const std::vector<Step>& epilogue);
+                    int pad_value, const Table<uint32_t>& weight, const std::vector<Step>& epilogue);
   // weight: [out_channels][kernel.vertical][kernel.horizontal][channels / groups].
   void conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
-              const std::vector<float>& weight, const std::vector<Step>& epilogue);
+              const Table<float>& weight, const std::vector<Step>& epilogue);
   // The same with weights -1 and +1, given as bits like those of binary_conv2d.
   void conv2d_bits(const std::string& name, const std::string& input, const Convolution& geometry,
-                   const std::vector<uint32_t>& weight_bits, const std::vector<Step>& epilogue);
+                   const Table<uint32_t>& weight_bits, const std::vector<Step>& epilogue);
   // Of the network's pixels. weight: [out_channels][kernel.vertical][kernel.horizontal][channels / groups], -127 ...
   // 127; zero: [channels], 256ths of a pixel value, 0 ... 65280; scale: [out_channels].
   void int8_conv2d(const std::string& name, const std::string& input, const Convolution& geometry,
-                   const std::vector<int8_t>& weight, const std::vector<int32_t>& zero, const std::vector<float>& scale,
+                   const Table<int8_t>& weight, const Table<int32_t>& zero, const Table<float>& scale,
                    const std::vector<Step>& epilogue);
   // weight: [out_channels][block][block][channels].
   void rpc2d(const std::string& name, const std::string& input, const ReshapedConvolution& geometry,
-             const std::vector<float>& weight, const std::vector<Step>& epilogue);
+             const Table<float>& weight, const std::vector<Step>& epilogue);
   void max_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
                   const std::vector<Step>& epilogue);
   void avg_pool2d(const std::string& name, const std::string& input, const Pooling& geometry, bool count_include_pad,
                   const std::vector<Step>& epilogue);
   // epilogue: one `store`.
   void bit_max_pool2d(const std::string& name, const std::string& input, const Pooling& geometry,
-                      const std::vector<uint32_t>& flip, const std::vector<Step>& epilogue);
+                      const Table<uint32_t>& flip, const std::vector<Step>& epilogue);
   void elementwise(const std::string& name, const std::string& input, const std::vector<Step>& epilogue);
   void flatten(const std::string& name, const std::string& input, const std::vector<Step>& epilogue);
   void pad_channels(const std::string& name, const std::string& input, size_t before, size_t after,
@@ -169,7 +186,8 @@ class Builder {
   // The channels of 1 ... 16 values of equal height and width, one behind the other; a value may come twice.
   void concat(const std::string& name, const std::vector<std::string>& inputs, const std::vector<Step>& epilogue);
 
-  // Ends the description; the builder is empty afterwards. `output` is a float32 value.
+  // Ends the description, plans the memory of values and prepares the weights. The builder is empty afterwards.
+  // `output` is a float32 value.
   std::unique_ptr<Engine> finish(const std::string& output);
 
  private:

@@ -10,14 +10,8 @@ namespace onebit {
 namespace {
 
 constexpr size_t kLine = AlignedBytes::kAlignment;
-constexpr size_t kMaxMemory = size_t{1} << 33;
 
 size_t elements(Shape shape) { return shape.height * shape.width * shape.channels; }
-
-int64_t now_ns() {
-  const auto since = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
-}
 
 }  // namespace
 
@@ -37,9 +31,8 @@ size_t bytes_of(const ValueInfo& value) {
 }
 
 Engine::State::State(Network described)
-    : network(std::move(described)),
-      inner_values(network.values.begin() + 1, network.values.end()),
-      pool(network.options.threads) {
+    : network(std::move(described)), inner_values(network.values.begin() + 1, network.values.end()) {
+  const size_t threads = network.options.threads, limit = network.options.max_memory;
   const MemoryPlan plan = plan_memory(network.lifetimes);
   size_t shared = 0, own = 0;
   for (const auto& op : network.ops) {
@@ -48,19 +41,25 @@ Engine::State::State(Network described)
   }
   shared = round_up(shared, kLine);
   own = round_up(own, kLine);
-  const size_t bytes = plan.bytes + shared + own * pool.threads();
-  if (bytes > kMaxMemory) {
-    throw std::invalid_argument("the network's values and scratch take " + std::to_string(bytes) +
-                                " bytes, more than " + std::to_string(kMaxMemory));
+  sizes = {plan.bytes, shared + own * threads, network.store.bytes()};
+  if (sizes.total() > limit) {
+    throw std::invalid_argument("the network takes " + std::to_string(sizes.total()) + " bytes (values " +
+                                std::to_string(sizes.values) + ", scratch " + std::to_string(sizes.scratch) +
+                                ", weights " + std::to_string(sizes.weights) +
+                                "), more than max_memory = " + std::to_string(limit));
   }
-  memory = AlignedBytes(bytes);
+  Poll poll(network.options.poll);
+  network.store.fill(poll);
+  memory = AlignedBytes::raw(sizes.values + sizes.scratch);
+  memory.clear(poll);
   for (const size_t offset : plan.offsets) values.push_back(memory.data() + offset);
   pixels_as_floats = values[0];
   scratch = memory.data() + plan.bytes;
-  for (size_t worker = 0; worker < pool.threads(); ++worker) worker_scratch.push_back(scratch + shared + worker * own);
+  for (size_t worker = 0; worker < threads; ++worker) worker_scratch.push_back(scratch + shared + worker * own);
+  crew = std::make_unique<PerProcess<Crew>>([threads] { return std::make_unique<Crew>(threads); });
 }
 
-void Engine::State::normalize(const uint8_t* image) {
+void Engine::State::normalize(const uint8_t* image, ThreadPool& pool) {
   const Shape shape = network.values[0].shape;
   auto* out = reinterpret_cast<float*>(pixels_as_floats);
   pool.for_ranges(shape.height, [&](size_t begin, size_t end, size_t) {
@@ -70,14 +69,27 @@ void Engine::State::normalize(const uint8_t* image) {
   });
 }
 
-void Engine::State::run_image(float* result, int64_t* node_ns) {
-  const RunContext context{values.data(), scratch, worker_scratch.data(), pool};
+void Engine::State::run_image(float* result, int64_t* node_ns, ThreadPool& pool, Poll& poll) {
+  const RunContext context{values.data(), {}, scratch, worker_scratch.data(), pool};
+  auto last = Poll::Clock::now();
   for (size_t i = 0; i < network.ops.size(); ++i) {
-    const int64_t start = node_ns ? now_ns() : 0;
     network.ops[i]->run(context);
-    if (node_ns) node_ns[i] += now_ns() - start;
+    const auto now = Poll::Clock::now();
+    if (node_ns) node_ns[i] += std::chrono::duration_cast<std::chrono::nanoseconds>(now - last).count();
+    last = poll.at(now) ? Poll::Clock::now() : now;
   }
   std::memcpy(result, values[network.output], bytes_of(network.values[network.output]));
+}
+
+template <class Pixel, class Show>
+void Engine::State::run(const Pixel* images, size_t count, float* results, int64_t* node_ns, Show show) {
+  Crew& mine = crew->get();
+  const std::lock_guard<std::mutex> lock(mine.one_run_at_a_time);
+  Poll poll(network.options.poll);
+  for (size_t i = 0; i < count; ++i) {
+    values[0] = show(images + i * elements(network.values[0].shape), mine.pool);
+    run_image(results + i * elements(network.values[network.output].shape), node_ns, mine.pool, poll);
+  }
 }
 
 Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -87,38 +99,28 @@ void Engine::run(const float* images, size_t count, float* results, int64_t* nod
   if (input_type() == ValueType::uint8) {
     throw std::invalid_argument("the network takes pixels (uint8); floats must be turned back into pixels first");
   }
-  const std::lock_guard<std::mutex> lock(state_->one_run_at_a_time);
-  for (size_t i = 0; i < count; ++i) {
-    const float* image = images + i * elements(input_shape());
-    // Ops only read their input, so the caller's memory serves as the value.
-    state_->values[0] = const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(image));
-    state_->run_image(results + i * elements(output_shape()), node_ns);
-  }
-  state_->values[0] = state_->pixels_as_floats;
+  // Ops only read their input, so the caller's memory serves as the value.
+  state_->run(images, count, results, node_ns, [](const float* image, ThreadPool&) {
+    return const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(image));
+  });
 }
 
 void Engine::run(const uint8_t* images, size_t count, float* results, int64_t* node_ns) {
-  const std::lock_guard<std::mutex> lock(state_->one_run_at_a_time);
-  for (size_t i = 0; i < count; ++i) {
-    const uint8_t* image = images + i * elements(input_shape());
-    if (input_type() == ValueType::uint8) {
-      state_->values[0] = const_cast<uint8_t*>(image);  // read only, as above
-    } else {
-      state_->normalize(image);
-    }
-    state_->run_image(results + i * elements(output_shape()), node_ns);
-  }
-  state_->values[0] = state_->pixels_as_floats;
+  state_->run(images, count, results, node_ns, [&](const uint8_t* image, ThreadPool& pool) {
+    if (input_type() == ValueType::uint8) return const_cast<uint8_t*>(image);  // read only, as above
+    state_->normalize(image, pool);
+    return state_->pixels_as_floats;
+  });
 }
 
 Isa Engine::isa() const { return state_->network.isa; }
-size_t Engine::threads() const { return state_->pool.threads(); }
+size_t Engine::threads() const { return state_->network.options.threads; }
 Shape Engine::input_shape() const { return state_->network.values[0].shape; }
 ValueType Engine::input_type() const { return state_->network.values[0].type; }
 Shape Engine::output_shape() const { return state_->network.values[state_->network.output].shape; }
 const std::vector<NodeInfo>& Engine::nodes() const { return state_->network.nodes; }
 const std::vector<ValueInfo>& Engine::values() const { return state_->inner_values; }
-size_t Engine::memory() const { return state_->memory.size(); }
+Memory Engine::memory() const { return state_->sizes; }
 
 const void* Engine::value(size_t index) const {
   if (!state_->network.options.keep_values) {

@@ -93,8 +93,9 @@ double time_binary_kernel(Isa isa, Shape input, size_t out_channels, size_t side
   const AlignedBytes prepared = noise_map(kernel, plan, words);
   const size_t block_words = plan.taps() * words, block_bytes = block_words * kBlock * kernel.weight_bytes;
   const AlignedBytes weights(block_bytes);
-  kernel.pack_weights(std::vector<uint32_t>(block_words * kBlock, 0x5A5A5A5Au).data(), plan.runs.size(), run_words,
-                      weights.data());
+  const std::vector<uint32_t> row(block_words, 0x5A5A5A5Au);
+  const std::vector<const uint32_t*> rows(kBlock, row.data());
+  kernel.pack_weights(rows.data(), kBlock, plan.runs.size(), run_words, weights.data());
   const size_t spans = plan.output.vertical * plan.spans_per_row(kernel.span), tile = kernel.pixels / kernel.span;
   alignas(64) int32_t diff[kMaxPixels * kBlock];
   return shortest(repeats, [&] {

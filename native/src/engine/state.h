@@ -6,9 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "engine/aligned.h"
+#include "base/aligned.h"
+#include "base/process.h"
+#include "base/thread_pool.h"
 #include "engine/memory_plan.h"
-#include "engine/thread_pool.h"
 #include "onebit/engine.h"
 #include "ops/op.h"
 
@@ -19,8 +20,9 @@ struct Network {
   std::vector<ValueInfo> values;
   std::vector<Lifetime> lifetimes;
   std::vector<NodeInfo> nodes;
+  Store store;  // of the ops
   std::vector<std::unique_ptr<Op>> ops;
-  std::vector<float> pixel_table;  // [channels][256]: the normalized value of every pixel
+  const float* pixel_table = nullptr;  // [channels][256]: the normalized value of every pixel
   size_t output = 0;
   Isa isa = Isa::portable;
   Options options;
@@ -28,21 +30,32 @@ struct Network {
 
 size_t bytes_of(const ValueInfo& value);
 
+// What each process needs for itself.
+struct Crew {
+  explicit Crew(size_t threads) : pool(threads) {}
+
+  std::mutex one_run_at_a_time;
+  ThreadPool pool;
+};
+
 struct Engine::State {
   explicit State(Network described);
 
   Network network;
   std::vector<ValueInfo> inner_values;  // all but the input
-  ThreadPool pool;
+  Memory sizes;
   AlignedBytes memory;                  // values, then scratch, then one scratch for each worker
   std::vector<uint8_t*> values;         // address of every value
   uint8_t* pixels_as_floats = nullptr;  // the input, where it must be normalized
   uint8_t* scratch = nullptr;
   std::vector<uint8_t*> worker_scratch;
-  std::mutex one_run_at_a_time;
+  std::unique_ptr<PerProcess<Crew>> crew;
 
-  void normalize(const uint8_t* image);
-  void run_image(float* result, int64_t* node_ns);
+  // Runs images one after another; show(image) says where the input lies.
+  template <class Pixel, class Show>
+  void run(const Pixel* images, size_t count, float* results, int64_t* node_ns, Show show);
+  void normalize(const uint8_t* image, ThreadPool& pool);
+  void run_image(float* result, int64_t* node_ns, ThreadPool& pool, Poll& poll);
 };
 
 }  // namespace onebit

@@ -1,6 +1,8 @@
 // Choices between kernels by the clock.
 #include "engine/tuning.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <limits>
@@ -11,6 +13,10 @@ namespace onebit {
 namespace {
 
 std::mutex mutex;  // guards `chosen`; engines may be built side by side
+
+// A child process must not inherit it locked.
+[[maybe_unused]] const int registered =
+    pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 
 std::map<std::string, std::string>& chosen() {
   static std::map<std::string, std::string> kernels;
@@ -25,7 +31,7 @@ int64_t least_ns(const Op& op, const TuningProblem& problem) {
   const AlignedBytes input(problem.input_bytes), result(problem.result_bytes), scratch(op.scratch_bytes()),
       own(op.worker_scratch_bytes());
   uint8_t *const values[] = {input.data(), result.data()}, *const worker[] = {own.data()};
-  const RunContext context{values, scratch.data(), worker, pool};
+  const RunContext context{values, {}, scratch.data(), worker, pool};
   int64_t least = std::numeric_limits<int64_t>::max();
   const auto deadline = std::chrono::steady_clock::now() + kBudget;
   for (int i = 0; i < kFewest || std::chrono::steady_clock::now() < deadline; ++i) {
@@ -40,7 +46,7 @@ int64_t least_ns(const Op& op, const TuningProblem& problem) {
 }  // namespace
 
 size_t fastest(const TuningProblem& problem, const std::vector<std::string>& names,
-               const std::function<std::unique_ptr<Op>(size_t candidate)>& make) {
+               const std::function<std::unique_ptr<Op>(size_t candidate, Store& store)>& make, Poll& poll) {
   {
     const std::lock_guard<std::mutex> lock(mutex);
     const auto known = chosen().find(problem.key);
@@ -52,7 +58,10 @@ size_t fastest(const TuningProblem& problem, const std::vector<std::string>& nam
   size_t best = 0;
   int64_t least = std::numeric_limits<int64_t>::max();
   for (size_t i = 0; i < names.size(); ++i) {
-    const int64_t ns = least_ns(*make(i), problem);
+    Store store(problem.max_memory);
+    const std::unique_ptr<Op> op = make(i, store);
+    store.fill(poll);
+    const int64_t ns = least_ns(*op, problem);
     if (ns < least) {
       least = ns;
       best = i;

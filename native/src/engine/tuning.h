@@ -16,14 +16,15 @@
 namespace onebit {
 
 // A layer to choose a kernel for: its key (family, shapes, instruction set), the bytes of its input and of its result,
-// and the op that a kernel makes of it, which reads value 0 and writes value 1.
+// the most memory that a candidate may take, and the op that a kernel makes of it, which reads value 0 and writes
+// value 1.
 struct TuningProblem {
   std::string key;
-  size_t input_bytes, result_bytes;
+  size_t input_bytes, result_bytes, max_memory;
 };
 
 // The number of the candidate that was fastest. `names` are those of the kernels, unique among them.
 size_t fastest(const TuningProblem& problem, const std::vector<std::string>& names,
-               const std::function<std::unique_ptr<Op>(size_t candidate)>& make);
+               const std::function<std::unique_ptr<Op>(size_t candidate, Store& store)>& make, Poll& poll);
 
 }  // namespace onebit

@@ -4,8 +4,6 @@
 // sum of a pixel written as `depth - 2 * diff`, taps outside the map have added sum(w) each, so the depth of a pixel
 // is less by sum(w) over its outside taps. Which taps lie outside depends on the row and the column only through the
 // class of each (which kernel rows, which kernel columns stick out), so the depths form a small table per class pair.
-#include <optional>
-
 #include "ops/border_classes.h"
 #include "ops/conv_plan.h"
 
@@ -21,20 +19,51 @@ int population(uint32_t x) {
   return static_cast<int>((x + (x >> 16)) & 63);
 }
 
+// The packed weights of a convolution, in its order of rows.
+class Weights {
+ public:
+  // `shuffle`: output channel o is row o % (channels / shuffle) * shuffle + o / (channels / shuffle) of the plan.
+  Weights(const ConvPlan& plan, Table<uint32_t> words, size_t shuffle)
+      : plan_(plan),
+        words_(std::move(words)),
+        shuffle_(shuffle),
+        row_words_(plan.taps() * words_for(plan.input.channels / plan.geometry.groups)) {}
+
+  // Of what depends on the weights and on `parts`.
+  template <class... Parts>
+  Key key(const char* kind, const Parts&... parts) const {
+    return Key(kind, words_, shuffle_, parts...);
+  }
+  size_t row_words() const { return row_words_; }
+  // Those of a row of the plan.
+  const uint32_t* row(size_t row) const {
+    const size_t channel = row % shuffle_ * (plan_.geometry.out_channels / shuffle_) + row / shuffle_;
+    return words_.data() + channel * row_words_;
+  }
+
+ private:
+  const ConvPlan& plan_;
+  Table<uint32_t> words_;
+  size_t shuffle_, row_words_;
+};
+
 class BinaryConv2d final : public Op {
  public:
-  BinaryConv2d(const Kernels& kernels, ConvPlan plan, size_t input, int pad_value, const std::vector<uint32_t>& weight,
+  BinaryConv2d(Workshop shop, const ConvPlan& plan, size_t input, int pad_value, const Weights& weights,
                Epilogue epilogue)
-      : kernel_(*kernels.binary_conv),
+      : kernel_(*shop.kernels.binary_conv),
         input_(input),
         group_channels_(plan.input.channels / plan.geometry.groups),
         group_words_(words_for(group_channels_)),
-        plan_(std::move(plan)),
+        plan_(plan),
         epilogue_(std::move(epilogue)),
-        in_place_(!plan_.is_prepared() && !kernel_.prepare && !regroups()) {
-    pack(weight);
-    set_depth(weight, pad_value);
-    set_border(pad_value);
+        in_place_(!plan_.is_prepared() && !kernel_.prepare && !regroups()),
+        block_bytes_(round_up(weights.row_words() * kBlock * kernel_.weight_bytes, 64)),
+        weights_(pack(shop.store, weights)) {
+    if (pad_value == 0 && plan_.is_padded())
+      borders_ = &shared_borders(shop.store, plan_.geometry, plan_.input, plan_.output);
+    depth_ = borders_ ? border_depths(shop.store, weights) : full_depth(shop.store);
+    if (plan_.is_padded()) border_ = border(shop.store, pad_value);
   }
 
   size_t scratch_bytes() const override { return in_place_ ? 0 : plan_.prepared_bytes(); }
@@ -49,7 +78,7 @@ class BinaryConv2d final : public Op {
         context, 0, plan_.output.vertical, epilogue_, prepared, kernel_.pixels, kernel_.span,
         [&](size_t block, size_t, const uint8_t* const* spans, size_t count, int32_t* diff) {
           kernel_.count({spans, count, plan_.runs.data(), plan_.runs.size(), run_words(),
-                         weights_.data() + block * block_bytes_, plan_.blocks[block].rows(), diff});
+                         weights_ + block * block_bytes_, plan_.blocks[block].rows(), diff});
         },
         [&](const EpilogueTile& tile, const int32_t* diff, size_t stride) {
           const int32_t* depth[kMaxPixels];
@@ -73,7 +102,7 @@ class BinaryConv2d final : public Op {
 
   // The depths of each pixel of the tile, from the tile's entry in the tables on.
   void find_depths(const EpilogueTile& tile, const int32_t** depth) const {
-    const int32_t* table = depth_.as<int32_t>() + tile.table;
+    const int32_t* table = depth_ + tile.table;
     if (!borders_) {
       std::fill_n(depth, tile.pixel_count, table);
       return;
@@ -89,65 +118,65 @@ class BinaryConv2d final : public Op {
     }
   }
 
-  // Weights in the order in which the kernel meets them: by block, tap and word, then channel.
-  void pack(const std::vector<uint32_t>& weight) {
-    const size_t words = plan_.taps() * group_words_;
-    block_bytes_ = round_up(words * kBlock * kernel_.weight_bytes, 64);
-    weights_ = AlignedBytes(block_bytes_ * plan_.blocks.size());
-    std::vector<uint32_t> plain(words * kBlock);
-    for (size_t b = 0; b < plan_.blocks.size(); ++b) {
-      std::fill(plain.begin(), plain.end(), 0);
-      for (size_t c = 0; c < plan_.blocks[b].rows(); ++c) {
-        const uint32_t* row = weight.data() + (plan_.blocks[b].row + c) * words;
-        for (size_t w = 0; w < words; ++w) plain[w * kBlock + c] = row[w];
-      }
-      kernel_.pack_weights(plain.data(), plan_.runs.size(), run_words(), weights_.data() + b * block_bytes_);
-    }
+  // In the order in which the kernel meets them: by block, tap and word, then channel.
+  const uint8_t* pack(Store& store, const Weights& weights) const {
+    return store.block<uint8_t>(weights.key(kernel_.name, plan_.geometry.groups, plan_.geometry.out_channels,
+                                            plan_.upscale, plan_.geometry.kernel, plan_.taps_per_run, group_channels_),
+                                block_bytes_ * plan_.blocks.size(),
+                                [weights, &kernel = kernel_, &plan = plan_, run_words = run_words(),
+                                 bytes = block_bytes_](uint8_t* out, Poll& poll) {
+                                  const uint32_t* rows[kBlock];
+                                  for (const ConvPlan::Block& block : plan.blocks) {
+                                    for (size_t c = 0; c < block.rows(); ++c) rows[c] = weights.row(block.row + c);
+                                    kernel.pack_weights(rows, block.rows(), plan.runs.size(), run_words, out);
+                                    out += bytes;
+                                    poll();
+                                  }
+                                });
   }
 
-  void set_depth(const std::vector<uint32_t>& weight, int pad_value) {
-    const Convolution& g = plan_.geometry;
-    const size_t length = plan_.table_entries();
-    const auto depth = static_cast<int32_t>(plan_.taps() * group_channels_);
-    if (pad_value != 0 || !plan_.is_padded()) {
-      depth_ = AlignedBytes(length * sizeof(int32_t));
-      std::fill_n(depth_.as<int32_t>(), length, depth);
-      return;
-    }
-    borders_.emplace(g, plan_.input, plan_.output);
-    depth_ = AlignedBytes(borders_->count() * length * sizeof(int32_t));
-    int32_t* out = depth_.as<int32_t>();
-    borders_->each([&](BorderClasses::Taps row, BorderClasses::Taps column) {
-      for (size_t o = 0; o < g.out_channels; ++o) {
-        out[plan_.result_channel(o)] = depth - outside_sum(weight, o, row, column);
-      }
-      out += length;
-    });
+  int32_t depth() const { return static_cast<int32_t>(plan_.taps() * group_channels_); }
+  // Kernels read a whole block from any channel on.
+  size_t depth_entries(size_t rows) const { return rows * plan_.table_entries() + kBlock; }
+
+  const int32_t* full_depth(Store& store) const {
+    const size_t entries = depth_entries(1);
+    return store.block<int32_t>(Key("depth", plan_.table_entries(), static_cast<size_t>(depth())), entries,
+                                [entries, depth = depth()](int32_t* out, Poll&) { std::fill_n(out, entries, depth); });
   }
 
-  // Sum of the weights of output channel `o` over the taps outside the map.
-  int32_t outside_sum(const std::vector<uint32_t>& weight, size_t o, BorderClasses::Taps rows_inside,
-                      BorderClasses::Taps columns_inside) const {
-    int32_t sum = 0;
-    const uint32_t* tap = weight.data() + o * plan_.taps() * group_words_;
-    for (size_t row = 0; row < plan_.geometry.kernel.vertical; ++row) {
-      for (size_t column = 0; column < plan_.geometry.kernel.horizontal; ++column) {
-        if (!rows_inside.has(row) || !columns_inside.has(column)) {
-          sum += static_cast<int32_t>(group_channels_);
-          for (size_t w = 0; w < group_words_; ++w) sum -= 2 * population(tap[w]);
-        }
-        tap += group_words_;
-      }
-    }
-    return sum;
+  // [class pair][table entries]: the weights of taps outside the map count for nothing.
+  const int32_t* border_depths(Store& store, const Weights& weights) const {
+    return store.block<int32_t>(weights.key("border depths", &plan_), depth_entries(borders_->count()),
+                                [weights, &plan = plan_, &borders = *borders_, words = group_words_, depth = depth(),
+                                 channels = static_cast<int32_t>(group_channels_)](int32_t* out, Poll& poll) {
+                                  for (size_t o = 0; o < plan.geometry.out_channels; ++o) {
+                                    const uint32_t* row = weights.row(o);
+                                    int32_t total = 0;
+                                    const auto tap = [&](size_t y, size_t x) {
+                                      const uint32_t* from = row + (y * plan.geometry.kernel.horizontal + x) * words;
+                                      int32_t sum = channels;
+                                      for (size_t w = 0; w < words; ++w) sum -= 2 * population(from[w]);
+                                      total += sum;
+                                      return sum;
+                                    };
+                                    borders.sum_inside<int32_t>(
+                                        out + plan.result_channel(o), plan.table_entries(), tap,
+                                        [&](int32_t inside) { return depth - (total - inside); });
+                                    poll();
+                                  }
+                                });
   }
 
-  void set_border(int pad_value) {
-    if (!plan_.is_padded()) return;
-    std::vector<uint32_t> words(group_words_, pad_value < 0 ? 0xFFFFFFFFu : 0);
-    if (group_channels_ % kWordBits) words.back() &= (1u << group_channels_ % kWordBits) - 1;
-    border_ = AlignedBytes(plan_.padded_width * pixel_words() * sizeof(uint32_t));
-    for (size_t i = 0; i < plan_.padded_width * pixel_words(); ++i) border_.as<uint32_t>()[i] = words[i % group_words_];
+  // A row of padding, in plain words.
+  const uint32_t* border(Store& store, int pad_value) const {
+    const uint32_t last = group_channels_ % kWordBits ? (1u << group_channels_ % kWordBits) - 1 : ~0u;
+    const size_t words = plan_.padded_width * pixel_words();
+    if (pad_value >= 0) return store.zeros<uint32_t>(words);
+    return store.block<uint32_t>(Key("border", words, group_words_, last), words,
+                                 [=, group_words = group_words_](uint32_t* out, Poll&) {
+                                   for (size_t i = 1; i <= words; ++i) *out++ = i % group_words ? ~0u : last;
+                                 });
   }
 
   void prepare(const RunContext& context) const {
@@ -171,10 +200,10 @@ class BinaryConv2d final : public Op {
   void fill_row(const RunContext& context, size_t y, uint32_t* out) const {
     const uint8_t* map = context.values[input_];
     if (!regroups()) {
-      return plan_.fill_row(map, border_.as<uint8_t>(), pixel_words() * sizeof(uint32_t), y,
+      return plan_.fill_row(map, reinterpret_cast<const uint8_t*>(border_), pixel_words() * sizeof(uint32_t), y,
                             reinterpret_cast<uint8_t*>(out));
     }
-    if (plan_.is_padded()) std::copy_n(border_.as<uint32_t>(), plan_.padded_width * pixel_words(), out);
+    if (plan_.is_padded()) std::copy_n(border_, plan_.padded_width * pixel_words(), out);
     if (plan_.is_border(y)) return;
     const Pair padding = plan_.geometry.padding;
     const size_t words = words_for(plan_.input.channels);
@@ -201,42 +230,35 @@ class BinaryConv2d final : public Op {
   const BinaryConvKernel& kernel_;
   size_t input_;
   size_t group_channels_, group_words_;
-  ConvPlan plan_;
+  const ConvPlan& plan_;
   Epilogue epilogue_;
   bool in_place_;  // the input is what the kernel wants, as it is
-  size_t block_bytes_ = 0;
-  AlignedBytes weights_;
-  AlignedBytes depth_;                  // [class pair][table entries]
-  std::optional<BorderPairs> borders_;  // where the depth depends on the pixel
-  AlignedBytes border_;                 // a row of padding, in plain words
+  size_t block_bytes_;
+  const uint8_t* weights_;
+  const BorderPairs* borders_ = nullptr;  // where the depth depends on the pixel
+  const int32_t* depth_;                  // [class pair][table entries]
+  const uint32_t* border_ = nullptr;      // a row of padding, in plain words
 };
 
 }  // namespace
 
-std::unique_ptr<Op> make_binary_conv2d(const Kernels& kernels, Shape input_shape, size_t input,
-                                       const Convolution& geometry, int pad_value, const std::vector<uint32_t>& weight,
-                                       size_t shuffle, Epilogue epilogue) {
-  const size_t bytes = words_for(input_shape.channels / geometry.groups) * kernels.binary_conv->word_bytes;
-  const auto make = [&](const std::vector<uint32_t>& rows, size_t order) {
-    return std::make_unique<BinaryConv2d>(kernels, ConvPlan(input_shape, geometry, bytes, order), input, pad_value,
-                                          rows, std::move(epilogue));
-  };
-  if (geometry.groups > 1 || shuffle == 1) return make(weight, shuffle);
-  // One group: its rows may be computed in any order, so that nothing needs to be moved afterwards.
-  const size_t row = weight.size() / geometry.out_channels, each = geometry.out_channels / shuffle;
-  std::vector<uint32_t> rows(weight.size());
-  for (size_t o = 0; o < geometry.out_channels; ++o) {
-    std::copy_n(weight.begin() + o * row, row, rows.begin() + (o % each * shuffle + o / each) * row);
-  }
-  return make(rows, 1);
+std::unique_ptr<Op> make_binary_conv2d(Workshop shop, Shape input_shape, size_t input, const Convolution& geometry,
+                                       int pad_value, const Table<uint32_t>& weight, size_t shuffle,
+                                       Epilogue epilogue) {
+  const size_t bytes = words_for(input_shape.channels / geometry.groups) * shop.kernels.binary_conv->word_bytes;
+  // With one group rows may be computed in any order, so that nothing needs to be moved afterwards.
+  const bool in_order = geometry.groups == 1;
+  const ConvPlan& plan = shared_plan(shop.store, input_shape, geometry, bytes, in_order ? 1 : shuffle);
+  return std::make_unique<BinaryConv2d>(shop, plan, input, pad_value, Weights(plan, weight, in_order ? shuffle : 1),
+                                        std::move(epilogue));
 }
 
-std::unique_ptr<Op> make_binary_rpc2d(const Kernels& kernels, Shape input_shape, size_t input,
-                                      const ReshapedConvolution& geometry, int pad_value,
-                                      const std::vector<uint32_t>& weight, Epilogue epilogue) {
-  const size_t bytes = words_for(input_shape.channels) * kernels.binary_conv->word_bytes;
-  return std::make_unique<BinaryConv2d>(kernels, ConvPlan(input_shape, geometry, bytes), input, pad_value, weight,
-                                        std::move(epilogue));
+std::unique_ptr<Op> make_binary_rpc2d(Workshop shop, Shape input_shape, size_t input,
+                                      const ReshapedConvolution& geometry, int pad_value, const Table<uint32_t>& weight,
+                                      Epilogue epilogue) {
+  const size_t bytes = words_for(input_shape.channels) * shop.kernels.binary_conv->word_bytes;
+  const ConvPlan& plan = shared_plan(shop.store, input_shape, geometry, bytes);
+  return std::make_unique<BinaryConv2d>(shop, plan, input, pad_value, Weights(plan, weight, 1), std::move(epilogue));
 }
 
 }  // namespace onebit

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "onebit/engine.h"
+#include "ops/store.h"
 
 namespace onebit {
 
@@ -15,8 +15,6 @@ namespace onebit {
 struct BorderClasses {
   struct Taps {
     size_t begin, end;
-
-    bool has(size_t tap) const { return begin <= tap && tap < end; }
   };
   std::vector<uint32_t> of_position;
   std::vector<Taps> inside;  // of every class
@@ -31,28 +29,53 @@ struct BorderClasses {
       of_position.push_back(static_cast<uint32_t>(inside.size() - 1));
     }
   }
+
+  size_t bytes() const { return of_position.capacity() * sizeof of_position[0] + inside.capacity() * sizeof inside[0]; }
 };
 
 // Those of both axes. Pixels whose row and column have the same classes have the same taps inside the map.
 struct BorderPairs {
   BorderClasses rows, columns;
+  Pair kernel;
 
   BorderPairs(const Convolution& g, Shape input, Pair output)
       : rows(output.vertical, input.height, g.kernel.vertical, g.stride.vertical, g.padding.vertical,
              g.dilation.vertical),
         columns(output.horizontal, input.width, g.kernel.horizontal, g.stride.horizontal, g.padding.horizontal,
-                g.dilation.horizontal) {}
+                g.dilation.horizontal),
+        kernel(g.kernel) {}
 
   size_t count() const { return rows.inside.size() * columns.inside.size(); }
   size_t at(size_t y, size_t x) const { return rows.of_position[y] * columns.inside.size() + columns.of_position[x]; }
 
-  // f(taps of the rows, taps of the columns) for each pair, in the order of `at`.
-  template <class Function>
-  void each(Function f) const {
-    for (const BorderClasses::Taps& row : rows.inside) {
-      for (const BorderClasses::Taps& column : columns.inside) f(row, column);
+  // out[pair * stride] = finish(sum of tap(row, column) over the taps inside), for each pair in the order of `at`.
+  // The taps inside are a rectangle of the kernel, whose sum takes four entries of a table of sums from the corner on:
+  // so this takes as long as there are taps and pairs. Sum: an integer type that holds the sum of any of them.
+  template <class Sum, class Tap, class Finish>
+  void sum_inside(int32_t* out, size_t stride, Tap tap, Finish finish) const {
+    const size_t width = kernel.horizontal + 1;
+    std::vector<Sum> corner((kernel.vertical + 1) * width);  // [y][x]: of all taps above y and left of x
+    for (size_t y = 0; y < kernel.vertical; ++y) {
+      Sum row = 0;
+      for (size_t x = 0; x < kernel.horizontal; ++x) {
+        row += tap(y, x);
+        corner[(y + 1) * width + x + 1] = corner[y * width + x + 1] + row;
+      }
+    }
+    for (const BorderClasses::Taps& r : rows.inside) {
+      const Sum *const top = &corner[r.begin * width], *const bottom = &corner[r.end * width];
+      for (const BorderClasses::Taps& c : columns.inside) {
+        *out = finish((bottom[c.end] - bottom[c.begin]) - (top[c.end] - top[c.begin]));
+        out += stride;
+      }
     }
   }
 };
+
+inline const BorderPairs& shared_borders(Store& store, const Convolution& geometry, Shape input, Pair output) {
+  return store.object(
+      Key("borders", geometry, input), [&] { return BorderPairs(geometry, input, output); },
+      [](const BorderPairs& pairs) { return pairs.rows.bytes() + pairs.columns.bytes(); });
+}
 
 }  // namespace onebit

@@ -7,15 +7,16 @@ namespace {
 
 class Conv2d final : public RowOp {
  public:
-  Conv2d(const Kernels& kernels, ConvPlan plan, ValueRef input, const std::vector<float>& weight, Epilogue epilogue)
-      : kernel_(*kernels.float_conv),
+  Conv2d(Workshop shop, const ConvPlan& plan, ValueRef input, const RealWeights& weights, Epilogue epilogue)
+      : kernel_(*shop.kernels.float_conv),
         input_(input),
         group_channels_(plan.input.channels / plan.geometry.groups),
-        plan_(std::move(plan)),
-        epilogue_(std::move(epilogue)) {
-    pack(weight);
-    if (plan_.is_padded()) border_ = AlignedBytes(plan_.padded_width * plan_.pixel_bytes);
-  }
+        depth_(plan.taps() * group_channels_),
+        plan_(plan),
+        epilogue_(std::move(epilogue)),
+        panel_rows_(shared_panel_rows(shop.store, plan, kernel_.panel)),
+        weights_(pack(shop.store, weights)),
+        border_(plan.is_padded() ? shop.store.zeros<uint8_t>(plan.padded_width * plan.pixel_bytes) : nullptr) {}
 
   size_t scratch_bytes() const override { return is_prepared() ? plan_.prepared_bytes() : 0; }
   size_t worker_scratch_bytes() const override {
@@ -37,7 +38,7 @@ class Conv2d final : public RowOp {
         uint8_t* const row = context.scratch + y * row_bytes;
         uint8_t* const plain = input_.half ? context.worker_scratch[worker] : row;
         const size_t plain_bytes = input_.half ? row_bytes / 2 : row_bytes;
-        plan_.fill_row(context.values[input_.index], border_.data(), plain_bytes / plan_.padded_width, y, plain);
+        plan_.fill_row(context.values[input_.index], border_, plain_bytes / plan_.padded_width, y, plain);
         if (input_.half) {
           epilogue_.kernel().widen(reinterpret_cast<const Half*>(plain), plain_bytes / sizeof(Half),
                                    reinterpret_cast<float*>(row));
@@ -53,7 +54,7 @@ class Conv2d final : public RowOp {
         context, begin, end, epilogue_, prepared, kernel_.pixels, 1,
         [&](size_t block, size_t, const uint8_t* const* pixels, size_t count, float* y) {
           kernel_.multiply({pixels, count, plan_.runs.data(), plan_.runs.size(), run_floats,
-                            weights_.as<float>() + block_start_[block], plan_.blocks[block].rows(), y});
+                            weights_ + panel_rows_[block] * depth_, plan_.blocks[block].rows(), y});
         },
         [&](const EpilogueTile& tile, const float* y, size_t stride) { epilogue_.kernel().floats(tile, y, stride); });
   }
@@ -62,47 +63,51 @@ class Conv2d final : public RowOp {
   bool is_prepared() const { return plan_.is_prepared() || input_.half; }
 
   // Panels of consecutive channels, each with its weights in the order in which the kernel meets them.
-  void pack(const std::vector<float>& weight) {
-    const size_t depth = plan_.taps() * group_channels_;
-    size_t floats = 0;
-    for (const ConvPlan::Block& block : plan_.blocks) {
-      block_start_.push_back(floats);
-      floats += round_up(block.rows(), kernel_.panel) * depth;
-    }
-    weights_ = AlignedBytes(floats * sizeof(float));
-    for (size_t b = 0; b < plan_.blocks.size(); ++b) {
-      const float* rows = weight.data() + plan_.blocks[b].row * depth;
-      fill_panels(weights_.as<float>() + block_start_[b], kernel_.panel, plan_.blocks[b].rows(), depth,
-                  [&](size_t channel, size_t k) { return rows[channel * depth + k]; });
-    }
+  const float* pack(Store& store, const RealWeights& weights) const {
+    return store.block<float>(
+        Key("float panels", weights.floats, weights.bits, plan_.geometry.groups, plan_.geometry.out_channels,
+            plan_.upscale, plan_.taps(), group_channels_, kernel_.panel),
+        panel_rows_.back() * depth_,
+        [weights, &plan = plan_, &panel_rows = panel_rows_, panel = kernel_.panel, depth = depth_,
+         channels = group_channels_](float* out, Poll& poll) {
+          weights.visit(channels, [&](auto at) {
+            for (size_t b = 0; b < plan.blocks.size(); ++b) {
+              const size_t first = plan.blocks[b].row * plan.taps();
+              fill_panels(out + panel_rows[b] * depth, panel, plan.blocks[b].rows(), depth, [&](size_t row, size_t k) {
+                return at(first + row * plan.taps() + k / channels, k % channels);
+              });
+              poll();
+            }
+          });
+        });
   }
 
   const FloatConvKernel& kernel_;
   ValueRef input_;
-  size_t group_channels_;
-  ConvPlan plan_;
+  size_t group_channels_, depth_;
+  const ConvPlan& plan_;
   Epilogue epilogue_;
-  AlignedBytes weights_;
-  std::vector<size_t> block_start_;
-  AlignedBytes border_;  // a row of padding: zeros
+  const std::vector<size_t>& panel_rows_;
+  const float* weights_;
+  const uint8_t* border_;  // a row of padding: zeros
 };
 
 }  // namespace
 
-std::unique_ptr<Op> make_conv2d(const Kernels& kernels, Shape input_shape, ValueRef input, const Convolution& geometry,
-                                const std::vector<float>& weight, Epilogue epilogue) {
-  ConvPlan plan(input_shape, geometry, input_shape.channels / geometry.groups * sizeof(float));
+std::unique_ptr<Op> make_conv2d(Workshop shop, Shape input_shape, ValueRef input, const Convolution& geometry,
+                                const RealWeights& weights, Epilogue epilogue) {
+  const size_t bytes = input_shape.channels / geometry.groups * sizeof(float);
+  const ConvPlan& plan = shared_plan(shop.store, input_shape, geometry, bytes);
   if (!input.half && fits_row_conv2d(plan)) {
-    return make_row_conv2d(kernels, std::move(plan), input.index, weight, std::move(epilogue));
+    return make_row_conv2d(shop, plan, input.index, weights, std::move(epilogue));
   }
-  return std::make_unique<Conv2d>(kernels, std::move(plan), input, weight, std::move(epilogue));
+  return std::make_unique<Conv2d>(shop, plan, input, weights, std::move(epilogue));
 }
 
-std::unique_ptr<Op> make_rpc2d(const Kernels& kernels, Shape input_shape, ValueRef input,
-                               const ReshapedConvolution& geometry, const std::vector<float>& weight,
-                               Epilogue epilogue) {
-  const size_t bytes = input_shape.channels * sizeof(float);
-  return std::make_unique<Conv2d>(kernels, ConvPlan(input_shape, geometry, bytes), input, weight, std::move(epilogue));
+std::unique_ptr<Op> make_rpc2d(Workshop shop, Shape input_shape, ValueRef input, const ReshapedConvolution& geometry,
+                               const RealWeights& weights, Epilogue epilogue) {
+  const ConvPlan& plan = shared_plan(shop.store, input_shape, geometry, input_shape.channels * sizeof(float));
+  return std::make_unique<Conv2d>(shop, plan, input, weights, std::move(epilogue));
 }
 
 }  // namespace onebit

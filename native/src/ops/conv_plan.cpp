@@ -80,6 +80,18 @@ void ConvPlan::find_runs() {
   }
 }
 
+std::vector<size_t> ConvPlan::panel_rows(size_t panel) const {
+  std::vector<size_t> starts(1);
+  for (const Block& block : blocks) starts.push_back(starts.back() + round_up(block.rows(), panel));
+  return starts;
+}
+
+const std::vector<size_t>& shared_panel_rows(Store& store, const ConvPlan& plan, size_t panel) {
+  return store.object(
+      Key("panel rows", &plan, panel), [&] { return plan.panel_rows(panel); },
+      [](const std::vector<size_t>& rows) { return rows.capacity() * sizeof rows[0]; });
+}
+
 void ConvPlan::fill_row(const uint8_t* map, const uint8_t* border, size_t bytes, size_t y, uint8_t* row) const {
   if (is_border(y)) {
     std::copy_n(border, padded_width * bytes, row);
@@ -101,9 +113,9 @@ ConvPlan::Pixels ConvPlan::locate(const uint8_t* prepared, size_t span, size_t f
   const size_t begin = y * output.horizontal + x * span;
   const size_t row_bytes = geometry.stride.vertical * padded_width * pixel_bytes;
   const size_t span_bytes = span * geometry.stride.horizontal * pixel_bytes;
-  const uint8_t* row = prepared + y * row_bytes;
+  size_t row = y * row_bytes;
   for (size_t i = 0; i < count; ++i) {
-    first[i] = row + x * span_bytes;
+    first[i] = prepared + row + x * span_bytes;
     if (++x == per_row) {
       x = 0;
       ++y;

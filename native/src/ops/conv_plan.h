@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "ops/op.h"
@@ -51,7 +52,8 @@ struct ConvPlan {
   size_t pixels() const { return output.vertical * output.horizontal; }
   size_t taps() const { return geometry.kernel.vertical * geometry.kernel.horizontal; }
   size_t positions() const { return upscale * upscale; }
-  size_t table_entries() const { return padded_channels(positions() * table_stride(result_channels)); }
+  // Entries of the epilogue's tables and the like, for all positions: without the padding behind them.
+  size_t table_entries() const { return positions() * table_stride(result_channels); }
   size_t result_channel(size_t channel) const { return shuffled.empty() ? channel : shuffled[channel]; }
   size_t prepared_bytes() const { return padded_height * padded_width * pixel_bytes; }
   bool is_padded() const { return padded_height > input.height || padded_width > input.width; }
@@ -85,6 +87,15 @@ struct ConvPlan {
 
   // Pixels of a tile for a kernel that computes `kernel_pixels` at a time.
   static size_t tile_pixels(size_t kernel_pixels) { return kMaxPixels / kernel_pixels * kernel_pixels; }
+
+  // Of the plan itself.
+  size_t bytes() const {
+    return sizeof *this + runs.capacity() * sizeof runs[0] + blocks.capacity() * sizeof blocks[0] +
+           shuffled.capacity() * sizeof shuffled[0];
+  }
+
+  // Where each block starts among panels of `panel` channels, and at the end how many rows they have in all.
+  std::vector<size_t> panel_rows(size_t panel) const;
 
   // Splits all tiles of rows [first_row, last_row) of the output among the team. For every tile: compute(block index,
   // first span, addresses, spans, sums), where sums is [spans * span][kBlock], until it is full, then finish(tile,
@@ -200,6 +211,20 @@ struct ConvPlan {
     }
   }
 };
+
+// Plans and starts of blocks that nodes of equal geometry share.
+template <class Geometry>
+const ConvPlan& shared_plan(Store& store, Shape input, const Geometry& geometry, size_t bytes, size_t shuffle = 1) {
+  const auto make = [&] {
+    if constexpr (std::is_same_v<Geometry, Convolution>)
+      return ConvPlan(input, geometry, bytes, shuffle);
+    else
+      return ConvPlan(input, geometry, bytes);
+  };
+  return store.object(Key("plan", input, geometry, bytes, shuffle), make,
+                      [](const ConvPlan& plan) { return plan.bytes(); });
+}
+const std::vector<size_t>& shared_panel_rows(Store& store, const ConvPlan& plan, size_t panel);
 
 // Brings the real weights of `rows` channels, at(channel, k) for each of `depth` inputs, into panels of `panel`
 // channels (see kernels/float_conv/float_conv.h); what the panels hold of channels that do not exist stays.

@@ -28,10 +28,13 @@ StepKind plan_kind(Step::Kind kind) {
 
 }  // namespace
 
-Epilogue::Epilogue(const EpilogueKernel& kernel, const std::vector<Step>& steps, const std::vector<ValueRef>& values,
-                   size_t channels, size_t positions)
-    : kernel_(&kernel), channels_(channels), positions_(positions) {
+Epilogue::Epilogue(const EpilogueKernel& kernel, Store& store, const std::vector<Step>& steps,
+                   const std::vector<ValueRef>& values, size_t channels, size_t positions)
+    : kernel_(&kernel), channels_(channels) {
   const size_t stride = table_stride(channels);
+  const auto padded = [&](const Table<float>& table) {
+    return padded_table(store, table, channels, stride, positions);
+  };
   for (size_t i = 0; i < steps.size(); ++i) {
     const Step& step = steps[i];
     StepPlan plan{plan_kind(step.kind)};
@@ -40,22 +43,24 @@ Epilogue::Epilogue(const EpilogueKernel& kernel, const std::vector<Step>& steps,
     plan.high = step.high;
     plan.value = values[i].index;
     plan.half = values[i].half;
-    plan.first = keep(step.first, channels, stride);
-    plan.second = keep(step.second, channels, stride);
-    if (step.kind == Step::Kind::threshold) {
-      plan.below = keep(step.below, channels, stride);
-      plan.flip = keep(step.flip, words_for(channels), stride / kWordBits);
+    switch (step.kind) {
+      case Step::Kind::affine:
+      case Step::Kind::slopes:
+        plan.first = padded(step.first);
+        plan.second = padded(step.second);
+        break;
+      case Step::Kind::binarize:
+        plan.first = padded(step.first);
+        break;
+      case Step::Kind::threshold:
+        plan.below = padded_table(store, step.below, channels, stride, positions);
+        plan.flip = padded_table(store, step.flip, words_for(channels), stride / kWordBits, positions);
+        break;
+      default:
+        break;
     }
     steps_.push_back(plan);
   }
-}
-
-template <class T>
-const T* Epilogue::keep(const std::vector<T>& table, size_t count, size_t stride) {
-  tables_.emplace_back(padded_channels(positions_ * stride) * sizeof(T));  // zeros
-  T* copy = tables_.back().as<T>();
-  for (size_t p = 0; p * count < table.size(); ++p) std::copy_n(table.begin() + p * count, count, copy + p * stride);
-  return copy;
 }
 
 void Epilogue::finish(const RunContext& context, ValueRef map, size_t pixel, size_t count, size_t channel,

@@ -20,22 +20,22 @@ int64_t in_pixels(int64_t sum) {
 
 class Int8Conv2d final : public RowOp {
  public:
-  Int8Conv2d(const Kernels& kernels, ConvPlan plan, size_t input, const std::vector<int8_t>& weight,
-             const std::vector<int32_t>& zero, const std::vector<float>& scale, Epilogue epilogue)
-      : kernel_(*kernels.int8_conv),
+  Int8Conv2d(Workshop shop, const ConvPlan& plan, size_t input, const Table<int8_t>& weight, const Table<int32_t>& zero,
+             const Table<float>& scale, Epilogue epilogue)
+      : kernel_(*shop.kernels.int8_conv),
         input_(input),
         group_channels_(plan.input.channels / plan.geometry.groups),
-        plan_(std::move(plan)),
+        plan_(plan),
         epilogue_(std::move(epilogue)),
-        table_length_(padded_channels(plan_.geometry.out_channels)),
-        scale_(table_length_ * sizeof(float)),
-        borders_(plan_.geometry, plan_.input, plan_.output),
-        border_(plan_.padded_width * plan_.input.channels) {
-    std::copy(scale.begin(), scale.end(), scale_.as<float>());
-    std::fill_n(border_.data(), border_.size(), 0);
-    pack(weight);
-    set_starts(weight, zero);
-  }
+        run_words_((run_values() + kernel_.word_values - 1) / kernel_.word_values),
+        row_bytes_(plan.runs.size() * run_words_ * kernel_.word_values * kernel_.value_bytes),
+        table_length_(table_stride(plan.geometry.out_channels)),
+        scale_(padded_table(shop.store, scale, plan.geometry.out_channels, table_length_)),
+        panel_rows_(shared_panel_rows(shop.store, plan, kernel_.panel)),
+        weights_(pack(shop.store, weight)),
+        borders_(shared_borders(shop.store, plan.geometry, plan.input, plan.output)),
+        start_(starts(shop.store, weight, zero)),
+        border_(shop.store.zeros<uint8_t>(plan.padded_width * plan.input.channels)) {}
 
   size_t scratch_bytes() const override {
     return plan_.prepared_bytes() + kernel_.word_values * kernel_.value_bytes;  // a word may be read past the end
@@ -54,7 +54,7 @@ class Int8Conv2d final : public RowOp {
       for (size_t y = begin; y < end; ++y) {
         uint8_t* const row = context.scratch + y * values * kernel_.value_bytes;
         uint8_t* const plain = kernel_.value_bytes == 1 ? row : context.worker_scratch[worker] + collected_bytes();
-        plan_.fill_row(context.values[input_], border_.data(), plan_.input.channels, y, plain);
+        plan_.fill_row(context.values[input_], border_, plan_.input.channels, y, plain);
         if (kernel_.value_bytes == 2) {
           auto* const wide = reinterpret_cast<int16_t*>(row);
           for (size_t i = 0; i < values; ++i) wide[i] = static_cast<int16_t>(plain[i] - offset);
@@ -72,15 +72,14 @@ class Int8Conv2d final : public RowOp {
           const ConvPlan::Block& block = plan_.blocks[b];
           const int32_t* start[kMaxPixels];
           find_starts(first, count, block.row, start);
-          kernel_.multiply({pixels, count, plan_.runs.data(), plan_.runs.size(), run_words(),
-                            weights_.data() + block_start_[b], block.rows(), start, scale_.as<float>() + block.row, y});
+          kernel_.multiply({pixels, count, plan_.runs.data(), plan_.runs.size(), run_words_,
+                            weights_ + panel_rows_[b] * row_bytes_, block.rows(), start, scale_ + block.row, y});
         },
         [&](const EpilogueTile& tile, const float* y, size_t stride) { epilogue_.kernel().floats(tile, y, stride); });
   }
 
  private:
   size_t run_values() const { return plan_.taps_per_run * group_channels_; }
-  size_t run_words() const { return (run_values() + kernel_.word_values - 1) / kernel_.word_values; }
   size_t collected_bytes() const {
     return plan_.collect_groups
                ? round_up(plan_.tile_pixels(kernel_.pixels) * plan_.collected_stride() * sizeof(float), 64)
@@ -92,7 +91,7 @@ class Int8Conv2d final : public RowOp {
 
   // The starts of the sums of `count` pixels from `first` on, for the channels from `row` on.
   void find_starts(size_t first, size_t count, size_t row, const int32_t** start) const {
-    const int32_t* table = start_.as<int32_t>() + row;
+    const int32_t* table = start_ + row;
     size_t y = first / plan_.output.horizontal, x = first % plan_.output.horizontal;
     for (size_t p = 0; p < count; ++p) {
       start[p] = table + borders_.at(y, x) * table_length_;
@@ -104,91 +103,87 @@ class Int8Conv2d final : public RowOp {
   }
 
   // Panels of consecutive channels, each with its words in the order in which the kernel meets them.
-  void pack(const std::vector<int8_t>& weight) {
-    const size_t depth = plan_.taps() * group_channels_;
-    const size_t panel_values = plan_.runs.size() * run_words() * kernel_.word_values * kernel_.panel;
-    size_t bytes = 0;
-    for (const ConvPlan::Block& block : plan_.blocks) {
-      block_start_.push_back(bytes);
-      bytes += round_up(block.rows(), kernel_.panel) / kernel_.panel * panel_values * kernel_.value_bytes;
-    }
-    weights_ = AlignedBytes(bytes);
-    for (size_t b = 0; b < plan_.blocks.size(); ++b) {
-      for (size_t c = 0; c < plan_.blocks[b].rows(); ++c) {
-        const int8_t* row = weight.data() + (plan_.blocks[b].row + c) * depth;
-        const size_t panel = c / kernel_.panel * panel_values;
-        for (size_t k = 0; k < depth; ++k) {
-          const size_t run = k / run_values(), value = k % run_values();
-          const size_t word = run * run_words() + value / kernel_.word_values;
-          const size_t lane = word * kernel_.panel + c % kernel_.panel;
-          store(weights_.data() + block_start_[b], panel + lane * kernel_.word_values + value % kernel_.word_values,
-                row[k]);
+  const uint8_t* pack(Store& store, const Table<int8_t>& weight) const {
+    const auto fill = [weight, &kernel = kernel_, &plan = plan_, &panel_rows = panel_rows_, run_values = run_values(),
+                       run_words = run_words_, row_values = row_bytes_ / kernel_.value_bytes,
+                       depth = plan_.taps() * group_channels_](uint8_t* out, Poll& poll) {
+      const size_t panel_values = row_values * kernel.panel;
+      for (size_t b = 0; b < plan.blocks.size(); ++b) {
+        for (size_t c = 0; c < plan.blocks[b].rows(); ++c) {
+          const int8_t* row = weight.data() + (plan.blocks[b].row + c) * depth;
+          const size_t panel = panel_rows[b] * row_values + c / kernel.panel * panel_values;
+          for (size_t k = 0; k < depth; ++k) {
+            const size_t run = k / run_values, value = k % run_values;
+            const size_t word = run * run_words + value / kernel.word_values;
+            const size_t lane = word * kernel.panel + c % kernel.panel;
+            const size_t index = panel + lane * kernel.word_values + value % kernel.word_values;
+            if (kernel.value_bytes == 1) {
+              out[index] = static_cast<uint8_t>(row[k]);
+            } else {
+              reinterpret_cast<int16_t*>(out)[index] = row[k];
+            }
+          }
         }
+        poll();
       }
-    }
+    };
+    return store.block<uint8_t>(Key(kernel_.name, weight, plan_.geometry.groups, plan_.geometry.out_channels,
+                                    plan_.geometry.kernel, plan_.taps_per_run, group_channels_),
+                                panel_rows_.back() * row_bytes_, fill);
   }
 
-  // Entry `index` of an array of the kernel's values.
-  void store(uint8_t* array, size_t index, int16_t value) const {
-    if (kernel_.value_bytes == 1) {
-      array[index] = static_cast<uint8_t>(value);
-    } else {
-      reinterpret_cast<int16_t*>(array)[index] = value;
-    }
-  }
-
-  void set_starts(const std::vector<int8_t>& weight, const std::vector<int32_t>& zero) {
-    const Convolution& g = plan_.geometry;
-    start_ = AlignedBytes(borders_.count() * table_length_ * sizeof(int32_t));
-    int32_t* out = start_.as<int32_t>();
-    borders_.each([&](BorderClasses::Taps row, BorderClasses::Taps column) {
-      for (size_t o = 0; o < g.out_channels; ++o) out[o] = start(weight, zero, o, row, column);
-      out += table_length_;
-    });
-  }
-
-  // What the sum of output channel `o` starts at where these taps are inside.
-  int32_t start(const std::vector<int8_t>& weight, const std::vector<int32_t>& zero, size_t o,
-                BorderClasses::Taps rows_inside, BorderClasses::Taps columns_inside) const {
-    const Convolution& g = plan_.geometry;
-    const int32_t* group_zero = zero.data() + o / (g.out_channels / g.groups) * group_channels_;
-    const int8_t* w = weight.data() + o * plan_.taps() * group_channels_;
-    int64_t all = 0, inside = 0;
-    for (size_t row = 0; row < g.kernel.vertical; ++row) {
-      for (size_t column = 0; column < g.kernel.horizontal; ++column) {
-        const bool counts = rows_inside.has(row) && columns_inside.has(column);
-        for (size_t c = 0; c < group_channels_; ++c, ++w) {
-          all += *w;
-          if (counts) inside += int64_t{*w} * group_zero[c];
-        }
+  // [class pair][table_length_]: what each sum starts at where these taps are inside.
+  const int32_t* starts(Store& store, const Table<int8_t>& weight, const Table<int32_t>& zero) const {
+    const auto fill = [weight, zero, &plan = plan_, &borders = borders_, length = table_length_,
+                       channels = group_channels_, offset = int64_t{kernel_.offset}](int32_t* out, Poll& poll) {
+      const Convolution& g = plan.geometry;
+      for (size_t o = 0; o < g.out_channels; ++o) {
+        const int32_t* group_zero = zero.data() + o / (g.out_channels / g.groups) * channels;
+        const int8_t* row = weight.data() + o * plan.taps() * channels;
+        int64_t all = 0;
+        const auto tap = [&](size_t y, size_t x) {
+          const int8_t* w = row + (y * g.kernel.horizontal + x) * channels;
+          int64_t sum = 0;
+          for (size_t c = 0; c < channels; ++c) {
+            all += w[c];
+            sum += int64_t{w[c]} * group_zero[c];
+          }
+          return sum;
+        };
+        borders.sum_inside<int64_t>(out + o, length, tap, [&](int64_t inside) {
+          return static_cast<int32_t>(offset * all - in_pixels(inside));
+        });
+        poll();
       }
-    }
-    return static_cast<int32_t>(kernel_.offset * all - in_pixels(inside));
+    };
+    // A whole block is read from any channel on.
+    return store.block<int32_t>(Key("starts", weight, zero, &plan_, static_cast<size_t>(kernel_.offset)),
+                                borders_.count() * table_length_ + kBlock, fill);
   }
 
   const Int8ConvKernel& kernel_;
   size_t input_;
   size_t group_channels_;
-  ConvPlan plan_;
+  const ConvPlan& plan_;
   Epilogue epilogue_;
+  size_t run_words_, row_bytes_;  // words of a run; bytes of a channel in its panel
   size_t table_length_;
-  AlignedBytes scale_;
-  AlignedBytes weights_;
-  std::vector<size_t> block_start_;
-  AlignedBytes start_;  // [class pair][table_length_]
-  BorderPairs borders_;
-  AlignedBytes border_;  // a row of padding
+  const float* scale_;
+  const std::vector<size_t>& panel_rows_;
+  const uint8_t* weights_;
+  const BorderPairs& borders_;
+  const int32_t* start_;   // [class pair][table_length_]
+  const uint8_t* border_;  // a row of padding: zeros
 };
 
 }  // namespace
 
-std::unique_ptr<Op> make_int8_conv2d(const Kernels& kernels, Shape input_shape, size_t input,
-                                     const Convolution& geometry, const std::vector<int8_t>& weight,
-                                     const std::vector<int32_t>& zero, const std::vector<float>& scale,
+std::unique_ptr<Op> make_int8_conv2d(Workshop shop, Shape input_shape, size_t input, const Convolution& geometry,
+                                     const Table<int8_t>& weight, const Table<int32_t>& zero, const Table<float>& scale,
                                      Epilogue epilogue) {
-  const size_t bytes = input_shape.channels / geometry.groups * kernels.int8_conv->value_bytes;
-  return std::make_unique<Int8Conv2d>(kernels, ConvPlan(input_shape, geometry, bytes), input, weight, zero, scale,
-                                      std::move(epilogue));
+  const size_t bytes = input_shape.channels / geometry.groups * shop.kernels.int8_conv->value_bytes;
+  const ConvPlan& plan = shared_plan(shop.store, input_shape, geometry, bytes);
+  return std::make_unique<Int8Conv2d>(shop, plan, input, weight, zero, scale, std::move(epilogue));
 }
 
 }  // namespace onebit

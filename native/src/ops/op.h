@@ -6,18 +6,25 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "dispatch/kernels.h"
-#include "engine/aligned.h"
-#include "engine/thread_pool.h"
 #include "onebit/engine.h"
+#include "ops/store.h"
 
 namespace onebit {
 
 struct RunContext {
   uint8_t* const* values;          // address of every value of the image
+  PartialValue part;               // the one of which only some rows exist
   uint8_t* scratch;                // shared by the threads of one op
   uint8_t* const* worker_scratch;  // one for each thread
   Team team;
+
+  // Of a pixel of a value.
+  uint8_t* address(size_t value, size_t pixel, size_t pixel_bytes) const {
+    return value == part.value ? part.data + (pixel - part.first_pixel) * pixel_bytes
+                               : values[value] + pixel * pixel_bytes;
+  }
 };
 
 // A value, and whether its floats are halves.
@@ -65,17 +72,27 @@ struct PooledMap {
   size_t pixel_bytes() const { return shape.channels * (value.half ? sizeof(Half) : sizeof(float)); }
 };
 
-// The steps behind an op, as kernels see them, with the tables they point to.
+// A copy of a table with zeros behind it, as far as kernels may read. Each of `positions` has `count` entries in the
+// table; in the copy they start at a multiple of `stride`.
+template <class T>
+const T* padded_table(Store& store, const Table<T>& table, size_t count, size_t stride, size_t positions = 1) {
+  const size_t entries = padded_channels(positions * stride);
+  return store.block<T>(Key("table", table, count, stride, positions), entries, [=](T* copy, Poll&) {
+    for (size_t p = 0; p * count < table.size(); ++p) std::copy_n(table.begin() + p * count, count, copy + p * stride);
+  });
+}
+
+// The steps behind an op, as kernels see them.
 class Epilogue {
  public:
   // `values` gives each step's value; tables were checked by the builder. They hold `positions` times the
   // entries of all channels, one after the other; kernels find those of each position from a multiple of
   // table_stride(channels) on.
-  Epilogue(const EpilogueKernel& kernel, const std::vector<Step>& steps, const std::vector<ValueRef>& values,
-           size_t channels, size_t positions = 1);
+  Epilogue(const EpilogueKernel& kernel, Store& store, const std::vector<Step>& steps,
+           const std::vector<ValueRef>& values, size_t channels, size_t positions = 1);
 
   EpilogueTile tile(const RunContext& context) const {
-    return {steps_.data(), steps_.size(), context.values, 0, 1, 0, 0, 0, 0, channels_};
+    return {steps_.data(), steps_.size(), context.values, context.part, 0, 1, 0, 0, 0, 0, channels_};
   }
   const EpilogueKernel& kernel() const { return *kernel_; }
 
@@ -111,47 +128,62 @@ class Epilogue {
     }
   }
 
-  // A padded copy of a table, in which the `count` entries of each position start at a multiple of `stride`.
-  template <class T>
-  const T* keep(const std::vector<T>& table, size_t count, size_t stride);
-
   const EpilogueKernel* kernel_;
-  size_t channels_, positions_;
+  size_t channels_;
   std::vector<StepPlan> steps_;
-  std::vector<AlignedBytes> tables_;
 };
 
 Pair convolution_output(const Convolution& geometry, Shape input);
 Pair rpc_output(const ReshapedConvolution& geometry, Shape input);
 Pair pooling_output(const Pooling& geometry, Shape input);
 
+// Real weights [row][channel], a row for each tap of each output channel: as floats, or as bits of -1 and +1.
+struct RealWeights {
+  Table<float> floats;
+  Table<uint32_t> bits;
+
+  // use(at), where at(row, channel) is a weight; `channels` in each row.
+  template <class Use>
+  void visit(size_t channels, Use use) const {
+    if (bits.empty()) return use([=, data = floats.data()](size_t row, size_t c) { return data[row * channels + c]; });
+    use([words = words_for(channels), data = bits.data()](size_t row, size_t c) {
+      return data[row * words + c / kWordBits] >> c % kWordBits & 1 ? -1.0f : 1.0f;
+    });
+  }
+};
+
+// What ops are made with: kernels, and the place of their constant data, which outlives them.
+struct Workshop {
+  const Kernels& kernels;
+  Store& store;
+};
+
 // Each takes arguments that the builder has checked; `input` and `output` index the engine's values.
-std::unique_ptr<Op> make_binary_conv2d(const Kernels&, Shape input_shape, size_t input, const Convolution&,
-                                       int pad_value, const std::vector<uint32_t>& weight, size_t shuffle, Epilogue);
-std::unique_ptr<Op> make_binary_rpc2d(const Kernels&, Shape input_shape, size_t input, const ReshapedConvolution&,
-                                      int pad_value, const std::vector<uint32_t>& weight, Epilogue);
-std::unique_ptr<Op> make_conv2d(const Kernels&, Shape input_shape, ValueRef input, const Convolution&,
-                                const std::vector<float>& weight, Epilogue);
-std::unique_ptr<Op> make_int8_conv2d(const Kernels&, Shape input_shape, size_t input, const Convolution&,
-                                     const std::vector<int8_t>& weight, const std::vector<int32_t>& zero,
-                                     const std::vector<float>& scale, Epilogue);
-std::unique_ptr<Op> make_rpc2d(const Kernels&, Shape input_shape, ValueRef input, const ReshapedConvolution&,
-                               const std::vector<float>& weight, Epilogue);
-std::unique_ptr<Op> make_max_pool2d(const PooledMap&, Epilogue);
-std::unique_ptr<Op> make_avg_pool2d(const PooledMap&, bool count_include_pad, Epilogue);
+std::unique_ptr<Op> make_binary_conv2d(Workshop, Shape input_shape, size_t input, const Convolution&, int pad_value,
+                                       const Table<uint32_t>& weight, size_t shuffle, Epilogue);
+std::unique_ptr<Op> make_binary_rpc2d(Workshop, Shape input_shape, size_t input, const ReshapedConvolution&,
+                                      int pad_value, const Table<uint32_t>& weight, Epilogue);
+std::unique_ptr<Op> make_conv2d(Workshop, Shape input_shape, ValueRef input, const Convolution&, const RealWeights&,
+                                Epilogue);
+std::unique_ptr<Op> make_int8_conv2d(Workshop, Shape input_shape, size_t input, const Convolution&,
+                                     const Table<int8_t>& weight, const Table<int32_t>& zero, const Table<float>& scale,
+                                     Epilogue);
+std::unique_ptr<Op> make_rpc2d(Workshop, Shape input_shape, ValueRef input, const ReshapedConvolution&,
+                               const RealWeights&, Epilogue);
+std::unique_ptr<Op> make_max_pool2d(Store&, const PooledMap&, Epilogue);
+std::unique_ptr<Op> make_avg_pool2d(Store&, const PooledMap&, bool count_include_pad, Epilogue);
 // Whether a pool and what computes its map, in one, are likely to be faster with so many threads.
 bool fits_pooled(const PooledMap&, size_t threads);
-// Both in one: an op by rows, which writes nothing but the map, and the pool. Of the engine's values, `value_count`,
-// the map then needs no memory.
-std::unique_ptr<Op> make_pooled(std::unique_ptr<Op> source, std::unique_ptr<Op> pool, const PooledMap&,
-                                size_t value_count);
+// Both in one: an op by rows, which writes nothing but the map, and the pool. The map then needs no memory.
+std::unique_ptr<Op> make_pooled(std::unique_ptr<Op> source, std::unique_ptr<Op> pool, const PooledMap&);
 std::unique_ptr<Op> make_nothing();  // for a node that another's op has computed
-std::unique_ptr<Op> make_bit_max_pool2d(Shape input_shape, size_t input, const Pooling&,
-                                        const std::vector<uint32_t>& flip, size_t output);
+std::unique_ptr<Op> make_bit_max_pool2d(Store&, Shape input_shape, size_t input, const Pooling&,
+                                        const Table<uint32_t>& flip, size_t output);
 std::unique_ptr<Op> make_elementwise(Shape input_shape, ValueRef input, Epilogue);
 std::unique_ptr<Op> make_flatten(Shape input_shape, ValueRef input, Epilogue);
-std::unique_ptr<Op> make_pad_channels(Shape input_shape, ValueRef input, size_t before, size_t after, Epilogue);
+std::unique_ptr<Op> make_pad_channels(Store&, Shape input_shape, ValueRef input, size_t before, size_t after, Epilogue);
 std::unique_ptr<Op> make_shuffle_channels(Shape input_shape, ValueRef input, size_t groups, Epilogue);
-std::unique_ptr<Op> make_concat(const std::vector<Shape>& input_shapes, const std::vector<ValueRef>& inputs, Epilogue);
+std::unique_ptr<Op> make_concat(Store&, const std::vector<Shape>& input_shapes, const std::vector<ValueRef>& inputs,
+                                Epilogue);
 
 }  // namespace onebit

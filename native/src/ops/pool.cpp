@@ -19,12 +19,12 @@ class FloatPool final : public RowOp {
  public:
   enum class Kind { maximum, average_of_all_taps, average_of_inside_taps };
 
-  FloatPool(Kind kind, const PooledMap& map, Epilogue epilogue)
+  FloatPool(Store& store, Kind kind, const PooledMap& map, Epilogue epilogue)
       : kind_(kind),
         map_(map),
         output_(pooling_output(map.geometry, map.shape)),
         epilogue_(std::move(epilogue)),
-        zeros_(map.shape.channels * sizeof(float)) {}
+        zeros_(reinterpret_cast<const uint8_t*>(store.zeros<float>(map.shape.channels))) {}
 
   size_t worker_scratch_bytes() const override { return tile_pixels() * taps() * sizeof(const uint8_t*); }
   const char* kernel() const override { return epilogue_.kernel().name; }
@@ -41,7 +41,7 @@ class FloatPool final : public RowOp {
         size_t y = pixel / width, x = pixel % width;
         for (size_t p = 0; p < count; ++p) {
           const Window window = window_at(map_.geometry, map_.shape, y, x);
-          find_taps(context.values[map_.value.index], window, addresses + p * taps());
+          find_taps(context, window, addresses + p * taps());
           divisors[p] = static_cast<float>(kind_ == Kind::average_of_all_taps ? taps() : window.taps());
           if (++x == width) {
             x = 0;
@@ -60,34 +60,35 @@ class FloatPool final : public RowOp {
   size_t tile_pixels() const { return taps() <= kMaxPixels ? kMaxPixels : 1; }
 
   // The addresses of the window's taps. Taps outside the map come last, as ones that change nothing.
-  void find_taps(const uint8_t* map, const Window& window, const uint8_t** tap) const {
-    const size_t pixel_bytes = map_.pixel_bytes();
-    const uint8_t* first = map + (window.top * map_.shape.width + window.left) * pixel_bytes;
-    const uint8_t** end = tap + taps();
-    for (size_t y = window.top; y < window.bottom; ++y) {
-      for (size_t x = window.left; x < window.right; ++x) *tap++ = map + (y * map_.shape.width + x) * pixel_bytes;
+  void find_taps(const RunContext& context, const Window& window, const uint8_t** tap) const {
+    const size_t pixel_bytes = map_.pixel_bytes(), width = map_.shape.width;
+    const uint8_t* const first = context.address(map_.value.index, window.top * width + window.left, pixel_bytes);
+    const uint8_t** const end = tap + taps();
+    for (size_t y = 0; y < window.bottom - window.top; ++y) {
+      for (size_t x = 0; x < window.right - window.left; ++x) *tap++ = first + (y * width + x) * pixel_bytes;
     }
-    std::fill(tap, end, kind_ == Kind::maximum ? first : zeros_.data());
+    std::fill(tap, end, kind_ == Kind::maximum ? first : zeros_);
   }
 
   Kind kind_;
   PooledMap map_;
   Pair output_;
   Epilogue epilogue_;
-  AlignedBytes zeros_;
+  const uint8_t* zeros_;
 };
 
 // The maximum of a channel is -1 (bit 1) only if all its bits are 1: an "and". The minimum is the same with all bits
 // turned over before and after.
 class BitPool final : public Op {
  public:
-  BitPool(Shape shape, size_t input, const Pooling& geometry, const std::vector<uint32_t>& flip, size_t output)
+  BitPool(Store& store, Shape shape, size_t input, const Pooling& geometry, const Table<uint32_t>& flip, size_t output)
       : shape_(shape),
         input_(input),
         output_(output),
         geometry_(geometry),
         size_(pooling_output(geometry, shape)),
-        flip_(flip) {}
+        flip_(store.block<uint32_t>(Key("flip", flip), flip.size(),
+                                    [flip](uint32_t* copy, Poll&) { std::copy(flip.begin(), flip.end(), copy); })) {}
 
   const char* kernel() const override { return "bit_pool"; }
 
@@ -120,23 +121,23 @@ class BitPool final : public Op {
   size_t input_, output_;
   Pooling geometry_;
   Pair size_;
-  std::vector<uint32_t> flip_;
+  const uint32_t* flip_;
 };
 
 }  // namespace
 
-std::unique_ptr<Op> make_max_pool2d(const PooledMap& map, Epilogue epilogue) {
-  return std::make_unique<FloatPool>(FloatPool::Kind::maximum, map, std::move(epilogue));
+std::unique_ptr<Op> make_max_pool2d(Store& store, const PooledMap& map, Epilogue epilogue) {
+  return std::make_unique<FloatPool>(store, FloatPool::Kind::maximum, map, std::move(epilogue));
 }
 
-std::unique_ptr<Op> make_avg_pool2d(const PooledMap& map, bool count_include_pad, Epilogue epilogue) {
+std::unique_ptr<Op> make_avg_pool2d(Store& store, const PooledMap& map, bool count_include_pad, Epilogue epilogue) {
   const auto kind = count_include_pad ? FloatPool::Kind::average_of_all_taps : FloatPool::Kind::average_of_inside_taps;
-  return std::make_unique<FloatPool>(kind, map, std::move(epilogue));
+  return std::make_unique<FloatPool>(store, kind, map, std::move(epilogue));
 }
 
-std::unique_ptr<Op> make_bit_max_pool2d(Shape input_shape, size_t input, const Pooling& geometry,
-                                        const std::vector<uint32_t>& flip, size_t output) {
-  return std::make_unique<BitPool>(input_shape, input, geometry, flip, output);
+std::unique_ptr<Op> make_bit_max_pool2d(Store& store, Shape input_shape, size_t input, const Pooling& geometry,
+                                        const Table<uint32_t>& flip, size_t output) {
+  return std::make_unique<BitPool>(store, input_shape, input, geometry, flip, output);
 }
 
 }  // namespace onebit

@@ -1,9 +1,8 @@
-// An op and the pool of its result in one pass, so that the map between them never leaves the cache.
+// An op and the pool of its result in one pass: the map between them stays cache-resident.
 //
-// Each thread walks down its part of the pooled map. It computes the rows of the map that come next, a stripe at a
-// time, into scratch of its own, and pools the windows that they complete; rows that further windows reach into are
-// moved to the front. Both ops are told an address of the map at which these rows are where they would be in a whole
-// one. Rows that windows of two parts share are computed for each of them.
+// Each thread works down its part of the pooled map. It computes the next rows of the map, a stripe at a time, into its
+// own scratch, then pools the windows that they complete. Rows that later windows need too move to the front of the
+// scratch. Rows that two threads need are computed by both.
 #include <cstring>
 
 #include "ops/pool_window.h"
@@ -16,17 +15,16 @@ constexpr size_t kRangesPerThread = 2;  // fewer than of other ops, since they s
 
 class Pooled final : public Op {
  public:
-  Pooled(std::unique_ptr<Op> source, std::unique_ptr<Op> pool, const PooledMap& map, size_t value_count)
+  Pooled(std::unique_ptr<Op> source, std::unique_ptr<Op> pool, const PooledMap& map)
       : source_op_(std::move(source)),
         pool_op_(std::move(pool)),
         source_(*source_op_->by_rows()),
         pool_(*pool_op_->by_rows()),
         map_(map),
-        value_count_(value_count),
         row_bytes_(map.shape.width * map.pixel_bytes()) {}
 
   size_t scratch_bytes() const override { return source_.scratch_bytes(); }
-  // That of either, which do not run at once; the addresses of all values; the rows of the map.
+  // That of either, which do not run at once, then the rows of the map.
   size_t worker_scratch_bytes() const override {
     return rows_start() + (RowOp::kStripe + map_.geometry.kernel.vertical - 1) * row_bytes_;
   }
@@ -40,19 +38,16 @@ class Pooled final : public Op {
   }
 
  private:
-  size_t values_start() const {
+  size_t rows_start() const {
     return round_up(std::max(source_.worker_scratch_bytes(), pool_.worker_scratch_bytes()), kLine);
   }
-  size_t rows_start() const { return values_start() + round_up(value_count_ * sizeof(uint8_t*), kLine); }
   Window window_of(size_t row) const { return window_at(map_.geometry, map_.shape, row, 0); }
 
   // Rows [row, end) of the pooled map.
   void run_part(const RunContext& context, size_t row, size_t end, size_t worker) const {
-    uint8_t* const scratch = context.worker_scratch[worker];
-    uint8_t* const rows = scratch + rows_start();
-    auto** const values = reinterpret_cast<uint8_t**>(scratch + values_start());
-    std::copy_n(context.values, value_count_, values);
-    const RunContext alone{values, context.scratch, context.worker_scratch, Team(worker)};
+    uint8_t* const rows = context.worker_scratch[worker] + rows_start();
+    RunContext alone{
+        context.values, {map_.value.index, rows, 0}, context.scratch, context.worker_scratch, Team(worker)};
     const size_t last = window_of(end - 1).bottom;
     size_t top = 0, bottom = 0;  // rows of the map that are there
     while (row < end) {
@@ -60,8 +55,7 @@ class Pooled final : public Op {
       std::memmove(rows, rows + (bottom - top - kept) * row_bytes_, kept * row_bytes_);
       top = next;
       bottom = std::min(top + kept + RowOp::kStripe, last);
-      // An address before the scratch, from which only rows that are there are reached.
-      values[map_.value.index] = reinterpret_cast<uint8_t*>(reinterpret_cast<uintptr_t>(rows) - top * row_bytes_);
+      alone.part.first_pixel = top * map_.shape.width;
       source_.run_rows(alone, top + kept, bottom);
       const size_t first = row;
       while (row < end && window_of(row).bottom <= bottom) ++row;
@@ -72,7 +66,6 @@ class Pooled final : public Op {
   std::unique_ptr<Op> source_op_, pool_op_;
   const RowOp &source_, &pool_;
   PooledMap map_;
-  size_t value_count_;
   size_t row_bytes_;  // of the map
 };
 
@@ -94,9 +87,8 @@ bool fits_pooled(const PooledMap& map, size_t threads) {
   return kernel <= RowOp::kStripe && ranges <= pooling_output(g, map.shape).vertical && 32 * shared <= map.shape.height;
 }
 
-std::unique_ptr<Op> make_pooled(std::unique_ptr<Op> source, std::unique_ptr<Op> pool, const PooledMap& map,
-                                size_t value_count) {
-  return std::make_unique<Pooled>(std::move(source), std::move(pool), map, value_count);
+std::unique_ptr<Op> make_pooled(std::unique_ptr<Op> source, std::unique_ptr<Op> pool, const PooledMap& map) {
+  return std::make_unique<Pooled>(std::move(source), std::move(pool), map);
 }
 
 std::unique_ptr<Op> make_nothing() { return std::make_unique<Nothing>(); }

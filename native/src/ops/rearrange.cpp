@@ -93,15 +93,15 @@ class Concat final : public Op {
     bool is_zeros() const { return value.index == kZeros.index; }
   };
 
-  Concat(size_t pixels, std::vector<Part> parts, Epilogue epilogue)
+  Concat(Store& store, size_t pixels, std::vector<Part> parts, Epilogue epilogue)
       : pixels_(pixels), parts_(std::move(parts)), epilogue_(std::move(epilogue)) {
-    size_t widest = 0;
+    size_t zeros = 0;
     for (const Part& part : parts_) {
       whole_words_ = whole_words_ && channels_ % kWordBits == 0;
       channels_ += part.channels;
-      widest = std::max(widest, part.channels);
+      if (part.is_zeros()) zeros = std::max(zeros, part.channels);
     }
-    zeros_ = AlignedBytes(widest * sizeof(float));
+    if (zeros > 0) zeros_ = store.zeros<float>(zeros);
   }
 
   size_t worker_scratch_bytes() const override { return whole_words_ ? 0 : channels_ * sizeof(float); }
@@ -127,7 +127,7 @@ class Concat final : public Op {
       size_t channel = 0;
       for (const Part& part : parts_) {
         if (part.is_zeros()) {
-          epilogue_.finish(context, zeros_.as<float>(), 0, pixel, count, channel, part.channels);
+          epilogue_.finish(context, zeros_, 0, pixel, count, channel, part.channels);
         } else {
           epilogue_.finish(context, part.value, pixel, count, channel, part.channels);
         }
@@ -140,9 +140,8 @@ class Concat final : public Op {
     for (size_t pixel = begin; pixel < end; ++pixel) {
       float* to = wide;
       for (const Part& part : parts_) {
-        const float* from = part.is_zeros()
-                                ? zeros_.as<float>()
-                                : epilogue_.floats(context, part.value, pixel * part.channels, part.channels, to);
+        const float* from =
+            part.is_zeros() ? zeros_ : epilogue_.floats(context, part.value, pixel * part.channels, part.channels, to);
         if (from != to) std::copy_n(from, part.channels, to);
         to += part.channels;
       }
@@ -154,7 +153,7 @@ class Concat final : public Op {
   std::vector<Part> parts_;
   Epilogue epilogue_;
   bool whole_words_ = true;  // every part starts with a word
-  AlignedBytes zeros_;
+  const float* zeros_ = nullptr;
 };
 
 }  // namespace
@@ -167,24 +166,24 @@ std::unique_ptr<Op> make_flatten(Shape input_shape, ValueRef input, Epilogue epi
   return std::make_unique<Flatten>(input_shape, input, std::move(epilogue));
 }
 
-std::unique_ptr<Op> make_pad_channels(Shape input_shape, ValueRef input, size_t before, size_t after,
+std::unique_ptr<Op> make_pad_channels(Store& store, Shape input_shape, ValueRef input, size_t before, size_t after,
                                       Epilogue epilogue) {
   std::vector<Concat::Part> parts;
   if (before > 0) parts.push_back({Concat::kZeros, before});
   parts.push_back({input, input_shape.channels});
   if (after > 0) parts.push_back({Concat::kZeros, after});
-  return std::make_unique<Concat>(input_shape.height * input_shape.width, std::move(parts), std::move(epilogue));
+  return std::make_unique<Concat>(store, input_shape.height * input_shape.width, std::move(parts), std::move(epilogue));
 }
 
 std::unique_ptr<Op> make_shuffle_channels(Shape input_shape, ValueRef input, size_t groups, Epilogue epilogue) {
   return std::make_unique<ShuffleChannels>(input_shape, input, groups, std::move(epilogue));
 }
 
-std::unique_ptr<Op> make_concat(const std::vector<Shape>& input_shapes, const std::vector<ValueRef>& inputs,
-                                Epilogue epilogue) {
+std::unique_ptr<Op> make_concat(Store& store, const std::vector<Shape>& input_shapes,
+                                const std::vector<ValueRef>& inputs, Epilogue epilogue) {
   std::vector<Concat::Part> parts;
   for (size_t i = 0; i < inputs.size(); ++i) parts.push_back({inputs[i], input_shapes[i].channels});
-  return std::make_unique<Concat>(input_shapes[0].height * input_shapes[0].width, std::move(parts),
+  return std::make_unique<Concat>(store, input_shapes[0].height * input_shapes[0].width, std::move(parts),
                                   std::move(epilogue));
 }
 

@@ -61,36 +61,63 @@ std::vector<Sum> find_sums(const std::vector<Product>& products) {
   return sums;
 }
 
-class RowConv2d final : public RowOp {
- public:
-  RowConv2d(const Kernels& kernels, ConvPlan plan, size_t input, const std::vector<float>& weight, Epilogue epilogue)
-      : kernel_(*kernels.float_conv),
-        input_(input),
-        plan_(std::move(plan)),
-        epilogue_(std::move(epilogue)),
-        products_(find_products(plan_.geometry.kernel.horizontal, plan_.geometry.stride.horizontal)),
-        sums_(find_sums(products_)),
-        tiles_((plan_.output.horizontal + kResults - 1) / kResults),
-        tile_stride_(round_up(tiles_, kLanes)) {
+// How the rows of a plan are filtered.
+struct RowPlan {
+  std::vector<Product> products;
+  std::vector<Sum> sums;
+  size_t tiles, tile_stride;
+  size_t columns;       // that the tiles of a row read
+  size_t plane_floats;  // of one column of the period and one channel: all tiles, and those that the last reach into
+  std::vector<ptrdiff_t> runs;  // of each product
+
+  explicit RowPlan(const ConvPlan& plan)
+      : products(find_products(plan.geometry.kernel.horizontal, plan.geometry.stride.horizontal)),
+        sums(find_sums(products)),
+        tiles((plan.output.horizontal + kResults - 1) / kResults),
+        tile_stride(round_up(tiles, kLanes)) {
     size_t reach = 0;  // of a tile
-    for (const Product& product : products_) {
+    for (const Product& product : products) {
       for (const size_t column : product.columns) reach = std::max(reach, column + 1);
     }
-    columns_ = (tiles_ - 1) * period() + reach;
-    plane_floats_ = tile_stride_ + round_up((reach - 1) / period() + 1, kLanes);
-    for (size_t i = 0; i < products_.size(); ++i) {
-      for (size_t y = 0; y < plan_.geometry.kernel.vertical; ++y) {
-        const size_t row = y * plan_.geometry.dilation.vertical * products_.size() + i;
-        for (size_t c = 0; c < plan_.input.channels; ++c) {
-          runs_.push_back(static_cast<ptrdiff_t>((row * plan_.input.channels + c) * tile_stride_ * sizeof(float)));
+    const size_t period = kResults * plan.geometry.stride.horizontal;
+    columns = (tiles - 1) * period + reach;
+    plane_floats = tile_stride + round_up((reach - 1) / period + 1, kLanes);
+    for (size_t i = 0; i < products.size(); ++i) {
+      for (size_t y = 0; y < plan.geometry.kernel.vertical; ++y) {
+        const size_t row = y * plan.geometry.dilation.vertical * products.size() + i;
+        for (size_t c = 0; c < plan.input.channels; ++c) {
+          runs.push_back(static_cast<ptrdiff_t>((row * plan.input.channels + c) * tile_stride * sizeof(float)));
         }
       }
     }
-    pack(weight);
   }
 
+  size_t bytes() const {
+    constexpr size_t kOfAProduct = kMaxPhaseProducts * (sizeof(size_t) + sizeof(float) + sizeof(double));
+    return products.capacity() * (sizeof products[0] + kOfAProduct) + sums.capacity() * sizeof sums[0] +
+           runs.capacity() * sizeof runs[0];
+  }
+};
+
+class RowConv2d final : public RowOp {
+ public:
+  RowConv2d(Workshop shop, const ConvPlan& plan, size_t input, const RealWeights& weights, Epilogue epilogue)
+      : kernel_(*shop.kernels.float_conv),
+        input_(input),
+        plan_(plan),
+        row_plan_(shop.store.object(
+            Key("row plan", &plan), [&] { return RowPlan(plan); }, [](const RowPlan& p) { return p.bytes(); })),
+        epilogue_(std::move(epilogue)),
+        products_(row_plan_.products),
+        sums_(row_plan_.sums),
+        tiles_(row_plan_.tiles),
+        tile_stride_(row_plan_.tile_stride),
+        depth_(plan.geometry.kernel.vertical * plan.input.channels),
+        panel_rows_(shared_panel_rows(shop.store, plan, kernel_.panel)),
+        weights_(pack(shop.store, weights)) {}
+
   size_t worker_scratch_bytes() const override {
-    const size_t planes = period() * plan_.input.channels * plane_floats_;
+    const size_t planes = period() * plan_.input.channels * row_plan_.plane_floats;
     return (stripe_input_rows(kStripe) * row_floats() + std::max(planes, sums_floats() + results_floats())) *
            sizeof(float);
   }
@@ -133,34 +160,36 @@ class RowConv2d final : public RowOp {
   size_t sums_floats() const { return round_up(sums_.size(), kBlock / kernel_.panel) * kTilesAtOnce * kernel_.panel; }
   static constexpr size_t results_floats() { return kTilesAtOnce * kResults * kBlock; }
 
-  // Each sum's weights in panels, as for a convolution with columns of one tap.
-  void pack(const std::vector<float>& weight) {
-    const Convolution& g = plan_.geometry;
-    const size_t channels = plan_.input.channels, depth = g.kernel.vertical * channels;
-    size_t floats = 0;
-    for (const ConvPlan::Block& block : plan_.blocks) {
-      for (const Sum& sum : sums_) {
-        starts_.push_back(floats);
-        floats += round_up(block.rows(), kernel_.panel) * sum.count * depth;
-      }
-    }
-    weights_ = AlignedBytes(floats * sizeof(float));
-    auto start = starts_.begin();
-    for (const ConvPlan::Block& block : plan_.blocks) {
-      for (const Sum& sum : sums_) {
-        const auto factor = [&](size_t channel, size_t k) {
-          const Product& product = products_[sum.first + k / depth];
-          const size_t row = (block.row + channel) * g.kernel.vertical + k % depth / channels;
-          const float* from = weight.data() + row * g.kernel.horizontal * channels + k % channels;
-          double total = 0;
-          for (size_t i = 0; i < product.tap_factors.size(); ++i) {
-            total += product.tap_factors[i] * from[(product.first_tap + i * product.tap_step) * channels];
+  // Each sum's weights in panels, as for a convolution with columns of one tap; the sums of a block follow each other.
+  const float* pack(Store& store, const RealWeights& weights) const {
+    const auto fill = [weights, &plan = plan_, &row_plan = row_plan_, &panel_rows = panel_rows_, panel = kernel_.panel,
+                       depth = depth_](float* out, Poll& poll) {
+      const Convolution& g = plan.geometry;
+      const size_t channels = plan.input.channels;
+      weights.visit(channels, [&](auto at) {
+        for (size_t b = 0; b < plan.blocks.size(); ++b) {
+          const ConvPlan::Block& block = plan.blocks[b];
+          for (const Sum& sum : row_plan.sums) {
+            const auto factor = [&](size_t channel, size_t k) {
+              const Product& product = row_plan.products[sum.first + k / depth];
+              const size_t row = (block.row + channel) * g.kernel.vertical + k % depth / channels;
+              double total = 0;
+              for (size_t i = 0; i < product.tap_factors.size(); ++i) {
+                const size_t tap = product.first_tap + i * product.tap_step;
+                total += product.tap_factors[i] * at(row * g.kernel.horizontal + tap, k % channels);
+              }
+              return static_cast<float>(total);
+            };
+            fill_panels(out, panel, block.rows(), sum.count * depth, factor);
+            out += (panel_rows[b + 1] - panel_rows[b]) * sum.count * depth;
           }
-          return static_cast<float>(total);
-        };
-        fill_panels(weights_.as<float>() + *start++, kernel_.panel, block.rows(), sum.count * depth, factor);
-      }
-    }
+          poll();
+        }
+      });
+    };
+    return store.block<float>(Key("row panels", weights.floats, weights.bits, plan_.geometry.out_channels,
+                                  plan_.geometry.kernel, plan_.geometry.stride.horizontal, depth_, kernel_.panel),
+                              panel_rows_.back() * products_.size() * depth_, fill);
   }
 
   // Takes a row of pixels apart into planes [column of the period][channel][tile] and adds up what the products take.
@@ -172,22 +201,22 @@ class RowConv2d final : public RowOp {
     const size_t channels = plan_.input.channels, width = plan_.input.width, left = plan_.geometry.padding.horizontal;
     const auto* map = reinterpret_cast<const float*>(context.values[input_]) +
                       (y - plan_.geometry.padding.vertical) * width * channels;
-    std::fill_n(planes, period() * channels * plane_floats_, 0.0f);
+    std::fill_n(planes, period() * channels * row_plan_.plane_floats, 0.0f);
     for (size_t column = 0; column < period(); ++column) {
-      float* plane = planes + column * channels * plane_floats_;
+      float* plane = planes + column * channels * row_plan_.plane_floats;
       size_t tile = column < left ? (left - column + period() - 1) / period() : 0;
-      for (size_t x = tile * period() + column; x < std::min(left + width, columns_); x += period(), ++tile) {
-        for (size_t c = 0; c < channels; ++c) plane[c * plane_floats_ + tile] = map[(x - left) * channels + c];
+      for (size_t x = tile * period() + column; x < std::min(left + width, row_plan_.columns); x += period(), ++tile) {
+        for (size_t c = 0; c < channels; ++c) plane[c * row_plan_.plane_floats + tile] = map[(x - left) * channels + c];
       }
     }
     const float* terms[kMaxPhaseProducts];
     for (const Product& product : products_) {
       for (size_t i = 0; i < product.columns.size(); ++i) {
         const size_t column = product.columns[i];
-        terms[i] = planes + column % period() * channels * plane_floats_ + column / period();
+        terms[i] = planes + column % period() * channels * row_plan_.plane_floats + column / period();
       }
-      kernel_.combine({terms, product.factors.data(), product.columns.size(), plane_floats_, tile_stride_, channels,
-                       row, tile_stride_});
+      kernel_.combine({terms, product.factors.data(), product.columns.size(), row_plan_.plane_floats, tile_stride_,
+                       channels, row, tile_stride_});
       row += channels * tile_stride_;
     }
   }
@@ -208,7 +237,9 @@ class RowConv2d final : public RowOp {
   // panel, so that all sums, [sum][tile][panel], stay in the first-level cache.
   void compute(size_t block, const float* from, size_t count, float* sums, float* results) const {
     const size_t panel = kernel_.panel, side_by_side = kBlock / panel;
-    const size_t depth = runs_.size() / products_.size();
+    const ptrdiff_t* all_runs = row_plan_.runs.data();
+    const size_t block_rows = panel_rows_[block + 1] - panel_rows_[block];
+    const float* block_weights = weights_ + panel_rows_[block] * products_.size() * depth_;
     const uint8_t* pixels[kTilesAtOnce];
     for (size_t tile = 0; tile < count; ++tile) pixels[tile] = reinterpret_cast<const uint8_t*>(from + tile);
     for (size_t channel = 0; channel < plan_.blocks[block].rows(); channel += panel) {
@@ -216,9 +247,9 @@ class RowConv2d final : public RowOp {
         return sums + i / side_by_side * count * kBlock + i % side_by_side * panel;
       };
       for (size_t i = 0; i < sums_.size(); ++i) {
-        const ptrdiff_t* runs = runs_.data() + sums_[i].first * depth;
-        const size_t run_count = sums_[i].count * depth;
-        const float* weights = weights_.as<float>() + starts_[block * sums_.size() + i] + channel * run_count;
+        const ptrdiff_t* runs = all_runs + sums_[i].first * depth_;
+        const size_t run_count = sums_[i].count * depth_;
+        const float* weights = block_weights + block_rows * sums_[i].first * depth_ + channel * run_count;
         for (size_t tile = 0; tile < count; tile += kernel_.pixels) {
           kernel_.multiply({pixels + tile, std::min(kernel_.pixels, count - tile), runs, run_count, 1, weights, panel,
                             sums_of(i) + tile * kBlock});
@@ -232,16 +263,14 @@ class RowConv2d final : public RowOp {
 
   const FloatConvKernel& kernel_;
   size_t input_;
-  ConvPlan plan_;
+  const ConvPlan& plan_;
+  const RowPlan& row_plan_;
   Epilogue epilogue_;
-  std::vector<Product> products_;
-  std::vector<Sum> sums_;
-  size_t tiles_, tile_stride_;
-  size_t columns_;       // that the tiles of a row read
-  size_t plane_floats_;  // of one column of the period and one channel: all tiles, and those that the last reach into
-  std::vector<ptrdiff_t> runs_;  // of each product
-  AlignedBytes weights_;
-  std::vector<size_t> starts_;  // of the weights of each block and product
+  const std::vector<Product>& products_;
+  const std::vector<Sum>& sums_;
+  size_t tiles_, tile_stride_, depth_;  // depth: weights of a product and channel
+  const std::vector<size_t>& panel_rows_;
+  const float* weights_;
 };
 
 }  // namespace
@@ -259,9 +288,9 @@ bool fits_row_conv2d(const ConvPlan& plan) {
          5 * kResults * kernel >= 9 * products;
 }
 
-std::unique_ptr<Op> make_row_conv2d(const Kernels& kernels, ConvPlan plan, size_t input,
-                                    const std::vector<float>& weight, Epilogue epilogue) {
-  return std::make_unique<RowConv2d>(kernels, std::move(plan), input, weight, std::move(epilogue));
+std::unique_ptr<Op> make_row_conv2d(Workshop shop, const ConvPlan& plan, size_t input, const RealWeights& weights,
+                                    Epilogue epilogue) {
+  return std::make_unique<RowConv2d>(shop, plan, input, weights, std::move(epilogue));
 }
 
 }  // namespace onebit

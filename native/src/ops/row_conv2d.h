@@ -8,6 +8,6 @@ namespace onebit {
 // Whether the rows can be filtered so, and whether that is likely to be faster.
 bool fits_row_conv2d(const ConvPlan& plan);
 
-std::unique_ptr<Op> make_row_conv2d(const Kernels&, ConvPlan, size_t input, const std::vector<float>& weight, Epilogue);
+std::unique_ptr<Op> make_row_conv2d(Workshop, const ConvPlan&, size_t input, const RealWeights&, Epilogue);
 
 }  // namespace onebit

@@ -98,8 +98,7 @@ class MeanScaleWeight(WeightBinarizer):
     ) -> None:
         super().__init__(estimator)
         check_granularity(granularity)
-        self.granularity: str = granularity
-        self.detached: bool = detached
+        self.granularity, self.detached = granularity, detached
 
     def scale(self, latent: Tensor) -> Tensor:
         return mean_abs(latent.detach() if self.detached else latent, self.granularity)
@@ -271,8 +270,8 @@ class InputBinarizer(Binarizer):
 class SignInput(InputBinarizer):
     """``sign(x)`` in {-1, +1}."""
 
-    low: ClassVar[float] = -1.0
-    rule: ClassVar[str] = "sign"
+    low = -1.0
+    rule = "sign"
 
     def __init__(self, estimator: str = "clipped-identity") -> None:
         super().__init__(estimator)
@@ -309,8 +308,7 @@ class BalancedSignInput(SignInput):
     def __init__(self, estimator: str = "polynomial") -> None:
         super().__init__(estimator)
         self.theta: nn.Parameter | None = None
-        self.s: nn.Parameter = nn.Parameter(torch.ones(()))
-        self.b: nn.Parameter = nn.Parameter(torch.zeros(()))
+        self.s, self.b = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
 
     def attach(self, channels: int, spatial: int) -> None:
         _refuse_second(self.theta)
@@ -335,8 +333,8 @@ class BalancedSignInput(SignInput):
 class StepInput(InputBinarizer):
     """``step(x)`` in {0, 1}, no scale."""
 
-    low: ClassVar[float] = 0.0
-    rule: ClassVar[str] = "step"
+    low = 0.0
+    rule = "step"
 
     def __init__(self, estimator: str = "long-tailed-higher-order") -> None:
         super().__init__(estimator)
@@ -357,7 +355,7 @@ class TrainedStepInput(StepInput):
         super().__init__(estimator)
         if not start > 0:
             raise ValueError(f"start must be above 0, got {start}")
-        self.beta: nn.Parameter = nn.Parameter(torch.tensor(float(start)))
+        self.beta = nn.Parameter(torch.tensor(float(start)))
 
     def scale(self) -> Tensor:
         return self.beta

@@ -82,10 +82,6 @@ class BinaryConv2d(nn.Conv2d):
     """
 
     roles: ClassVar[dict[str, str]] = {"weight": "latent"}
-    weight_binarizer: WeightBinarizer | None
-    input_binarizer: InputBinarizer | None
-    real_weights: bool
-    pad_value: float
 
     def __init__(
         self,
@@ -141,9 +137,6 @@ class BinaryLinear(nn.Linear):
     """
 
     roles: ClassVar[dict[str, str]] = {"weight": "latent"}
-    weight_binarizer: WeightBinarizer | None
-    input_binarizer: InputBinarizer | None
-    real_weights: bool
 
     def __init__(
         self,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +16,6 @@ from onebit.runtime.images import as_input
 
 if TYPE_CHECKING:
     from onebit.runtime.profile import Profile
-
-# Float products in one call of the core, a quarter of a second of portable C++ on one core: a larger batch runs in
-# slices, since Ctrl-C is heard between calls only.
-WORK_PER_CALL = 1 << 28
 
 
 def isa_table() -> list[dict[str, Any]]:
@@ -63,13 +58,13 @@ class Engine:
         shape = (spec.height, spec.width, spec.channels)
         self._spec = spec
         options = {"threads": threads, "isa": isa or "", "keep_values": keep_values, "tune": tune}
-        builder = _core.Builder(spec.name, shape, list(spec.mean), list(spec.std), input_type=spec.type, **options)
+        mean, std = (np.asarray(numbers, np.float32) for numbers in (spec.mean, spec.std))
+        builder = _core.Builder(spec.name, shape, mean, std, input_type=spec.type, **options)
         for node in graph.nodes:
             _add(builder, node, graph.tensors)
         self._core = builder.finish(graph.output)
-        self._images_per_call = _images_per_call(self._core.nodes())
         self._keep_values = keep_values
-        self._values: dict[str, NDArray[Any]] = {}
+        self._values: dict[str, NDArray] = {}
 
     @property
     def isa(self) -> str:
@@ -79,39 +74,25 @@ class Engine:
     @property
     def memory(self) -> int:
         """Bytes for values and scratch, without weights."""
-        return self._core.memory
+        memory = self._core.memory
+        return memory["values"] + memory["scratch"]
 
-    def run(self, images_NHWC: NDArray[Any]) -> NDArray[np.float32]:
-        """Normalized float32 images (or raw uint8 pixels) as :func:`onebit.runtime.images.prepare` gives them to the
-        output map, both (N, H, W, C).
+    def run(self, images_NHWC: NDArray) -> NDArray[np.float32]:
+        """Normalized float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C).
 
-        Raises ValueError where the images have another shape than the network takes.
+        Raises ValueError where the images have another shape or type than the network takes.
         """
-        images_NHWC = self._taken(images_NHWC)
-        count, step = len(images_NHWC), 1 if self._keep_values else self._images_per_call
-        if count <= step and not self._keep_values:
-            return self._run_core(images_NHWC)
-        results = np.empty((count, *self.output_shape), np.float32)
-        kept: list[dict[str, NDArray[Any]]] = []
-        for start in range(0, count, step):
-            results[start : start + step] = self._run_core(images_NHWC[start : start + step])
-            if self._keep_values:
-                kept.append({name: _as_halves(value) for name, value in self._core.values().items()})
-        if kept:
-            self._values = {name: np.concatenate([values[name] for values in kept]) for name in kept[0]}
-        return results
+        images_NHWC = self._prepared(images_NHWC)
+        if not self._keep_values:
+            return self._core.run(images_NHWC)[0]
+        results, kept = [], []
+        for image in images_NHWC:
+            results.append(self._core.run(image[None])[0])
+            kept.append({name: _as_halves(value) for name, value in self._core.values().items()})
+        self._values = {name: np.concatenate([values[name] for values in kept]) for name in kept[0]}
+        return np.concatenate(results)
 
-    def _taken(self, images_NHWC: NDArray[Any]) -> NDArray[Any]:
-        """The images as the core takes them: pixels for an int8 stem, else either; it normalizes pixels itself."""
-        if self._spec.type == PIXELS and images_NHWC.shape[-1] == self._spec.channels:  # the core refuses others
-            images_NHWC = as_input(images_NHWC, self._spec)
-        return np.ascontiguousarray(images_NHWC)
-
-    def _run_core(self, batch_NHWC: NDArray[Any]) -> NDArray[np.float32]:
-        """One call of the core, which no signal interrupts."""
-        return self._core.run(batch_NHWC)[0]
-
-    def values(self) -> dict[str, NDArray[Any]]:
+    def values(self) -> dict[str, NDArray]:
         """Every value of the last run by name: float32 or float16 (N, H, W, C), or uint32 words (N, H, W, ceil(C/32)).
 
         Raises ValueError if the engine was built without ``keep_values``.
@@ -120,7 +101,7 @@ class Engine:
             raise ValueError("values share their memory; build the engine with keep_values=True to read them")
         return self._values
 
-    def profile(self, images_NHWC: NDArray[Any], repeats: int = 20) -> Profile:
+    def profile(self, images_NHWC: NDArray, repeats: int = 20) -> Profile:
         """Time every node in ``repeats`` runs, after one that does not count: the median of each, against the limit of
         this instruction set and these threads, which is measured on the spot the first time.
 
@@ -131,27 +112,28 @@ class Engine:
 
         if repeats < 1:
             raise ValueError(f"repeats must be at least 1, got {repeats}")
-        images_NHWC = self._taken(images_NHWC)
+        images_NHWC = self._prepared(images_NHWC)
         limits = measure_limits(self.isa)
         self._core.run(images_NHWC)
         ns = np.median([self._core.run(images_NHWC)[1] for _ in range(repeats)], axis=0)
         return make_profile(self._core.nodes(), (ns / 1e6).tolist(), len(images_NHWC), self._core.threads, limits)
 
+    def _prepared(self, images_NHWC: NDArray) -> NDArray:
+        """A contiguous batch of what the core takes: pixels, or floats where the network's input are floats."""
+        if images_NHWC.dtype not in (np.uint8, np.float32) or images_NHWC.ndim != 4 or len(images_NHWC) == 0:
+            found = f"{images_NHWC.dtype} {list(images_NHWC.shape)}"
+            raise ValueError(f"images must be a batch [N, H, W, C] of uint8 or float32, got {found}")
+        if self._spec.type == PIXELS and images_NHWC.shape[3] == self._spec.channels:  # the core refuses others
+            images_NHWC = as_input(images_NHWC, self._spec)
+        return np.ascontiguousarray(images_NHWC)
 
-def _images_per_call(nodes: Iterable[tuple[str, str, tuple[int, int, int], str, int]]) -> int:
-    """How many images ``WORK_PER_CALL`` has room for: a product of bits counts as 1/16, an element of a result as 4."""
-    work = sum(
-        macs / (16 if OPS[op].runs_as == "1-bit" else 1) + 4 * math.prod(shape) for _, op, shape, _, macs in nodes
-    )
-    return max(1, int(WORK_PER_CALL / work))
 
-
-def _as_halves(value: NDArray[Any]) -> NDArray[Any]:
+def _as_halves(value: NDArray) -> NDArray:
     """A value of the core, which gives float16 as uint16."""
     return value.view(np.float16) if value.dtype == np.uint16 else value
 
 
-def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray[Any]]) -> None:
+def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray]) -> None:
     """Describe one node to the core: its op's method, the attributes, tensors and steps of the node."""
     arguments: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list | tuple) else value for name, value in node.attrs.items()
@@ -164,7 +146,7 @@ def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray[Any]]
     getattr(builder, method)(name=node.name, epilogue=steps, **arguments)
 
 
-def _step(step: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> _core.Step:
+def _step(step: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> _core.Step:
     tables = STEPS[step["step"]].tables
     arguments = {
         field: np.ascontiguousarray(tensors[value]) if field in tables else value

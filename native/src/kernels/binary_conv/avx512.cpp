@@ -11,8 +11,10 @@ namespace {
 constexpr size_t kPixels = 6;  // 6 pixels x 4 vectors of channels: 24 of 32 registers accumulate
 constexpr size_t kLanes = 16;
 
-void pack_weights(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed) {
-  __builtin_memcpy(packed, plain, 4 * runs * run_words * kBlock);
+void pack_weights(const uint32_t* const* rows, size_t channels, size_t runs, size_t run_words, uint8_t* packed) {
+  for (size_t w = 0; w < runs * run_words; ++w) {
+    for (size_t c = 0; c < channels; ++c) __builtin_memcpy(packed + 4 * (w * kBlock + c), rows[c] + w, 4);
+  }
 }
 
 template <size_t pixels, size_t vectors>

@@ -35,16 +35,14 @@ void prepare(const uint32_t* row, size_t pixels, size_t words, size_t, uint8_t* 
 }
 
 // [half of the channels][word][channel].
-void pack_weights(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed) {
+void pack_weights(const uint32_t* const* rows, size_t channels, size_t runs, size_t run_words, uint8_t* packed) {
   auto* out = reinterpret_cast<uint32_t*>(packed);
   for (size_t half = 0; half < kBlock; half += kHalf) {
     for (size_t word = 0; word < runs * run_words; ++word) {
       const size_t in_run = word % run_words;
       const size_t before = in_run < run_words / kTriple * kTriple ? in_run % kTriple : 0;  // words of its triple
-      for (size_t c = half; c < half + kHalf; ++c) {
-        uint32_t sum = 0;
-        for (size_t w = word - before; w <= word; ++w) sum ^= plain[w * kBlock + c];
-        *out++ = sum;
+      for (size_t c = half; c < half + kHalf; ++c, ++out) {
+        for (size_t w = word - before; w <= word && c < channels; ++w) *out ^= rows[c][w];
       }
     }
   }
@@ -78,7 +76,8 @@ void count_half(const BinaryTile& t, size_t first, const uint8_t* weights, int32
       __m512i weight[kTriple * vectors];
       unroll<kTriple * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
         weight[i] = _mm512_load_si512(weights + 4 * (i / vectors * kHalf + i % vectors * kLanes));
-        __builtin_prefetch(weights + half_bytes + 64 * i, 0, 2);
+        // By the address alone: of the last half there is no next one.
+        __builtin_prefetch(reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(weights) + half_bytes + 64 * i), 0, 2);
       });
       weights += 4 * kTriple * kHalf;
       unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {

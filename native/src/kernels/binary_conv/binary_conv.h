@@ -12,9 +12,8 @@
 // used.
 //
 // Weights are interleaved once per model, in blocks of kBlock output channels: block[word][channel], words in the
-// order in which the runs visit them. `pack_weights` turns this plain form, uint32 [runs][run_words][kBlock], into the
-// kernel's, of the same number of words.
-// Missing channels and unused bits are 0 on both sides and so never differ.
+// order in which the runs visit them. `pack_weights` makes such a block, in the kernel's own form, of the words of each
+// channel. Missing channels and unused bits are 0 on both sides and so never differ.
 #pragma once
 
 #include "kernels/tile.h"
@@ -47,7 +46,8 @@ struct BinaryConvKernel {
   size_t weight_bytes;  // bytes of one weight word of one channel, packed
   size_t best_from;     // words of a run from which on it is the fastest of its instruction set
   PrepareRow* prepare;  // null where plain words will do
-  void (*pack_weights)(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed);
+  // rows: [channels][runs * run_words], where `packed` is zero before.
+  void (*pack_weights)(const uint32_t* const* rows, size_t channels, size_t runs, size_t run_words, uint8_t* packed);
   void (*count)(const BinaryTile&);
 };
 

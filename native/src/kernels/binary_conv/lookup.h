@@ -76,14 +76,14 @@ void prepare(const uint32_t* row, size_t pixels, size_t words, size_t distance, 
   }
 }
 
-void pack_weights(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed) {
+void pack_weights(const uint32_t* const* rows, size_t channels, size_t runs, size_t run_words, uint8_t* packed) {
   for (size_t w = 0; w < runs * run_words; ++w) {
     for (size_t n = 0; n < kNibbles; ++n) {
-      for (size_t c = 0; c < kBlock; ++c) {
+      for (size_t c = 0; c < channels; ++c) {
         constexpr size_t kHalf = Vec::kBytes / 2;
         const size_t vector = c / Vec::kBytes, lane = c % Vec::kBytes;
         const size_t byte = Vec::kBytes * vector + (lane < kHalf ? 2 * lane : 2 * (lane - kHalf) + 1);
-        packed[(w * kNibbles + n) * kBlock + byte] = static_cast<uint8_t>(plain[w * kBlock + c] >> (4 * n) & 15);
+        packed[(w * kNibbles + n) * kBlock + byte] = static_cast<uint8_t>(rows[c][w] >> (4 * n) & 15);
       }
     }
   }

@@ -14,8 +14,10 @@ constexpr size_t kVectors = 4;  // 4 pixels x 4 vectors of 4 channels: 16 of 32 
 constexpr size_t kLanes = 4;
 constexpr size_t kWordsPerByte = 31;  // words whose counts (at most 8 a byte) fit in a byte
 
-void pack_weights(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed) {
-  __builtin_memcpy(packed, plain, 4 * runs * run_words * kBlock);
+void pack_weights(const uint32_t* const* rows, size_t channels, size_t runs, size_t run_words, uint8_t* packed) {
+  for (size_t w = 0; w < runs * run_words; ++w) {
+    for (size_t c = 0; c < channels; ++c) __builtin_memcpy(packed + 4 * (w * kBlock + c), rows[c] + w, 4);
+  }
 }
 
 // Counts for the channels from `channel` on.

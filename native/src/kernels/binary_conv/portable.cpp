@@ -10,8 +10,10 @@ constexpr size_t kPixels = 4;
 constexpr size_t kLanes = 16;         // channels counted at a time: what fits 128-bit registers with the temporaries
 constexpr size_t kWordsPerByte = 31;  // words whose counts (at most 8 a byte) fit in a byte
 
-void pack_weights(const uint32_t* plain, size_t runs, size_t run_words, uint8_t* packed) {
-  std::memcpy(packed, plain, 4 * runs * run_words * kBlock);
+void pack_weights(const uint32_t* const* rows, size_t channels, size_t runs, size_t run_words, uint8_t* packed) {
+  for (size_t w = 0; w < runs * run_words; ++w) {
+    for (size_t c = 0; c < channels; ++c) std::memcpy(packed + 4 * (w * kBlock + c), rows[c] + w, 4);
+  }
 }
 
 // Adds the number of bits of x in each byte to the bytes of `counts`.

@@ -79,13 +79,22 @@ ONEBIT_INLINE void store_values(const EpilogueTile& t, RowsOf& rows, T* to, size
   }
 }
 
+// The value that a step reads or writes, an array of T with `per_pixel` of them a pixel, from `pixel` on.
+template <class T>
+ONEBIT_INLINE T* value_at(const EpilogueTile& t, const StepPlan& step, size_t pixel, size_t per_pixel) {
+  if (step.value == t.part.value) {
+    return reinterpret_cast<T*>(t.part.data) + (pixel - t.part.first_pixel) * per_pixel;
+  }
+  return reinterpret_cast<T*>(t.values[step.value]) + pixel * per_pixel;
+}
+
 // Words of bits are filled lane by lane; kLanes divides 32. Bits beyond the last channel are 0 by contract.
 // bits(pixel, vector, first channel) gives one bit per lane.
 template <size_t pixels, size_t vectors, class Bits>
 ONEBIT_INLINE void store_bits(const EpilogueTile& t, size_t pixel, const StepPlan& step, const uint32_t* flip,
                               Bits bits) {
   const size_t words = words_for(t.total_channels);
-  uint32_t* out = reinterpret_cast<uint32_t*>(t.values[step.value]) + pixel * words + t.channel / kWordBits;
+  uint32_t* out = value_at<uint32_t>(t, step, pixel, words) + t.channel / kWordBits;
   const uint32_t last = 0xFFFFFFFFu >> ((kBlock - t.channels) % kWordBits);
   unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
     uint32_t word[2] = {};
@@ -109,25 +118,25 @@ ONEBIT_INLINE void store_bits(const EpilogueTile& t, size_t pixel, const StepPla
 
 template <size_t pixels, size_t vectors>
 ONEBIT_INLINE void finish_rows(const EpilogueTile& t, size_t pixel, Rows<pixels, vectors>& rows) {
-  const size_t element = pixel * t.total_channels + t.channel, to_next = t.pixel_step * t.total_channels;
+  const size_t to_next = t.pixel_step * t.total_channels;
   // f(the value of `step`, from the first channel of the first pixel on).
   const auto with_value = [&](const StepPlan& step, auto f) ONEBIT_INLINE_LAMBDA {
-    if (step.half) return f(reinterpret_cast<Half*>(t.values[step.value]) + element);
-    f(reinterpret_cast<float*>(t.values[step.value]) + element);
+    if (step.half) return f(value_at<Half>(t, step, pixel, t.total_channels) + t.channel);
+    f(value_at<float>(t, step, pixel, t.total_channels) + t.channel);
   };
   for (size_t s = 0; s < t.step_count; ++s) {
     const StepPlan& step = t.steps[s];
-    const float *first = step.first + t.table, *second = step.second + t.table;
     switch (step.kind) {
       case StepKind::affine:
-        rows.apply(first, second,
+        rows.apply(step.first + t.table, step.second + t.table,
                    [](Vec v, Vec scale, Vec bias) ONEBIT_INLINE_LAMBDA { return Vec::add(Vec::mul(v, scale), bias); });
         break;
       case StepKind::slopes: {
         const Vec zero = Vec::broadcast(0.0f);
-        rows.apply(first, second, [&](Vec v, Vec positive, Vec negative) ONEBIT_INLINE_LAMBDA {
-          return Vec::mul(v, Vec::select(Vec::less(v, zero), negative, positive));
-        });
+        rows.apply(step.first + t.table, step.second + t.table,
+                   [&](Vec v, Vec positive, Vec negative) ONEBIT_INLINE_LAMBDA {
+                     return Vec::mul(v, Vec::select(Vec::less(v, zero), negative, positive));
+                   });
         break;
       }
       case StepKind::clamp: {
@@ -149,7 +158,8 @@ ONEBIT_INLINE void finish_rows(const EpilogueTile& t, size_t pixel, Rows<pixels,
         });
         break;
       }
-      case StepKind::binarize:
+      case StepKind::binarize: {
+        const float* first = step.first + t.table;
         if (step.inclusive) {
           store_bits<pixels, vectors>(t, pixel, step, nullptr, [&](auto p, auto i, auto c) ONEBIT_INLINE_LAMBDA {
             return Vec::bits(Vec::less_equal(rows.v[p * vectors + i], Vec::load(first + c)));
@@ -160,6 +170,7 @@ ONEBIT_INLINE void finish_rows(const EpilogueTile& t, size_t pixel, Rows<pixels,
           });
         }
         break;
+      }
       case StepKind::store:
         with_value(step, [&](auto* to) ONEBIT_INLINE_LAMBDA { store_values(t, rows, to, to_next); });
         break;

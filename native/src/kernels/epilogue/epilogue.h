@@ -28,10 +28,20 @@ struct StepPlan {
   size_t value = 0;                // add: read; binarize, threshold, store: written
 };
 
+// A value of which only some rows are in memory: `data` is its pixel number `first_pixel`.
+struct PartialValue {
+  static constexpr size_t kNone = SIZE_MAX;
+
+  size_t value = kNone;
+  uint8_t* data = nullptr;
+  size_t first_pixel = 0;
+};
+
 struct EpilogueTile {
   const StepPlan* steps;
   size_t step_count;
   uint8_t* const* values;  // address of every value of the image
+  PartialValue part;       // but of this one
   size_t pixel;            // first pixel of the result, counted in row-major order
   size_t pixel_step;       // from there to the next
   size_t pixel_count;

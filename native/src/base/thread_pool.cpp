@@ -1,5 +1,5 @@
 // A fixed team of threads that share out numbered jobs.
-#include "engine/thread_pool.h"
+#include "base/thread_pool.h"
 
 #include <chrono>
 #include <stdexcept>
@@ -29,6 +29,7 @@ bool spin_until(Condition holds) {
 }  // namespace
 
 ThreadPool::ThreadPool(size_t threads) {
+  workers_.reserve(threads - 1);
   try {
     for (size_t worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
   } catch (const std::system_error&) {
@@ -36,6 +37,9 @@ ThreadPool::ThreadPool(size_t threads) {
     stop();  // or the workers would outlive what they wait for
     throw std::invalid_argument("threads: " + std::to_string(threads) + " are more than the " + started +
                                 " that this process may have");
+  } catch (...) {
+    stop();
+    throw;
   }
 }
 
