@@ -260,6 +260,9 @@ class TestMistakes:
         capsys.readouterr()
         assert "blocks.6.shortcut.1" in refused(capsys, "pack", out, "--strict")
         assert not (tmp_path / "run" / "net.onebit").exists()
+        line = refused(capsys, "pack", out, "--strict", "--keep_real", "*.shortcut.*", "clasifier")
+        assert "--keep_real: no layer matches 'clasifier'; did you mean 'classifier'?" in line
+        assert "--keep_real is for --strict" in refused(capsys, "pack", out, "--keep_real", "classifier", code=2)
         assert main(["pack", out, "--strict", "--keep_real", "*.shortcut.*"]) == 0
 
     @pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs root to make a full disk")

@@ -1,5 +1,6 @@
 """Binary layers under DistributedDataParallel: the wrapped model gives the gradients of the plain one."""
 
+import copy
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from onebit.nn import BinaryConv2d, BinaryLinear
+from onebit.nn import WEIGHT_BINARIZERS, BinaryConv2d, BinaryLinear, set_real_weights
 
 
 @pytest.fixture
@@ -27,6 +28,23 @@ def make() -> nn.Module:
         nn.Flatten(),
         BinaryLinear(16, 2),
     )
+
+
+@pytest.mark.parametrize("weights", WEIGHT_BINARIZERS)
+def test_a_phase_of_real_weights(group, weights):
+    """In the second step DistributedDataParallel asks for the gradients that were missing in the first."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(BinaryConv2d(3, 4, 3, weight_binarizer=weights), nn.Flatten(), BinaryLinear(16, 2))
+    set_real_weights(plain, True)
+    wrapped = DistributedDataParallel(copy.deepcopy(plain))
+    x = torch.randn(4, 3, 4, 4)
+    for phase in (True, True, False, False):
+        for model in (plain, wrapped):
+            set_real_weights(model, phase)
+            model.zero_grad()
+            model(x).square().mean().backward()
+        for ours, theirs in zip(plain.parameters(), wrapped.module.parameters(), strict=True):
+            torch.testing.assert_close(theirs.grad, ours.grad)
 
 
 def test_gradients(group):

@@ -59,6 +59,8 @@ def parse(argv: list[str]) -> "Namespace":
     for name in ("data_dir", "limit"):
         if getattr(args, name) is not None and args.stem != "int8" and args.activation_dtype != "float16":
             raise ValueError(f"--{name} is for --stem int8 and --activation_dtype float16")
+    if args.keep_real and not args.strict:
+        raise ValueError("--keep_real is for --strict")
     return args
 
 
@@ -68,7 +70,6 @@ def run(args: "Namespace") -> dict[str, Any]:
     """
     from pathlib import Path
 
-    from onebit.export import PackError
     from onebit.train.deploy import pack_trained
 
     run_folder = Path(args.run)
@@ -87,8 +88,8 @@ def run(args: "Namespace") -> dict[str, Any]:
             activation_dtype=args.activation_dtype,
             calibration=None if data is None else data.calibration,
         )
-    except PackError as error:
-        raise PackError(as_flags(str(error), "keep_real", "stem", "activation_dtype")) from None
+    except ValueError as error:
+        raise Failure(as_flags(str(error), "keep_real", "stem", "activation_dtype")) from None
     stem = data.compare_stems(packed) if data and args.stem == "int8" else None
     activations = data.compare_activations(packed) if data and args.activation_dtype == "float16" else None
     if activations and activations["refused"]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from onebit.format.summary import short
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
+from onebit.nn.modes import unwrapped
 from onebit.nn.rpc import ReshapedPointwiseConv2d
 from onebit.text import text_table
 
@@ -100,24 +101,24 @@ def count_cost(model: nn.Module, *input_shapes: tuple[int, int, int]) -> Cost:
     for shape in input_shapes:
         if len(shape) != 3 or any(not isinstance(side, int) or side < 1 for side in shape):
             raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {shape}")
-    ghost = copy.deepcopy(model).to("meta").eval()
+    ghost = copy.deepcopy(unwrapped(model)).to("meta").eval()
     rows: list[CostRow] = []
     seen: set[nn.Module] = set()
 
     def watch(name: str, layer: nn.Module) -> None:
-        def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            rows.append(_row(name, layer, inputs[0], output, first=layer not in seen))
+        def count(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+            rows.append(_row(name, layer, [*args, *kwargs.values()][0], output, first=layer not in seen))
             seen.add(layer)
 
-        layer.register_forward_hook(count)
+        layer.register_forward_hook(count, with_kwargs=True)
 
     for name, layer in ghost.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             watch(name, layer)
-    with torch.no_grad():
+    with torch.no_grad(), torch.device("meta"):  # where the model itself makes tensors as well
         try:
-            ghost(*(torch.empty(1, *shape, device="meta") for shape in input_shapes))
-        except RuntimeError as error:
+            ghost(*(torch.empty(1, *shape) for shape in input_shapes))
+        except Exception as error:
             shapes = " and ".join(map(str, input_shapes))
             raise ValueError(f"the model cannot take an image of shape {shapes} (C, H, W): {error}") from error
     return Cost(tuple(rows), sum(p.numel() for p in model.parameters()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,11 +42,22 @@ class Operands(NamedTuple):
     bias: Tensor | None
 
 
+def _is_distributed() -> bool:
+    """Whether gradients may be shared with other processes.
+
+    DistributedDataParallel waits for the gradient of every parameter in every step, so that one which a phase of the
+    training does not use must have a gradient of 0.
+    """
+    return torch.is_grad_enabled() and torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 def operands(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Operands:
     """Binarize the inputs and the weights of ``layer``; an offset of the inputs becomes a bias per output channel."""
     weight, scale, bias = layer.weight, None, layer.bias
     if layer.weight_binarizer is not None and not layer.real_weights:
         weight, scale = layer.weight_binarizer(layer.weight)
+    elif layer.weight_binarizer is not None and _is_distributed():
+        weight = weight + sum(0 * parameter.sum() for parameter in layer.weight_binarizer.parameters())
     inputs = layer.input_binarizer
     if inputs is not None:
         x, input_scale = inputs(x)
