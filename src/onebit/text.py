@@ -1,6 +1,9 @@
-"""Text for people: tables, and texts from files made safe for a terminal."""
+"""Text for people: tables, sizes, and texts from files made safe for a terminal."""
 
+import re
 from collections.abc import Sequence
+
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 def printable(text: object, limit: int = 200) -> str:
@@ -38,3 +41,20 @@ def text_table(
     if header:
         texts.insert(1, rule)
     return "\n".join(indent + text for text in texts)
+
+
+def parse_bytes(text: str) -> int:
+    """A size as people write it, "2GiB", "500 MB" or "1000000", in bytes; ValueError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(|k|Ki|M|Mi|G|Gi|T|Ti)B?", text.strip())
+    if match is None:
+        raise ValueError(f"a size must be a number of bytes, or one with a unit such as 2GiB or 500MB, got {text!r}")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def format_bytes(count: int) -> str:
+    """1610612736 -> "1.50 GiB"."""
+    for unit in ("GiB", "MiB", "KiB"):
+        size = count / _UNITS[unit[:-1]]
+        if size >= 1:
+            return f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}"
+    return f"{count} bytes"

@@ -8,7 +8,7 @@ import pytest
 from onebit.cli.main import main
 from onebit.format.file import save_graph
 from onebit.format.graph import Graph, InputSpec, Node
-from onebit.text import printable, text_table
+from onebit.text import format_bytes, parse_bytes, printable, text_table
 
 EVIL = "\x1b[31mred\r\nforged line\t\u202eesrever\x9b2J\u2028\x7f"
 RAW = set(EVIL) - set(map(chr, range(0x20, 0x7F))) - {"\n"}
@@ -35,6 +35,28 @@ def test_tables():
     with pytest.raises(ValueError, match="zip"):
         text_table([("a", "b"), ("c",)])
     assert text_table([("a\nb", EVIL)]).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("0", 0), ("1000", 1000), ("2GiB", 2**31), ("1.5 GiB", 3 * 2**29), ("500MB", 5 * 10**8), ("3k", 3000), ("7B", 7)],
+)
+def test_sizes_are_read_as_people_write_them(text, count):
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1", "1e9", "2 gigabytes", "1,5GiB", "nan", "inf", "2GiBs"])
+def test_other_texts_are_no_sizes(text):
+    with pytest.raises(ValueError, match="such as 2GiB or 500MB, got"):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1 KiB"), (3 * 2**29, "1.5 GiB"), (2**43, "8192 GiB")],
+)
+def test_sizes_are_told_in_three_digits(count, text):
+    assert format_bytes(count) == text
 
 
 @pytest.fixture(scope="module")

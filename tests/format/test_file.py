@@ -3,6 +3,7 @@
 import copy
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,6 +221,89 @@ def test_every_field_cut_or_of_another_type_is_refused(file, path):
         assert any(part in allowed for part in path), (path, change)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["nodes", 4, "epilogue", 3, "low"], -1e300, r"low: found -1e\+300; allowed: a finite number, of a float32"),
+        (
+            ["nodes", 4, "epilogue", 3, "high"],
+            10**18 * 10**21,
+            "number: found '10*'; allowed: whole numbers that an int64",
+        ),
+        (["input", "mean"], [0.5, 1e39, 0.5], r"input.mean: found 1e\+39"),
+        (
+            ["input", "std"],
+            [1, 1, 1e-300],
+            "input.std: found 1e-300; allowed: numbers above 0, by which .* finite float32",
+        ),
+        (["input", "std"], [1, 1e-40, 1], "input.std: found 1e-40"),
+        (["input", "name"], "", "input.name: found ''; allowed: a text of 1 to 1024 printable characters"),
+        (["nodes", 2, "name"], "\ud800", r"nodes\[2\].name: found '\\ud800'; allowed: a text of 1 to 1024 printable"),
+        (["nodes", 2, "name"], "a\0b", r"nodes\[2\].name: found 'a\\x00b'"),
+        (["nodes", 2, "name"], "a\nb", r"nodes\[2\].name: found 'a\\nb'"),
+        (["nodes", 2, "name"], "a\u202eb", r"nodes\[2\].name: found 'a\\u202eb'"),
+        (["nodes", 2, "name"], "a" * 1025, r"nodes\[2\].name: found 'aaa.*\.\.\.; allowed"),
+        (["nodes", 2, "epilogue", 0, "output"], "\0", r"output: found '\\x00'"),
+        (["nodes", 2, "note"], "\udfff", r"note: found '\\udfff'; allowed: a text"),
+        (["nodes", 2, "source"], "\udfff", r"source: found '\\udfff'; allowed: a text"),
+        (["classes"], ["a", "b", "\ud800", "d", "e"], r"classes\[2\]: found '\\ud800'; allowed: a text"),
+        (
+            ["provenance"],
+            {"a": [1, {"b": "\ud800"}]},
+            r"provenance\['a'\]\[1\]\['b'\]: found '\\ud800'; allowed: texts",
+        ),
+        (["provenance"], {"\ud800": 1}, r"provenance: found '\\ud800'; allowed: texts as the names"),
+        (["nodes", 0, "attrs", "stride"], [2**70, 1], "allowed: whole numbers that an int64 holds"),
+    ],
+)
+def test_values_that_something_else_would_stumble_over(path, value, message):
+    test_every_wrong_field_is_named(path, value, message)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"low":-3.0', '"low":-1e400', "number: found '-1e400'; allowed: numbers that a float64 holds"),
+        ('"low":-3.0', '"low":NaN', "number: found 'NaN'; allowed: finite numbers"),
+        ('"low":-3.0', '"low":-3.0,"low":-2.0', "the key 'low' comes twice"),
+        ('"version":1', '"version":1,"version":1', "the key 'version' comes twice"),
+        ('"version":1', f'"version":{"1" * 5000}', "number: found '1111"),
+        ('"provenance":{}', '"provenance":{"a":' + "[" * 5000 + "]" * 5000 + "}", "nested too deeply"),
+        (
+            '"provenance":{}',
+            '"provenance":{"a":' + "[" * 33 + "]" * 33 + "}",
+            r"provenance\['a'\]\[0\].*: found \[\[\]\]; allowed: lists and objects up to 32 deep",
+        ),
+        ('"provenance":{}', '"provenance":{"a":"', "not JSON"),
+    ],
+)
+def test_json_that_readers_disagree_on(old, new, message):
+    text = json.dumps(DOCUMENT, separators=(",", ":"))
+    assert old in text
+    altered = text.replace(old, new, 1)
+    try:
+        document = {k: v for k, v in json.loads(altered).items() if k != "content_hash"}
+        altered = altered.replace(DOCUMENT["content_hash"], content_hash(document, TENSORS))
+    except (ValueError, RecursionError):
+        pass
+    with pytest.raises(FormatError, match=message):
+        parse(altered, TENSORS)
+
+
+@pytest.mark.parametrize("fact", [float("nan"), float("inf"), object(), {1: 2}, {"a": np.float32(1)}, 2**63, "\ud800"])
+def test_facts_that_no_file_can_hold_are_not_written(fact):
+    with pytest.raises(FormatError, match=r"provenance\['fact'\].*: found"):
+        to_bytes(replace(small_network(), provenance={"fact": fact}))
+
+
+def test_names_of_tensors():
+    tensors = {"": TENSORS["stem.w"], **{name: t for name, t in TENSORS.items() if name != "stem.w"}}
+    document = copy.deepcopy(DOCUMENT)
+    document["nodes"][0]["tensors"]["weight"] = ""
+    with pytest.raises(FormatError, match="tensors, a name of one: found ''; allowed: a text of 1 to 1024"):
+        read(document, tensors)
+
+
 def test_unused_bits_and_unused_tensors_are_refused():
     tensors = copy.deepcopy(TENSORS)
     tensors["one.w"][0, 0, 0, 1] |= np.uint32(1 << 5)  # channel 37 of 33
@@ -229,7 +313,7 @@ def test_unused_bits_and_unused_tensors_are_refused():
         read(DOCUMENT, {**TENSORS, "more": np.zeros(3, np.float32)})
     with pytest.raises(FormatError, match="NaN or infinity"):
         read(DOCUMENT, {**TENSORS, "stem.scale": np.full(33, np.nan, np.float32)})
-    with pytest.raises(FormatError, match="found float64"):
+    with pytest.raises(FormatError, match="found 'float64'"):
         read(DOCUMENT, {**TENSORS, "more": np.zeros(3)})
 
 
@@ -280,3 +364,54 @@ def test_other_files(tmp_path):
         onebit.load(tmp_path / "missing.onebit")
     with pytest.raises(IsADirectoryError):
         onebit.load(tmp_path)
+
+
+def container(layout: dict, size: int = 8, header: str | None = None) -> bytes:
+    """A file of ``size`` bytes of tensors whose header says ``layout``."""
+    text = json.dumps({"__metadata__": {"onebit": "{}"}, **layout}) if header is None else header
+    return struct.pack("<Q", len(text)) + text.encode() + bytes(size)
+
+
+def entry(begin: int, end: int, shape: object = None, dtype: object = "F32") -> dict:
+    return {"dtype": dtype, "shape": [(end - begin) // 4] if shape is None else shape, "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (container({"a": entry(0, 4)}), "truncated or altered: found 8 bytes of tensors, the header names 4"),
+        (container({"a": entry(0, 4), "b": entry(8, 12)}, 12), r"tensor 'b'.data_offsets: found \[8, 12\]; .* at 4"),
+        (container({"a": entry(0, 8), "b": entry(4, 8)}), r"tensor 'b'.data_offsets: found \[4, 8\]; .* at 8"),
+        (container({"a": entry(0, 8, [3])}), r"found \[0, 8\]; allowed: where its 12 bytes begin"),
+        (container({"a": entry(0, 8, [2, 0])}), r"tensor 'a'.shape: found \[2, 0\]; .* whole numbers from 1"),
+        (container({"a": entry(0, 8, [1] * 9)}), "tensor 'a'.shape: .* at most 8"),
+        (container({"a": entry(0, 8, [2.0])}), r"tensor 'a'.shape: found \[2.0\]"),
+        (container({"a": entry(0, 8, 2)}), "tensor 'a'.shape: found 2"),
+        (container({"a": entry(0, 8, dtype="F64")}), "tensor 'a'.dtype: found 'F64'; allowed: F32, U32, I32, I8"),
+        (container({"a": entry(0, 8, dtype=["F32"])}), r"tensor 'a'.dtype: found \['F32'\]"),
+        (container({"a": {"dtype": "F32"}}), "tensor 'a': found .*; allowed: an object of dtype, shape"),
+        (container({"a": [1]}), r"tensor 'a': found \[1\]"),
+        (container({}, header="[]"), "header: no object"),
+        (container({}, header='{"a":'), "header: not JSON"),
+        (container({}, header='{"a":1,"a":1}'), "header: the key 'a' comes twice"),
+        (
+            container({}, header='{"__metadata__":{"onebit":1}}'),
+            r"metadata: found \['onebit'\]; allowed: a key 'onebit'",
+        ),
+        (container({}, header='{"__metadata__":3}'), "metadata: found 3; allowed: a key 'onebit'"),
+    ],
+)
+def test_containers(tmp_path, data, message):
+    (tmp_path / "a.onebit").write_bytes(data)
+    with pytest.raises(FormatError, match=rf"a\.onebit: .*{message}"):
+        load_graph(tmp_path / "a.onebit")
+
+
+def test_what_is_written_can_be_read(tmp_path):
+    """A document that a reader would refuse for its length is not written; what was read cannot be changed."""
+    with pytest.raises(FormatError, match=r"header: found '.* bytes'; allowed: at most 8388608"):
+        to_bytes(replace(small_network(), provenance={"fact": "x" * 2**23}))
+    save_graph(small_network(), tmp_path / "a.onebit")
+    tensor = load_graph(tmp_path / "a.onebit").tensors["stem.w"]
+    with pytest.raises(ValueError, match="read-only"):
+        tensor[:] = 0

@@ -3,6 +3,7 @@ than a little.
 """
 
 import json
+import os
 import resource
 import struct
 import subprocess
@@ -95,6 +96,7 @@ CONTAINERS = {
     "negative": container([-1], 4),
     "header past the end": container([1], 4, HUGE),
     "header of all there is": container([1], 4, 2**64 - 1),
+    "header past its limit": container([1], 4, 2**23 + 1) + bytes(2**23),
 }
 
 
@@ -128,6 +130,9 @@ def answers() -> dict[str, str]:
         for name, data in CONTAINERS.items():
             path.write_bytes(data)
             attempt(name, lambda: load_graph(path))
+        path.write_bytes(container([4 * MARGIN], 16 * MARGIN))
+        os.truncate(path, path.stat().st_size - 4 + 16 * MARGIN)  # no lie, but more than there is
+        attempt("tensor past the memory", lambda: load_graph(path))
     return found
 
 
@@ -139,6 +144,8 @@ def test_lies_are_refused_before_their_memory_is_taken():
     assert memory.startswith("ValueError: the network's values and scratch take "), memory
     threads = found.pop("stacks of threads")
     assert threads.startswith("ValueError: threads: 1024 are more than the "), threads
+    tensor = found.pop("tensor past the memory")
+    assert "MemoryError: Unable to allocate 4.00 GiB" in tensor, tensor
     assert set(found) == {*GRAPHS, *CONTAINERS}
     assert {name: answer for name, answer in found.items() if not answer.startswith(FormatError.__name__)} == {}
 

@@ -22,7 +22,7 @@ LARGEST = float(np.finfo(np.float16).max) / 2  # of a value on images, so that o
 IMAGES = 64  # how many images the range of the values is looked up on
 
 
-def with_float16_activations(graph: Graph, images_NHWC: NDArray) -> Graph:
+def with_float16_activations(graph: Graph, images_NHWC: NDArray[Any]) -> Graph:
     """``graph`` with every value of floats stored as float16, but for the output and what a convolution, a
     ``flatten`` or a ``shuffle_channels`` reads.
 
@@ -56,7 +56,7 @@ def _with_stores(graph: Graph, change: Callable[[Mapping[str, Any]], Mapping[str
     return replace(graph, nodes=tuple(replace(node, epilogue=changed(node.epilogue)) for node in graph.nodes))
 
 
-def largest(graph: Graph, images_NHWC: NDArray) -> dict[str, float]:
+def largest(graph: Graph, images_NHWC: NDArray[Any]) -> dict[str, float]:
     """The largest magnitude on ``images_NHWC`` of each value of floats that a node writes, by name; NaN is one."""
     engine = Engine(graph, keep_values=True)
     sizes: dict[str, float] = {}

@@ -44,7 +44,7 @@ def binary_convolution(emit: Emitter, call: Call, layer: Any) -> str:
         inputs, bits = [emit.bits(call, sides.inputs)], {"weight": pack_bits(weight_OKLC < 0)}
         return emit.node(call, "binary_conv2d", steps, inputs=inputs, attrs=attrs, tensors=bits, depth=depth)
     # A float convolution, its weights kept as bits if they are.
-    tensors: dict[str, NDArray] = {"weight": weight_OKLC}
+    tensors: dict[str, NDArray[Any]] = {"weight": weight_OKLC}
     if sides.weights is not None:
         tensors = {"weight_bits": pack_bits(weight_OKLC < 0)}
     inputs = [emit.take(call, call.input)]

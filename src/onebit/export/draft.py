@@ -28,7 +28,7 @@ class DraftNode:
     op: str
     inputs: list[str]
     attrs: dict[str, Any] = field(default_factory=dict)
-    tensors: dict[str, NDArray] = field(default_factory=dict)
+    tensors: dict[str, NDArray[Any]] = field(default_factory=dict)
     epilogue: list[Step] = field(default_factory=list)
     source: str = ""
     note: str = ""
@@ -127,10 +127,10 @@ class _TensorPool:
     """Tensors by name; a second tensor of the same content gets the first one's name."""
 
     def __init__(self) -> None:
-        self.tensors: dict[str, NDArray] = {}
+        self.tensors: dict[str, NDArray[Any]] = {}
         self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
-    def add(self, name: str, array: NDArray) -> str:
+    def add(self, name: str, array: NDArray[Any]) -> str:
         kept = self._names.setdefault((array.dtype.str, array.shape, array.tobytes()), name)
         if kept == name:
             self.tensors[name] = np.ascontiguousarray(array)

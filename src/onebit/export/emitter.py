@@ -20,7 +20,8 @@ class Emitter:
     """
 
     def __init__(self, weighted: list[str]) -> None:
-        self.first, self.last = (weighted[0], weighted[-1]) if weighted else ("", "")
+        self.first: str = weighted[0] if weighted else ""
+        self.last: str = weighted[-1] if weighted else ""
         self._nodes: list[DraftNode] = []
         self._places: dict[Value, str] = {}
         self._names: set[str] = set()

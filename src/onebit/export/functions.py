@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from onebit.export import layers
+from onebit.export import convolutions, layers
 from onebit.export.draft import PackError, Step
 from onebit.export.emitter import Emitter
 from onebit.export.steps import affine, array, clamp, pair, slopes
@@ -190,14 +190,14 @@ def _conv2d(
         layer = nn.Conv2d(depth * groups, out, tuple(kernel), 1, 0, 1, groups, False)
     layer.stride, layer.dilation = tuple(pair(stride)), tuple(pair(dilation))
     layer.padding = padding if isinstance(padding, str) else tuple(pair(padding))
-    return layers.real_convolution(emit, call, _with_weights(layer, weight, bias))
+    return convolutions.real_convolution(emit, call, _with_weights(layer, weight, bias))
 
 
 def _linear(emit: Emitter, call: Call, input: Value, weight: Any, bias: Any = None) -> str:
     _check_weights(call, weight, bias)
     with torch.device("meta"):
         layer = nn.Linear(weight.shape[1], weight.shape[0], False)
-    return layers.real_convolution(emit, call, _with_weights(layer, weight, bias))
+    return convolutions.real_convolution(emit, call, _with_weights(layer, weight, bias))
 
 
 def _check_weights(call: Call, weight: Any, bias: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +91,7 @@ def _rank(draft: Draft, host: DraftNode | None) -> int:
     return OPS[(folded or host).op].hosts
 
 
-def _mapped(steps: list[Step], change: Callable[[NDArray], NDArray]) -> list[Step]:
+def _mapped(steps: list[Step], change: Callable[[NDArray[Any]], NDArray[Any]]) -> list[Step]:
     """The steps with every per-channel table changed."""
     return [
         {key: change(entry) if isinstance(entry, np.ndarray) else entry for key, entry in step.items()}
@@ -150,10 +151,10 @@ def _fold_shuffle(draft: Draft, shuffle: DraftNode) -> None:
 def _taps(node: DraftNode) -> int:
     """K, the length of one binary dot product: sums lie in [-K, K]."""
     _, rows, columns, _ = node.tensors["weight"].shape
-    return rows * columns * node.depth
+    return int(rows * columns * node.depth)
 
 
-def _replay(steps: list[Step], sums_S1: NDArray) -> NDArray[np.float32]:
+def _replay(steps: list[Step], sums_S1: NDArray[Any]) -> NDArray[np.float32]:
     """What float32 arithmetic, step by step as torch does it, makes of every possible sum: (S, C)."""
     y = sums_S1.astype(np.float32)
     for step in steps:

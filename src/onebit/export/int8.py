@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,7 @@ def _gram(graph: Graph, stem: Node, images_NHWC: NDArray[np.uint8]) -> list[NDAr
     return [v_PD.T @ v_PD / len(v_PD) for v_PD in flat]
 
 
-def _quantize(weight_OD: NDArray, gram_DD: NDArray) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def _quantize(weight_OD: NDArray[Any], gram_DD: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Codes (O, D) and scales (O,) that make ``e^T gram e`` small for ``e = scale * codes - weight``."""
     reach_O = np.abs(weight_OD).max(axis=1) / LARGEST
     reach_O[reach_O == 0] = 1.0

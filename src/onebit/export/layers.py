@@ -39,13 +39,15 @@ def steps_of(make: Callable[[Call, Any, int], list[Step]]) -> Handler:
     return handle
 
 
-batch_norm = steps_of(lambda call, layer, channels: [norm(call.name, layer)])
-relu = steps_of(lambda call, layer, channels: [slopes(1, 0, channels)])
-leaky_relu = steps_of(lambda call, layer, channels: [slopes(1, layer.negative_slope, channels)])
-prelu = steps_of(lambda call, layer, channels: [slopes(1, array(layer.weight), channels)])
-fprelu = steps_of(lambda call, layer, channels: [slopes(array(layer.positive), array(layer.negative), channels)])
-hardtanh = steps_of(lambda call, layer, channels: [clamp(layer.min_val, layer.max_val)])
-rprelu = steps_of(
+batch_norm: Handler = steps_of(lambda call, layer, channels: [norm(call.name, layer)])
+relu: Handler = steps_of(lambda call, layer, channels: [slopes(1, 0, channels)])
+leaky_relu: Handler = steps_of(lambda call, layer, channels: [slopes(1, layer.negative_slope, channels)])
+prelu: Handler = steps_of(lambda call, layer, channels: [slopes(1, array(layer.weight), channels)])
+fprelu: Handler = steps_of(
+    lambda call, layer, channels: [slopes(array(layer.positive), array(layer.negative), channels)]
+)
+hardtanh: Handler = steps_of(lambda call, layer, channels: [clamp(layer.min_val, layer.max_val)])
+rprelu: Handler = steps_of(
     lambda call, layer, channels: [
         affine(1, array(layer.before), channels),
         slopes(1, array(layer.negative), channels),

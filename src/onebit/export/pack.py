@@ -49,7 +49,7 @@ class Packed:
 
     def __init__(self, graph: Graph, float_stem: Graph | None = None) -> None:
         self.graph = graph
-        self.float_stem = graph if float_stem is None else float_stem
+        self.float_stem: Graph = graph if float_stem is None else float_stem
 
     @cached_property
     def data(self) -> bytes:

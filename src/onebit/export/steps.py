@@ -22,13 +22,13 @@ def pair(x: Any) -> list[int]:
     return [int(x), int(x)] if not isinstance(x, tuple | list) else [int(v) for v in (x if len(x) == 2 else x * 2)]
 
 
-def affine(scale: NDArray | float, bias: NDArray | float, channels: int) -> Step:
+def affine(scale: NDArray[Any] | float, bias: NDArray[Any] | float, channels: int) -> Step:
     """``scale*y + bias``, each a number or one per channel."""
     full = np.ones(channels, np.float32)
     return {"step": "affine", "scale": full * np.float32(scale), "bias": full * np.float32(bias)}
 
 
-def slopes(positive: NDArray | float, negative: NDArray | float, channels: int) -> Step:
+def slopes(positive: NDArray[Any] | float, negative: NDArray[Any] | float, channels: int) -> Step:
     """``positive*max(y, 0) + negative*min(y, 0)``, each a number or one per channel."""
     full = np.ones(channels, np.float32)
     return {"step": "slopes", "positive": full * np.float32(positive), "negative": full * np.float32(negative)}

@@ -6,8 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from onebit.format.errors import refusal
+from onebit.format.errors import refusal, shown
 from onebit.format.values import MAX_SIDE
+
+LARGEST = 3.4028234663852886e38  # float32
+MAX_NAME = 1024
+MAX_DEPTH = 32  # of what is free to hold anything
 
 Check = Callable[[str, Any], None]  # of a field's name and what was found there
 
@@ -49,15 +53,56 @@ def one_of(*allowed: object) -> Check:
 
 
 def number(field: str, value: Any) -> None:
-    """A finite number."""
-    if not (is_whole(value) or isinstance(value, float)) or not math.isfinite(value):
-        raise refusal(field, value, "a finite number")
+    """A number that is finite as a float32."""
+    if not (is_whole(value) or isinstance(value, float)) or not -LARGEST <= value <= LARGEST:
+        raise refusal(field, value, f"a finite number, of a float32, up to {LARGEST:.6g}")
 
 
 def text(field: str, value: Any) -> None:
-    """Any text."""
-    if not isinstance(value, str):
+    """Any text that can be written as UTF-8."""
+    if not _is_text(value):
         raise refusal(field, value, "a text")
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and (value.isascii() or bool(value.encode()))
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+
+
+def printable_name(field: str, value: Any) -> None:
+    """A text by which a node, a value or a tensor is called."""
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME or not value.isprintable():
+        raise refusal(field, value, f"a text of 1 to {MAX_NAME} printable characters")
+
+
+def plain(field: str, value: Any) -> None:
+    """What JSON holds and every reader takes: texts, finite numbers, true, false, null, lists, objects."""
+    fault = _fault(value, MAX_DEPTH)
+    if fault is not None:
+        path, found, allowed = fault
+        raise refusal("".join([field, *(f"[{shown(key, 40)}]" for key in path)]), found, allowed)
+
+
+def _fault(value: Any, depth: int) -> tuple[tuple[object, ...], object, str] | None:
+    """Path, value and what is allowed of the first entry that :func:`plain` refuses."""
+    if value is None or isinstance(value, bool) or _is_text(value):
+        return None
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**63 else ((), value, "whole numbers that an int64 holds")
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ((), value, "finite numbers")
+    if not isinstance(value, Mapping | list | tuple):
+        return (), value, "texts, numbers, true, false, null, lists and objects"
+    if depth == 0:
+        return (), value, f"lists and objects up to {MAX_DEPTH} deep"
+    for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
+        if isinstance(value, Mapping) and not _is_text(key):
+            return (), key, "texts as the names of what an object holds"
+        if (fault := _fault(entry, depth - 1)) is not None:
+            return (key, *fault[0]), *fault[1:]
+    return None
 
 
 def check_fields(

@@ -7,5 +7,13 @@ class FormatError(ValueError):
 
 def refusal(field: str, found: object, allowed: str) -> FormatError:
     """The error for a field that holds ``found``; whoever holds the field puts its own name and a dot before it."""
-    text = repr(found)
-    return FormatError(f"{field}: found {text if len(text) <= 80 else text[:77] + '...'}; allowed: {allowed}")
+    return FormatError(f"{field}: found {shown(found)}; allowed: {allowed}")
+
+
+def shown(found: object, limit: int = 80) -> str:
+    """``repr(found)``, cut where it is longer than ``limit``."""
+    try:
+        text = repr(found)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits; lists nested as deep
+        text = f"a {type(found).__name__} that is too long to show"
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -13,9 +13,10 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from onebit.format.checks import check_fields, number, one_of, text, whole
+from onebit.format.checks import LARGEST, check_fields, number, one_of, plain, printable_name, text, whole
 from onebit.format.errors import FormatError, refusal
 from onebit.format.ops import OPS, Op, Use
 from onebit.format.steps import STEPS
@@ -141,18 +142,20 @@ class _Walk:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.values: dict[str, Value] = {}
-        self.used: set[str] = set()
         self.checked: set[tuple[str, TensorSpec]] = set()
 
     def run(self) -> dict[str, Value]:
         spec = self.graph.input
         _check_input(spec)
         self.values[spec.name] = Value(spec.type, bounded("input", (spec.height, spec.width, spec.channels)))
+        for tensor in self.graph.tensors:
+            printable_name("tensors, a name of one", tensor)
         if not self.graph.nodes:
             raise refusal("nodes", [], "at least one node")
         names: set[str] = set()
         for index, node in enumerate(self.graph.nodes):
-            if not isinstance(node.name, str) or not node.name or node.name in names:
+            printable_name(f"nodes[{index}].name", node.name)
+            if node.name in names:
                 raise refusal(f"nodes[{index}].name", node.name, "a text that no other node has")
             names.add(node.name)
             try:
@@ -163,16 +166,19 @@ class _Walk:
         if output not in self.values or self.values[output].type != FLOAT:
             raise refusal("output", output, "the name of a float32 value that some node writes")
         self._check_classes()
-        if unused := sorted(set(self.graph.tensors) - self.used):
+        if unused := sorted(set(self.graph.tensors) - {tensor for tensor, _ in self.checked}):
             raise refusal("tensors", unused, "only tensors that a node names")
+        plain("provenance", self.graph.provenance)
         return self.values
 
     def _check_classes(self) -> None:
         classes = self.graph.classes
         if classes is None:
             return
-        if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
+        if not isinstance(classes, list | tuple):
             raise refusal("classes", classes, "a list of texts, or null")
+        for index, label in enumerate(classes):
+            text(f"classes[{index}]", label)
         features = math.prod(self.values[self.graph.output].shape)
         if len(classes) != features and (len(classes), features) != (2, 1):
             allowed = "2, negative and positive, or 1" if features == 1 else f"{features}, one per output feature"
@@ -194,16 +200,15 @@ class _Walk:
             self._check_tensor(f"tensors.{role}", node.tensors[role], spec)
         self._check_epilogue(node, op, Value(op.gives, bounded("result", op.shape(use))))
 
-    def _wire(self, field: str, name: object, wanted: str) -> Value:
-        value = self.values.get(name) if isinstance(name, str) else None
+    def _wire(self, field: str, wire: object, wanted: str) -> Value:
+        value = self.values.get(wire) if isinstance(wire, str) else None
         if value is None:
             last = [*islice(reversed(self.values), 9)][::-1]
-            raise refusal(
-                field, name, f"a value written before: {', '.join(last if len(last) < 9 else ['...', *last])}"
-            )
+            before = ", ".join(last if len(last) < 9 else ["...", *last])
+            raise refusal(field, wire, f"a value written before: {before}")
         allowed = FLOATS if wanted == FLOAT else (wanted,)
         if value.type not in allowed:
-            raise refusal(field, f"{name} of type {value.type}", f"a value of type {' or '.join(allowed)}")
+            raise refusal(field, f"{wire} of type {value.type}", f"a value of type {' or '.join(allowed)}")
         return value
 
     def _tensors(self, node: Node, op: Op) -> dict[str, NDArray]:
@@ -213,16 +218,14 @@ class _Walk:
         check_fields("tensors", named, dict.fromkeys(sorted(form), self._check_name))
         return {role: self.graph.tensors[name] for role, name in named.items()}
 
-    def _check_name(self, field: str, name: object) -> None:
-        if not isinstance(name, str) or name not in self.graph.tensors:
-            raise refusal(field, name, "the name of a tensor in the file")
+    def _check_name(self, field: str, tensor: object) -> None:
+        if not isinstance(tensor, str) or tensor not in self.graph.tensors:
+            raise refusal(field, tensor, "the name of a tensor in the file")
 
-    def _check_tensor(self, field: str, name: str, spec: TensorSpec) -> None:
-        tensor = self.graph.tensors[name]
-        self.used.add(name)
-        if (name, spec) not in self.checked:  # many nodes may share a tensor
-            spec.check(field, name, tensor)
-            self.checked.add((name, spec))
+    def _check_tensor(self, field: str, tensor: str, spec: TensorSpec) -> None:
+        if (tensor, spec) not in self.checked:  # many nodes may share a tensor
+            spec.check(field, tensor, self.graph.tensors[tensor])
+            self.checked.add((tensor, spec))
 
     def _check_epilogue(self, node: Node, op: Op, result: Value) -> None:
         if not isinstance(node.epilogue, list | tuple):
@@ -230,18 +233,18 @@ class _Walk:
         written = 0
         for index, step in enumerate(node.epilogue):
             here = f"epilogue[{index}]"
-            name = step.get("step") if isinstance(step, Mapping) else None
-            row = STEPS.get(name) if isinstance(name, str) else None
+            kind = step.get("step") if isinstance(step, Mapping) else None
+            row = STEPS.get(kind) if isinstance(kind, str) else None
             if row is None:
-                raise refusal(f"{here}.step", name, ", ".join(STEPS))
+                raise refusal(f"{here}.step", kind, ", ".join(STEPS))
             if row.exact and not op.exact:
-                behind = " or ".join(sorted(name for name, other in OPS.items() if other.exact))
-                raise refusal(f"{here}.step", name, f"{name!r} only behind {behind}")
+                behind = " or ".join(sorted(other for other, row in OPS.items() if row.exact))
+                raise refusal(f"{here}.step", kind, f"{kind!r} only behind {behind}")
             if result.type == BITS and not row.bits:
-                behind = " or ".join(repr(name) for name, other in STEPS.items() if other.bits)
-                raise refusal(f"{here}.step", name, f"{behind} behind {node.op}")
+                behind = " or ".join(repr(other) for other, row in STEPS.items() if row.bits)
+                raise refusal(f"{here}.step", kind, f"{behind} behind {node.op}")
             if (row.exact or result.type == BITS) and len(node.epilogue) != 1:
-                raise refusal("epilogue", f"{len(node.epilogue)} steps", f"{name!r} alone")
+                raise refusal("epilogue", f"{len(node.epilogue)} steps", f"{kind!r} alone")
             written += self._check_step(here, step, result, op.positions(node.attrs))
         if not written:
             raise refusal("epilogue", "no step that writes", "at least one store, binarize or threshold")
@@ -250,8 +253,8 @@ class _Walk:
         """Whether the step, if nothing is wrong with it, writes a value."""
         row = STEPS[step["step"]]
         names = dict.fromkeys(row.tensors, self._check_name)
-        wires = {"input": text} if row.reads else {}
-        wires |= {"output": text} if row.writes else {}
+        wires = {"input": printable_name} if row.reads else {}
+        wires |= {"output": printable_name} if row.writes else {}
         optional = {**row.options, **dict.fromkeys(row.optional_tensors, self._check_name)}
         check_fields(here, step, {"step": text, **row.settings, **names, **wires}, optional)
         row.check(here, step)
@@ -267,7 +270,7 @@ class _Walk:
         if "type" in step and result.type == BITS:
             raise refusal(f"{here}.type", step["type"], "no type where bits are stored")
         output = step["output"]
-        if not output or output in self.values:
+        if output in self.values:
             raise refusal(f"{here}.output", output, "a text that names no other value")
         written = BITS if BITS in (result.type, row.writes) else step.get("type", row.writes)
         self.values[output] = Value(written, result.shape)
@@ -275,20 +278,20 @@ class _Walk:
 
 
 def _check_input(spec: InputSpec) -> None:
-    if not isinstance(spec.name, str) or not spec.name:
-        raise refusal("input.name", spec.name, "a text")
+    printable_name("input.name", spec.name)
     for side in ("height", "width", "channels"):
         whole(1)(f"input.{side}", getattr(spec, side))
     one_of(*COLORS)("input.color", spec.color)
     one_of(FLOAT, PIXELS)("input.type", spec.type)
-    for name in ("mean", "std"):
-        numbers = getattr(spec, name)
+    for table in ("mean", "std"):
+        numbers = getattr(spec, table)
         if not isinstance(numbers, list | tuple) or len(numbers) != spec.channels:
-            raise refusal(f"input.{name}", numbers, f"{spec.channels} numbers, one per channel")
+            raise refusal(f"input.{table}", numbers, f"{spec.channels} numbers, one per channel")
         for entry in numbers:
-            number(f"input.{name}", entry)
-    if any(s <= 0 for s in spec.std):
-        raise refusal("input.std", spec.std, "numbers above 0")
+            number(f"input.{table}", entry)
+    for mean, std in zip(spec.mean, spec.std, strict=True):
+        if not std > 0 or max(abs(0 - mean), abs(1 - mean)) > std * LARGEST or not np.float32(std) > 0:
+            raise refusal("input.std", std, "numbers above 0, by which (pixel/255 - mean)/std stays a finite float32")
     if spec.fit is not None:
         one_of(*RESIZES)("input.fit.resize", spec.fit.resize)
         number("input.fit.crop_pct", share := spec.fit.crop_pct)

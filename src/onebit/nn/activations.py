@@ -29,8 +29,8 @@ class FPReLU(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.positive = nn.Parameter(torch.ones(channels))
-        self.negative = nn.Parameter(torch.full((channels,), 0.25))
+        self.positive: nn.Parameter = nn.Parameter(torch.ones(channels))
+        self.negative: nn.Parameter = nn.Parameter(torch.full((channels,), 0.25))
 
     def forward(self, x: Tensor) -> Tensor:
         positive, negative = along_channels(self.positive, x), along_channels(self.negative, x)
@@ -53,9 +53,9 @@ class RPReLU(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.before = nn.Parameter(torch.zeros(channels))
-        self.negative = nn.Parameter(torch.full((channels,), 0.25))
-        self.after = nn.Parameter(torch.zeros(channels))
+        self.before: nn.Parameter = nn.Parameter(torch.zeros(channels))
+        self.negative: nn.Parameter = nn.Parameter(torch.full((channels,), 0.25))
+        self.after: nn.Parameter = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         shifted = x + along_channels(self.before, x)

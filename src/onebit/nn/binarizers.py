@@ -98,7 +98,8 @@ class MeanScaleWeight(WeightBinarizer):
     ) -> None:
         super().__init__(estimator)
         check_granularity(granularity)
-        self.granularity, self.detached = granularity, detached
+        self.granularity: str = granularity
+        self.detached: bool = detached
 
     def scale(self, latent: Tensor) -> Tensor:
         return mean_abs(latent.detach() if self.detached else latent, self.granularity)
@@ -270,8 +271,8 @@ class InputBinarizer(Binarizer):
 class SignInput(InputBinarizer):
     """``sign(x)`` in {-1, +1}."""
 
-    low = -1.0
-    rule = "sign"
+    low: ClassVar[float] = -1.0
+    rule: ClassVar[str] = "sign"
 
     def __init__(self, estimator: str = "clipped-identity") -> None:
         super().__init__(estimator)
@@ -308,7 +309,8 @@ class BalancedSignInput(SignInput):
     def __init__(self, estimator: str = "polynomial") -> None:
         super().__init__(estimator)
         self.theta: nn.Parameter | None = None
-        self.s, self.b = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
+        self.s: nn.Parameter = nn.Parameter(torch.ones(()))
+        self.b: nn.Parameter = nn.Parameter(torch.zeros(()))
 
     def attach(self, channels: int, spatial: int) -> None:
         _refuse_second(self.theta)
@@ -333,8 +335,8 @@ class BalancedSignInput(SignInput):
 class StepInput(InputBinarizer):
     """``step(x)`` in {0, 1}, no scale."""
 
-    low = 0.0
-    rule = "step"
+    low: ClassVar[float] = 0.0
+    rule: ClassVar[str] = "step"
 
     def __init__(self, estimator: str = "long-tailed-higher-order") -> None:
         super().__init__(estimator)
@@ -355,7 +357,7 @@ class TrainedStepInput(StepInput):
         super().__init__(estimator)
         if not start > 0:
             raise ValueError(f"start must be above 0, got {start}")
-        self.beta = nn.Parameter(torch.tensor(float(start)))
+        self.beta: nn.Parameter = nn.Parameter(torch.tensor(float(start)))
 
     def scale(self) -> Tensor:
         return self.beta

@@ -94,6 +94,10 @@ class BinaryConv2d(nn.Conv2d):
     """
 
     roles: ClassVar[dict[str, str]] = {"weight": "latent"}
+    weight_binarizer: WeightBinarizer | None
+    input_binarizer: InputBinarizer | None
+    real_weights: bool
+    pad_value: float
 
     def __init__(
         self,
@@ -149,6 +153,9 @@ class BinaryLinear(nn.Linear):
     """
 
     roles: ClassVar[dict[str, str]] = {"weight": "latent"}
+    weight_binarizer: WeightBinarizer | None
+    input_binarizer: InputBinarizer | None
+    real_weights: bool
 
     def __init__(
         self,

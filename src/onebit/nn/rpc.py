@@ -43,6 +43,12 @@ class ReshapedPointwiseConv2d(BinaryConv2d):
             map of another number of channels.
     """
 
+    block: int
+    upscale: int
+    roll: int
+    map_channels: tuple[int, int]
+    norm: nn.BatchNorm2d | None
+
     def __init__(
         self,
         in_channels: int,
@@ -69,7 +75,7 @@ class ReshapedPointwiseConv2d(BinaryConv2d):
             weight_binarizer=weight_binarizer,
             input_binarizer=None,
         )
-        self.input_binarizer = as_input_binarizer(input_binarizer)
+        self.input_binarizer: InputBinarizer | None = as_input_binarizer(input_binarizer)
         if self.input_binarizer is not None:
             self.input_binarizer.attach(in_channels, spatial=2)
         self.block, self.upscale, self.roll = block, upscale, int(roll)

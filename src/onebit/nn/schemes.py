@@ -160,8 +160,8 @@ def _scheme(
 _CLIPPED, _POLYNOMIAL = {"estimator": "clipped-identity"}, {"estimator": "polynomial"}
 _DECAY = {"estimator": "error-decay"}
 
-FLOAT = _scheme("float", None, {}, None, {})
-TRAINED_BINARIZATION = _scheme(
+_scheme("float", None, {}, None, {})
+_scheme(
     "trained-binarization",
     "trained-scale",
     {"granularity": "layer", "estimator": "higher-order"},

@@ -64,7 +64,7 @@ class Engine:
             _add(builder, node, graph.tensors)
         self._core = builder.finish(graph.output)
         self._keep_values = keep_values
-        self._values: dict[str, NDArray] = {}
+        self._values: dict[str, NDArray[Any]] = {}
 
     @property
     def isa(self) -> str:
@@ -77,12 +77,13 @@ class Engine:
         memory = self._core.memory
         return memory["values"] + memory["scratch"]
 
-    def run(self, images_NHWC: NDArray) -> NDArray[np.float32]:
-        """Normalized float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C).
+    def run(self, images_NHWC: NDArray[Any]) -> NDArray[np.float32]:
+        """Normalized float32 images (or raw uint8 pixels) as :func:`onebit.runtime.images.prepare` gives them to the
+        output map, both (N, H, W, C).
 
-        Raises ValueError where the images have another shape or type than the network takes.
+        Raises ValueError where the images have another shape than the network takes.
         """
-        images_NHWC = self._prepared(images_NHWC)
+        images_NHWC = self._taken(images_NHWC)
         if not self._keep_values:
             return self._core.run(images_NHWC)[0]
         results, kept = [], []
@@ -92,7 +93,13 @@ class Engine:
         self._values = {name: np.concatenate([values[name] for values in kept]) for name in kept[0]}
         return np.concatenate(results)
 
-    def values(self) -> dict[str, NDArray]:
+    def _taken(self, images_NHWC: NDArray[Any]) -> NDArray[Any]:
+        """The images as the core takes them: pixels for an int8 stem, else either; it normalizes pixels itself."""
+        if self._spec.type == PIXELS and images_NHWC.shape[-1] == self._spec.channels:  # the core refuses others
+            images_NHWC = as_input(images_NHWC, self._spec)
+        return np.ascontiguousarray(images_NHWC)
+
+    def values(self) -> dict[str, NDArray[Any]]:
         """Every value of the last run by name: float32 or float16 (N, H, W, C), or uint32 words (N, H, W, ceil(C/32)).
 
         Raises ValueError if the engine was built without ``keep_values``.
@@ -101,7 +108,7 @@ class Engine:
             raise ValueError("values share their memory; build the engine with keep_values=True to read them")
         return self._values
 
-    def profile(self, images_NHWC: NDArray, repeats: int = 20) -> Profile:
+    def profile(self, images_NHWC: NDArray[Any], repeats: int = 20) -> Profile:
         """Time every node in ``repeats`` runs, after one that does not count: the median of each, against the limit of
         this instruction set and these threads, which is measured on the spot the first time.
 
@@ -112,28 +119,19 @@ class Engine:
 
         if repeats < 1:
             raise ValueError(f"repeats must be at least 1, got {repeats}")
-        images_NHWC = self._prepared(images_NHWC)
+        images_NHWC = self._taken(images_NHWC)
         limits = measure_limits(self.isa)
         self._core.run(images_NHWC)
         ns = np.median([self._core.run(images_NHWC)[1] for _ in range(repeats)], axis=0)
         return make_profile(self._core.nodes(), (ns / 1e6).tolist(), len(images_NHWC), self._core.threads, limits)
 
-    def _prepared(self, images_NHWC: NDArray) -> NDArray:
-        """A contiguous batch of what the core takes: pixels, or floats where the network's input are floats."""
-        if images_NHWC.dtype not in (np.uint8, np.float32) or images_NHWC.ndim != 4 or len(images_NHWC) == 0:
-            found = f"{images_NHWC.dtype} {list(images_NHWC.shape)}"
-            raise ValueError(f"images must be a batch [N, H, W, C] of uint8 or float32, got {found}")
-        if self._spec.type == PIXELS and images_NHWC.shape[3] == self._spec.channels:  # the core refuses others
-            images_NHWC = as_input(images_NHWC, self._spec)
-        return np.ascontiguousarray(images_NHWC)
 
-
-def _as_halves(value: NDArray) -> NDArray:
+def _as_halves(value: NDArray[Any]) -> NDArray[Any]:
     """A value of the core, which gives float16 as uint16."""
     return value.view(np.float16) if value.dtype == np.uint16 else value
 
 
-def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray]) -> None:
+def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Describe one node to the core: its op's method, the attributes, tensors and steps of the node."""
     arguments: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list | tuple) else value for name, value in node.attrs.items()
@@ -146,7 +144,7 @@ def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray]) -> 
     getattr(builder, method)(name=node.name, epilogue=steps, **arguments)
 
 
-def _step(step: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> _core.Step:
+def _step(step: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> _core.Step:
     tables = STEPS[step["step"]].tables
     arguments = {
         field: np.ascontiguousarray(tensors[value]) if field in tables else value

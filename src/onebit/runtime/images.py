@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -231,7 +231,7 @@ def _box(size: tuple[int, int], spec: InputSpec, fit: Fit) -> tuple[int, int, in
     return left, top, left + across, top + down
 
 
-def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:
+def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray[Any], bool]:
     """Check images against ``spec``: a contiguous batch (N, H, W, C) of uint8 or float32, and whether it was one image.
 
     Raises ValueError that says what was found, what the network takes and what to do.
@@ -260,7 +260,7 @@ def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray, bool]:
     return np.ascontiguousarray(batch), single
 
 
-def as_input(images_NHWC: NDArray, spec: InputSpec) -> NDArray:
+def as_input(images_NHWC: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
     """What the input's value holds for raw pixels (uint8) or normalized floats: floats, or pixels where its type is
     "uint8"; ValueError as in :func:`to_pixels`.
     """
@@ -269,7 +269,7 @@ def as_input(images_NHWC: NDArray, spec: InputSpec) -> NDArray:
     return to_pixels(images_NHWC, spec) if spec.type == PIXELS else normalize(images_NHWC, spec.mean, spec.std)
 
 
-def to_pixels(images_NHWC: NDArray, spec: InputSpec) -> NDArray[np.uint8]:
+def to_pixels(images_NHWC: NDArray[Any], spec: InputSpec) -> NDArray[np.uint8]:
     """The nearest pixels, ``round(255 (x std + mean))``: what ``normalize`` made floats of comes back exactly.
 
     Raises ValueError where a pixel would lie outside 0...255: then the images were normalized in another way.

@@ -51,7 +51,7 @@ def not_finite(outputs: ArrayLike) -> int:
     return int((~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)).sum())
 
 
-def check_kernels(graph: Graph, images_NHWC: NDArray) -> list[dict[str, Any]]:
+def check_kernels(graph: Graph, images_NHWC: NDArray[Any]) -> list[dict[str, Any]]:
     """Check every instruction set that this CPU can run; one row each.
 
     A row: isa, images, bits compared, flips (bits that differ), unexplained (flips, and floats of an int8 convolution,
@@ -61,7 +61,7 @@ def check_kernels(graph: Graph, images_NHWC: NDArray) -> list[dict[str, Any]]:
     return [_check_isa(graph, images_NHWC, isa) for isa in usable_isas()]
 
 
-def _check_isa(graph: Graph, images_NHWC: NDArray, isa: str) -> dict[str, Any]:
+def _check_isa(graph: Graph, images_NHWC: NDArray[Any], isa: str) -> dict[str, Any]:
     engine = Engine(graph, threads=1, isa=isa, keep_values=True)
     shapes = validate(graph)
     row: dict[str, Any] = {"isa": isa, "images": len(images_NHWC), "bits": 0, "flips": 0, "unexplained": 0}
@@ -72,7 +72,7 @@ def _check_isa(graph: Graph, images_NHWC: NDArray, isa: str) -> dict[str, Any]:
         got[graph.input.name] = as_input(image_HWC[None], graph.input)
         for node in graph.nodes:
             want = dict(got)
-            margins: dict[str, NDArray] = {}
+            margins: dict[str, NDArray[Any]] = {}
             with np.errstate(over="ignore", invalid="ignore"):  # what they lead to is counted
                 run_node(graph, node, want, margins)
             exact = shapes[node.inputs[0]].type == PIXELS
@@ -86,7 +86,13 @@ def _check_isa(graph: Graph, images_NHWC: NDArray, isa: str) -> dict[str, Any]:
 
 
 def _compare(
-    row: dict[str, Any], where: str, value: Any, want: NDArray, got: NDArray, margin: NDArray | None, exact: bool
+    row: dict[str, Any],
+    where: str,
+    value: Any,
+    want: NDArray[Any],
+    got: NDArray[Any],
+    margin: NDArray[Any] | None,
+    exact: bool,
 ) -> None:
     """Count into ``row`` what differs in one value, and what is not finite."""
     if value.type == BITS:
@@ -115,7 +121,7 @@ def _compare(
         row["where"] = row["where"] or where
 
 
-def _float_error(type: str, want: NDArray, got: NDArray) -> tuple[NDArray[np.bool_], float]:
+def _float_error(type: str, want: NDArray[Any], got: NDArray[Any]) -> tuple[NDArray[np.bool_], float]:
     """Where both sides are finite, and their largest difference there, relative to the largest number."""
     both = [side.astype(np.float64) for side in (want, got)]
     if type == HALF:

@@ -17,7 +17,9 @@ from onebit.format.steps import STEPS
 from onebit.runtime.images import as_input
 
 
-def run_node(graph: Graph, node: Node, values: dict[str, NDArray], margins: dict[str, NDArray] | None = None) -> None:
+def run_node(
+    graph: Graph, node: Node, values: dict[str, NDArray[Any]], margins: dict[str, NDArray[Any]] | None = None
+) -> None:
     """Compute ``node`` on the values (batches) that it names and write its outputs into ``values``.
 
     ``margins``, if given, receives for each value of bits made from floats how far every float was from its threshold.
@@ -50,7 +52,7 @@ def run_node(graph: Graph, node: Node, values: dict[str, NDArray], margins: dict
             margins[step["output"]] = row.margin(y, **arguments)
 
 
-def _opened(value: NDArray, form: Value) -> NDArray:
+def _opened(value: NDArray[Any], form: Value) -> NDArray[Any]:
     """A value as the rows take it: bits as booleans, halves as the floats that they are."""
     if form.type == BITS:
         return unpack_bits(value, form.shape[2])
@@ -64,9 +66,9 @@ class ReferenceEngine:
         self.graph = graph
         self.shapes = validate(graph)
         self.output_shape = self.shapes[graph.output].shape
-        self._values: dict[str, NDArray] = {}
+        self._values: dict[str, NDArray[Any]] = {}
 
-    def run(self, images_NHWC: NDArray) -> NDArray[np.float32]:
+    def run(self, images_NHWC: NDArray[Any]) -> NDArray[np.float32]:
         """Normalized float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C)."""
         spec = self.graph.input
         values = {spec.name: as_input(images_NHWC, spec)}
@@ -75,7 +77,7 @@ class ReferenceEngine:
         self._values = values
         return values[self.graph.output]
 
-    def values(self) -> dict[str, NDArray]:
+    def values(self) -> dict[str, NDArray[Any]]:
         """Every value of the last run but the input, by name: float32 or float16 (N, H, W, C), or uint32 words of the
         bits.
         """
