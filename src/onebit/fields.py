@@ -43,11 +43,14 @@ def whole(low: int = 0, high: int = 2**63 - 1) -> Rule:
     return Rule(lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high, allowed)
 
 
-def number(low: float = -math.inf, above: float = -math.inf) -> Rule:
-    """A finite number, at least ``low`` and greater than ``above``."""
+def number(low: float = -math.inf, above: float = -math.inf, high: float = 1e300) -> Rule:
+    """A finite number, at least ``low``, greater than ``above``, and at most ``high``."""
     bound = f" from {low:g}" if low > -math.inf else f" above {above:g}" if above > -math.inf else ""
+    bound += f" up to {high:g}" if high < 1e300 else ""
     # A whole number may pass a float's range; what is near its end is no number of ours.
-    return Rule(lambda v: _is_number(v) and low <= v and above < v and abs(v) <= 1e300, f"a finite number{bound}")
+    return Rule(
+        lambda v: _is_number(v) and low <= v <= high and above < v and abs(v) <= 1e300, f"a finite number{bound}"
+    )
 
 
 def measured() -> Rule:

@@ -83,6 +83,27 @@ def test_run_sees_what_eval_sees(wide, tmp_path, capsys, resize, accuracy):
     assert re.search(rf"^pictures +{resize}$", capsys.readouterr().out, re.MULTILINE)
 
 
+def test_what_training_did_to_pictures_reaches_run(wide, tmp_path, capsys):
+    (wide / "train" / "notes.txt").write_text("x")
+    out, file = tmp_path / "run", tmp_path / "net.onebit"
+    tiny = ["--dataset", "folder", "--image_size", "8", "--batch_size", "8", "--model_options.width", "0.0625"]
+    settings = [*tiny, "--fit", "stretch", "--max_steps", "1", "--augment", "none", "--compile", "false"]
+    result = answer(capsys, "train", "vgg-small-digits", *settings, "--data_dir", wide, "--out", out)
+    contents = {"dataset": "folder", "train_images": 8, "test_images": 8, "classes": 2}
+    assert result["contents"] == {**contents, "left_out": {"beside the class folders": 1}}
+    assert json.loads((out / "model.json").read_text())["input"]["fit"] == {"resize": "stretch", "crop_pct": 1.0}
+    assert main(["pack", str(out), "--out", str(file)]) == 0
+    assert onebit.load(file).input.fit == onebit.Fit("stretch")
+    capsys.readouterr()
+    for model in (out, file):
+        assert main(["eval", str(model), "--data_dir", str(wide)]) == 0
+        told = capsys.readouterr().out.splitlines()
+        assert told[0] == "folder: 8 training and 8 test images of 2 classes; left out: 1 beside the class folders"
+    evaluated = answer(capsys, "eval", file, "--data_dir", wide)
+    assert evaluated["contents"] == result["contents"]
+    assert evaluated["accuracy"] == accuracy_of_run(capsys, file, wide / "val")
+
+
 def test_a_file_that_does_not_say_refuses_other_sizes(wide, tmp_path, capsys):
     file = tmp_path / "net.onebit"
     pack(None).save(file)

@@ -34,25 +34,23 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """Measure; {model, dataset, task, images, the scores by name, and what the task tells besides}."""
+    """Measure; {model, dataset, contents, task, images, the scores by name, and what the task tells besides}."""
     if not args.model.exists():
         raise Failure(f"there is no model {str(args.model)!r}")
-    task, name, dataset, scores = _packed(args) if args.model.suffix == ".onebit" else _trained(args)
-    told = {"model": str(args.model), "dataset": dataset, "task": name, "images": scores.examples}
-    return {**told, "score": task.main, **scores.values, **scores.details}
+    return {"model": str(args.model), **(_packed(args) if args.model.suffix == ".onebit" else _trained(args))}
 
 
-def _trained(args: "Namespace") -> "tuple[Task, str, str, Scores]":
+def _trained(args: "Namespace") -> dict[str, Any]:
     from onebit.train import load_trained, task_of
 
     model, meta = load_trained(args.model)
     task = task_of(meta)
     dataset = _dataset(args, meta["provenance"])
     data = task.load_for(meta, dataset, args.data_dir)
-    return task, meta["task"], dataset, task.evaluate(model, data, meta, args.batch_size)
+    return _told(task, meta["task"], dataset, data, task.evaluate(model, data, meta, args.batch_size))
 
 
-def _packed(args: "Namespace") -> "tuple[Task, str, str, Scores]":
+def _packed(args: "Namespace") -> dict[str, Any]:
     import os
 
     import onebit
@@ -64,7 +62,14 @@ def _packed(args: "Namespace") -> "tuple[Task, str, str, Scores]":
     description = task.description_of(model.graph)
     dataset = _dataset(args, facts)
     data = task.load_for(description, dataset, args.data_dir)
-    return task, facts["task"], dataset, task.evaluate_packed(model, data, description, args.batch_size)
+    return _told(task, facts["task"], dataset, data, task.evaluate_packed(model, data, description, args.batch_size))
+
+
+def _told(task: "Task", name: str, dataset: str, data: Any, scores: "Scores") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    told = {"dataset": dataset, "contents": asdict(task.contents(data)), "task": name, "images": scores.examples}
+    return {**told, "score": task.main, **scores.values, **scores.details}
 
 
 def _dataset(args: "Namespace", provenance: dict[str, Any]) -> str:
@@ -75,15 +80,17 @@ def _dataset(args: "Namespace", provenance: dict[str, Any]) -> str:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the main score, the others, and tables that are short."""
+    """Print what the data set holds, the main score, the others, and tables that are short."""
+    from onebit.data import Contents
     from onebit.tasks import TASKS
 
+    print(printable(Contents(**result["contents"])))
     task = TASKS[result["task"]]
     main, *others = sorted(task.metrics, key=lambda metric: metric.name != result["score"])
     told = "".join(f", {metric.name} {metric.text(result[metric.name])}" for metric in others)
     what = main.text(result[main.name]) + (" of" if main.share else f" {main.name} on")
     print(f"{printable(result['dataset'])}: {what} {result['images']} test images{told}")
-    for table in (value for value in result.values() if isinstance(value, dict)):
+    for table in (value for name, value in result.items() if isinstance(value, dict) and name != "contents"):
         if len(table) <= 20:
             rows = [(name, "no images" if value is None else f"{main.text(value):>7}") for name, value in table.items()]
             print(text_table(rows, indent="  "))

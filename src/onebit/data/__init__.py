@@ -6,11 +6,12 @@ from onebit.data import folder as folder
 from onebit.data import idx as idx
 from onebit.data import synthetic as synthetic
 from onebit.data.augment import AUGMENTATIONS, Normalize
-from onebit.data.base import DATASETS, DataError, ImageData, ImageSet, MemorySet, epoch_order
+from onebit.data.base import DATASETS, Contents, DataError, ImageData, ImageSet, MemorySet, epoch_order
 
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
+    "Contents",
     "DataError",
     "ImageData",
     "ImageSet",

@@ -114,8 +114,8 @@ class Contents:
 
     def __str__(self) -> str:
         left_out = f"; left out: {tell_counts(self.left_out)}" if self.left_out else ""
-        images = f"{self.train_images} training and {self.test_images} test images"
-        return f"{self.dataset}: {images} of {self.classes} classes{left_out}"
+        classes = f" of {self.classes} classes" if self.classes else ""
+        return f"{self.dataset}: {self.train_images} training and {self.test_images} test images{classes}{left_out}"
 
 
 class Reader(Protocol):

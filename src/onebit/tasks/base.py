@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from onebit.format.graph import Graph
+from onebit.data import Contents
+from onebit.format.graph import Fit, Graph
 from onebit.methods import Batch
 from onebit.nn import evaluating
 from onebit.registry import Registry
+from onebit.runtime.images import CROP
 from onebit.runtime.model import Model
 
 # Shape letters: N examples.
@@ -126,12 +128,16 @@ class Task(ABC):
     # Data -----------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def load(self, dataset: str, data_dir: Path | None, image_size: int | None = None) -> Any:
+    def load(self, dataset: str, data_dir: Path | None, image_size: int | None = None, fit: Fit = CROP) -> Any:
         """Read a data set; ValueError (DataError) or OSError says what is missing."""
 
     @abstractmethod
     def load_for(self, description: Description, dataset: str, data_dir: Path | None) -> Any:
         """Read a data set for a network with that description; ValueError names what does not fit."""
+
+    @abstractmethod
+    def contents(self, data: Any) -> Contents:
+        """What was taken of the data set, in numbers, and what was not."""
 
     @abstractmethod
     def count(self, data: Any) -> int:

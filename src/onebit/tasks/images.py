@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from onebit.data import AUGMENTATIONS, DATASETS, ImageData, ImageSet, MemorySet, Normalize, epoch_order
+from onebit.data import AUGMENTATIONS, DATASETS, Contents, ImageData, ImageSet, MemorySet, Normalize, epoch_order
 from onebit.fields import check_fields, list_of, number, one_of, whole
 from onebit.format.graph import COLORS, RESIZES, Fit, Graph, InputSpec
 from onebit.methods import Batch
@@ -42,8 +42,8 @@ class ImageTask(Task):
         """What makes of the targets of ``data`` those of a network with that description."""
         return lambda targets: targets
 
-    def load(self, dataset: str, data_dir: Path | None, image_size: int | None = None) -> Any:
-        return self.datasets[dataset](data_dir, image_size=image_size)
+    def load(self, dataset: str, data_dir: Path | None, image_size: int | None = None, fit: Fit = CROP) -> Any:
+        return self.datasets[dataset](data_dir, image_size=image_size, fit=fit)
 
     def load_for(self, description: Description, dataset: str, data_dir: Path | None) -> Any:
         spec = input_of(description)
@@ -54,6 +54,9 @@ class ImageTask(Task):
                 f"but data set {data.name!r} has {data.input.channels}"
             )
         return data
+
+    def contents(self, data: ImageData) -> Contents:
+        return data.contents
 
     def count(self, data: ImageData) -> int:
         return len(data.train)
@@ -78,7 +81,7 @@ class ImageTask(Task):
         }
         check_fields(description.get("input"), rules, "input")
         if (fit := description["input"].get("fit")) is not None:
-            check_fields(fit, {"resize": one_of(*RESIZES), "crop_pct": number(above=0)}, "input.fit")
+            check_fields(fit, {"resize": one_of(*RESIZES), "crop_pct": number(above=0, high=1)}, "input.fit")
 
     def model_arguments(self, description: Description) -> dict[str, Any]:
         return {"in_channels": description["in_channels"], "input_size": description["input"]["size"]}

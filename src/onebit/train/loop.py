@@ -15,6 +15,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from onebit.data.base import mix
+from onebit.format.graph import Fit
 from onebit.nn import set_progress
 from onebit.tasks import Scores
 from onebit.train.artifact import build_model
@@ -71,7 +72,7 @@ def train(
             saved = _last_checkpoint(settings, out)
         else:
             _refuse_second_run(out)
-        data = settings.make_task().load(settings.dataset, data_dir, settings.image_size)
+        data = settings.make_task().load(settings.dataset, data_dir, settings.image_size, Fit(settings.fit))
         if not resume:
             held.enter_context(FolderLock(out))
             _refuse_second_run(out)
@@ -162,6 +163,7 @@ class Run:
             out,
             recipe=recipe,
             dataset=settings.dataset,
+            contents=self.task.contents(data),
             steps=self.steps,
             show=show,
         )

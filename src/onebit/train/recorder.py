@@ -1,12 +1,13 @@
 """What a run leaves behind while it goes on: history, record, curve, checkpoints, logs; and what it shows."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from lightning.fabric.loggers import TensorBoardLogger
 
+from onebit.data import Contents
 from onebit.files import write_atomic
 from onebit.report.curve import curve_png
 from onebit.tasks import Scores, Task
@@ -30,6 +31,7 @@ class Result:
         score: name of the score that "best" is judged by.
         scores: of the model that was kept, on the test images, by name.
         last, best: the same of the last epoch and of the best one.
+        contents: what was taken of the data set, and what was not.
     """
 
     out: str
@@ -42,6 +44,7 @@ class Result:
     steps: int
     seconds: float
     compiled: bool
+    contents: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; scores under their names, ``last_NAME`` and ``best_NAME``."""
@@ -55,6 +58,7 @@ class Result:
             "steps": self.steps,
             "seconds": self.seconds,
             "compiled": self.compiled,
+            "contents": self.contents,
         }
 
 
@@ -75,11 +79,12 @@ class Recorder:
         *,
         recipe: str | None,
         dataset: str,
+        contents: Contents,
         steps: int,
         show: bool,
     ) -> None:
         self.state, self.task, self.description, self.out = state, task, description, out
-        self.recipe, self.dataset = recipe, dataset
+        self.recipe, self.dataset, self.contents = recipe, dataset, contents
         settings = state.settings
         self.metric = task.metric(settings.best_by)
         self.record = new_record(recipe, settings.as_json())
@@ -90,6 +95,7 @@ class Recorder:
         write_record(self.out, self._current())
         self._logger = TensorBoardLogger(self.out, name="tensorboard", version="")
         self.display.__enter__()
+        self.display.note(str(self.contents))
         return self
 
     def __exit__(
@@ -133,6 +139,7 @@ class Recorder:
             steps=state.step,
             seconds=round(state.seconds, 3),
             compiled=state.compiled,
+            contents=asdict(self.contents),
         )
         record = {**self._current(), "result": result.as_json()}
         write_record(self.out, record)

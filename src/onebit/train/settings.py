@@ -29,6 +29,7 @@ class TrainSettings(OptimizerSettings):
         task_options: further arguments of the task, such as ``label_smoothing``.
         dataset: data set, a name that ``onebit zoo datasets`` lists.
         image_size: side that the images are scaled to; null keeps their own size.
+        fit: how images that are not square are brought to that size: "crop" keeps the middle, "stretch" keeps all.
         augment: augmentation of the training images.
         method: training method.
         method_options: further arguments of the method, such as ``temperature``.
@@ -60,6 +61,7 @@ class TrainSettings(OptimizerSettings):
     task_options: dict[str, Any] = field(default_factory=dict)
     dataset: str
     image_size: int | None = None
+    fit: Literal["crop", "stretch"] = "crop"
     augment: str = "none"
     method: str = "plain"
     method_options: dict[str, Any] = field(default_factory=dict)
