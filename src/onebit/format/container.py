@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from onebit.format.errors import FormatError, refusal
 
-MAX_HEADER = 1 << 23  # bytes: some fifty thousand nodes; a parsed document takes some twenty times as much
+MAX_HEADER = 1 << 23  # bytes: some fifty thousand nodes; a parsed document takes up to thirty times as much
 MAX_DIMENSIONS = 8
 DTYPES = {"F32": "float32", "U32": "uint32", "I32": "int32", "I8": "int8"}  # in safetensors' spelling
 SPELLING = {ours: theirs for theirs, ours in DTYPES.items()}

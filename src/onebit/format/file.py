@@ -43,7 +43,7 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> int:
 def load_graph(path: str | os.PathLike[str]) -> Graph:
     """Read and validate a packed file.
 
-    What it takes: the size of the file, and while it reads, up to twenty times that of the header.
+    What it takes: the size of the file, and while it reads, up to thirty times that of the header.
 
     Raises FileNotFoundError or another OSError where the file cannot be read, and FormatError, naming the field, what
     was found and what is allowed, where its content is not a packed network of this version.
