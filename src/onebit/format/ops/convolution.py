@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onebit.format.bits import WORD, signs, words_for
 from onebit.format.checks import one_of, pair, whole
 from onebit.format.errors import refusal
-from onebit.format.ops.op import WEIGHT_ROLES, Op, Use, check_size
+from onebit.format.ops.op import BLOCK, STRIPE, TILE, WEIGHT_ROLES, Op, Taken, Use, check_size, round_up
 from onebit.format.ops.rearrange import shuffled
 from onebit.format.ops.windows import Pair, padded_pixels, window_counts, windows
 from onebit.format.tensors import TensorSpec, packed
@@ -66,6 +66,30 @@ def _products(use: Use) -> int:
     return rows * columns * out * math.prod(kernel) * _depth(use)
 
 
+def _borders(use: Use) -> int:
+    """How many results, at most, lie differently to the border of the map: for so many the core keeps a sum."""
+    rows, columns, _ = _shape(use)
+    reach = [-(-p // s) for p, s in zip(use.attrs["padding"], use.attrs["stride"], strict=True)]
+    return min(rows, 2 * reach[0] + 1) * min(columns, 2 * reach[1] + 1)
+
+
+def _taken(use: Use, units: int, weight_bytes: int, map_bytes: int, borders: int = 0) -> Taken:
+    """Of a convolution whose channels of a group are ``units`` words or numbers, each of ``map_bytes`` in a map and
+    ``weight_bytes`` in a weight.
+    """
+    attrs, (height, width, _) = use.attrs, use.shape
+    out, *kernel = weight_sides(use)
+    rows = attrs["groups"] * round_up(out // attrs["groups"], BLOCK)
+    pixels = padded_pixels((height, width), attrs["padding"])
+    row_bytes = pixels // (height + 2 * attrs["padding"][0]) * attrs["groups"] * units * map_bytes
+    stripe = STRIPE * attrs["stride"][0] + (kernel[0] - 1) * attrs["dilation"][0]
+    return Taken(
+        kept=math.prod(kernel) * (rows * units * weight_bytes + 64) + rows + borders * round_up(out, BLOCK) * 4,
+        scratch=pixels * attrs["groups"] * units * map_bytes,
+        own=TILE * round_up(out, BLOCK) * 4 + min(stripe + 1, height + 2 * attrs["padding"][0]) * 2 * row_bytes,
+    )
+
+
 def _convolve(
     x_NHWC: NDArray, w_OKLC: NDArray, stride: Pair, padding: Pair, dilation: Pair, groups: int, fill: float = 0.0
 ) -> NDArray:
@@ -98,6 +122,11 @@ def _binary_shape(use: Use) -> Shape:
     return _shape(use)
 
 
+def _binary_taken(use: Use) -> Taken:
+    borders = _borders(use) if use.attrs["pad_value"] == 0 else 0
+    return _taken(use, words_for(_depth(use)), 8, 16, borders)
+
+
 def _binary_conv2d(
     x: NDArray[np.bool_],
     *,
@@ -123,6 +152,10 @@ def _real_tensors(use: Use) -> Mapping[str, TensorSpec]:
     if "weight_bits" in use.tensors:
         return {"weight_bits": packed(*sides, bits=depth)}
     return {"weight": TensorSpec("float32", (*sides, depth))}
+
+
+def _real_taken(use: Use) -> Taken:
+    return _taken(use, _depth(use), 8, 4)  # some kernels keep up to twice as many weights as there are
 
 
 def _conv2d(
@@ -160,6 +193,10 @@ def _int8_tensors(use: Use) -> Mapping[str, TensorSpec]:
     }
 
 
+def _int8_taken(use: Use) -> Taken:
+    return _taken(use, round_up(_depth(use), 4), 2, 2, _borders(use))
+
+
 def int8_sums(
     pixels_NHWC: NDArray[np.uint8],
     *,
@@ -195,6 +232,7 @@ OPS = {
         tensors=_binary_tensors,
         shape=_binary_shape,
         products=_products,
+        taken=_binary_taken,
         runs_as="1-bit",
         exact=True,
         hosts=2,
@@ -207,6 +245,7 @@ OPS = {
         tensors=_real_tensors,
         shape=_shape,
         products=_products,
+        taken=_real_taken,
         hosts=1,
         counterparts={PIXELS: "int8_conv2d"},
         builders={"weight_bits": "conv2d_bits"},
@@ -219,6 +258,7 @@ OPS = {
         tensors=_int8_tensors,
         shape=_shape,
         products=_products,
+        taken=_int8_taken,
         runs_as="int8",
         reference=_int8_conv2d,
     ),

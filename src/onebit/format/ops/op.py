@@ -14,6 +14,9 @@ from onebit.format.tensors import TensorSpec
 from onebit.format.values import BITS, FLOAT, Shape
 
 MAX_TERMS = 1 << 30  # products of one sum; elements of a padded map, its channels in whole words
+BLOCK = 64  # output channels that kernels compute together
+TILE = 24  # pixels that they compute together, at most
+STRIPE = 8  # rows that a thread computes before they are used
 WEIGHT_ROLES = ("weight", "weight_bits")  # of tensors whose entries count as the network's weights
 
 # Shape letters: N images, H W map, C channels, O out channels, K L kernel rows and columns, P positions.
@@ -33,6 +36,21 @@ class Use:
         return self.shapes[0]
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Bytes that the C++ core takes for a node besides its values, on any CPU; upper estimates.
+
+    Attributes:
+        kept: its tensors in the form that kernels read, and what is made of them.
+        scratch: while it runs, for all threads together.
+        own: while it runs, for each thread.
+    """
+
+    kept: int = 0
+    scratch: int = 0
+    own: int = 0
+
+
 def _first_shape(use: Use) -> Shape:
     return use.shape
 
@@ -43,6 +61,10 @@ def _no_tensors(use: Use) -> Mapping[str, TensorSpec]:
 
 def _no_products(use: Use) -> int:
     return 0
+
+
+def _nothing(use: Use) -> Taken:
+    return Taken()
 
 
 def _one_position(attrs: Mapping[str, Any]) -> int:
@@ -67,6 +89,7 @@ class Op:
         roles: of its tensors, one set for each form that it has.
         tensors: what they must be; FormatError where one whose sides are free has none that can be.
         shape: of the result; FormatError where attributes, tensors and maps do not fit together.
+        taken: memory that the core takes for it.
         products: multiply-accumulates of one image; binary ones (BOPs) where it runs as "1-bit", else real ones (MACs).
         runs_as: "1-bit", "int8", "float", or "moves data" where it only rearranges numbers.
         exact: its result is an integer, exactly; a `threshold` may follow.
@@ -90,6 +113,7 @@ class Op:
     tensors: Callable[[Use], Mapping[str, TensorSpec]] = _no_tensors
     shape: Callable[[Use], Shape] = _first_shape
     products: Callable[[Use], int] = _no_products
+    taken: Callable[[Use], Taken] = _nothing
     runs_as: str = "float"
     exact: bool = False
     reads_halves: bool = False
@@ -105,6 +129,11 @@ class Op:
     def is_binary(self) -> bool:
         """Whether it works on bits and gives bits."""
         return self.takes == BITS
+
+
+def round_up(count: int, unit: int) -> int:
+    """The next multiple of ``unit``."""
+    return -(-count // unit) * unit
 
 
 def check_size(what: str, field: str, size: int, limit: int = MAX_TERMS) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onebit.format.checks import one_of, pair
 from onebit.format.errors import refusal
-from onebit.format.ops.op import Op, Use, check_size
+from onebit.format.ops.op import STRIPE, TILE, Op, Taken, Use, check_size
 from onebit.format.ops.windows import Pair, padded_pixels, window_counts, windows
 from onebit.format.tensors import TensorSpec, packed
 from onebit.format.values import BITS, FLOAT, Shape
@@ -26,6 +26,13 @@ def _shape(use: Use) -> Shape:
     check_size("taps", "attrs.kernel", math.prod(kernel), MAX_TAPS)
     check_size("elements of the padded map", "attrs.padding", padded_pixels((height, width), padding) * channels)
     return *window_counts((height, width), kernel, stride, padding), channels
+
+
+def _taken(use: Use) -> Taken:
+    """Addresses of the taps of a tile; or the rows of the map, where they are computed as they are pooled."""
+    taps, (_, width, channels) = math.prod(use.attrs["kernel"]), use.shape
+    rows = STRIPE * use.attrs["stride"][0] + use.attrs["kernel"][0]
+    return Taken(kept=4 * channels, own=TILE * taps * 8 + rows * width * channels * 4)
 
 
 def _max_pool2d(x: NDArray[np.float32], *, kernel: Pair, stride: Pair, padding: Pair) -> NDArray[np.float32]:
@@ -60,6 +67,7 @@ OPS = {
         takes=FLOAT,
         attrs=_ATTRS,
         shape=_shape,
+        taken=_taken,
         reads_halves=True,
         counterparts={BITS: "bit_max_pool2d"},
         reference=_max_pool2d,
@@ -68,6 +76,7 @@ OPS = {
         takes=FLOAT,
         attrs={**_ATTRS, "count_include_pad": one_of(True, False)},
         shape=_shape,
+        taken=_taken,
         reads_halves=True,
         reference=_avg_pool2d,
     ),
@@ -78,6 +87,7 @@ OPS = {
         roles=(frozenset({"flip"}),),
         tensors=_flip,
         shape=_shape,
+        taken=_taken,
         runs_as="1-bit",
         reference=_bit_max_pool2d,
     ),

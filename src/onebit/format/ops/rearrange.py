@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from onebit.format.checks import whole
 from onebit.format.errors import refusal
-from onebit.format.ops.op import Op, Use
+from onebit.format.ops.op import Op, Taken, Use
 from onebit.format.values import FLOAT, Shape
 
 MAX_INPUTS = 16  # of concat
@@ -23,6 +23,10 @@ def _flat_shape(use: Use) -> Shape:
     return 1, 1, math.prod(use.shape)
 
 
+def _flat_taken(use: Use) -> Taken:
+    return Taken(scratch=8 * math.prod(use.shape))
+
+
 def _flatten(x: NDArray) -> NDArray:
     return x.transpose(0, 3, 1, 2).reshape(len(x), 1, 1, -1)
 
@@ -30,6 +34,11 @@ def _flatten(x: NDArray) -> NDArray:
 def _wider_shape(use: Use) -> Shape:
     height, width, channels = use.shape
     return height, width, channels + use.attrs["before"] + use.attrs["after"]
+
+
+def _wider_taken(use: Use) -> Taken:
+    _, _, channels = _wider_shape(use)
+    return Taken(kept=4 * channels, own=4 * channels)
 
 
 def _pad_channels(x: NDArray, *, before: int, after: int) -> NDArray:
@@ -42,6 +51,10 @@ def _joined_shape(use: Use) -> Shape:
         if shape[:2] != (height, width):
             raise refusal(f"inputs[{index}]", list(shape), f"maps of {height}x{width}, as inputs[0]")
     return height, width, sum(channels for _, _, channels in use.shapes)
+
+
+def _joined_taken(use: Use) -> Taken:
+    return Taken(own=8 * sum(channels for _, _, channels in use.shapes))
 
 
 def _concat(*maps: NDArray) -> NDArray:
@@ -63,11 +76,12 @@ def shuffled(x_NHWC: NDArray, groups: int) -> NDArray:
 
 OPS = {
     "elementwise": Op(takes=FLOAT, reads_halves=True, does_nothing=True, reference=_elementwise),
-    "flatten": Op(takes=FLOAT, shape=_flat_shape, runs_as="moves data", reference=_flatten),
+    "flatten": Op(takes=FLOAT, shape=_flat_shape, taken=_flat_taken, runs_as="moves data", reference=_flatten),
     "pad_channels": Op(
         takes=FLOAT,
         attrs={"before": whole(0), "after": whole(0)},
         shape=_wider_shape,
+        taken=_wider_taken,
         runs_as="moves data",
         reads_halves=True,
         reference=_pad_channels,
@@ -76,6 +90,7 @@ OPS = {
         takes=FLOAT,
         most_inputs=MAX_INPUTS,
         shape=_joined_shape,
+        taken=_joined_taken,
         runs_as="moves data",
         reads_halves=True,
         reference=_concat,
@@ -84,6 +99,7 @@ OPS = {
         takes=FLOAT,
         attrs={"groups": whole(1)},
         shape=_shuffled_shape,
+        taken=_joined_taken,
         runs_as="moves data",
         folds_as="shuffle",
         reference=shuffled,

@@ -12,7 +12,7 @@ from onebit.format.bits import WORD, signs, words_for
 from onebit.format.checks import one_of, whole
 from onebit.format.errors import refusal
 from onebit.format.ops.convolution import weight_sides
-from onebit.format.ops.op import Op, Use, check_size
+from onebit.format.ops.op import BLOCK, TILE, Op, Taken, Use, check_size, round_up
 from onebit.format.ops.windows import windows
 from onebit.format.tensors import TensorSpec, packed
 from onebit.format.values import BITS, FLOAT, Shape
@@ -54,6 +54,24 @@ def _shape(use: Use) -> Shape:
 def _products(use: Use) -> int:
     rows, columns = _blocks(use)
     return rows * columns * weight_sides(use)[0] * use.attrs["block"] ** 2 * use.shape[2]
+
+
+def _taken(use: Use, units: int, weight_bytes: int, map_bytes: int) -> Taken:
+    """As of a convolution: ``units`` words or numbers of channels, each of so many bytes."""
+    block, positions = use.attrs["block"], use.attrs["upscale"] ** 2
+    rows, columns = _blocks(use)
+    channels = weight_sides(use)[0] // positions
+    row_bytes = columns * block * units * map_bytes
+    weights = positions * round_up(channels, BLOCK) * block**2 * units * weight_bytes
+    return Taken(weights + 64 * block**2, rows * block * row_bytes, BLOCK * TILE * 4 + 2 * row_bytes)
+
+
+def _binary_taken(use: Use) -> Taken:
+    return _taken(use, words_for(use.shape[2]), 8, 16)
+
+
+def _real_taken(use: Use) -> Taken:
+    return _taken(use, use.shape[2], 4, 4)
 
 
 def _convolve(x_NHWC: NDArray, w_OKLC: NDArray, block: int, upscale: int, roll: int, fill: float) -> NDArray:
@@ -109,6 +127,7 @@ OPS = {
         tensors=_binary_tensors,
         shape=_shape,
         products=_products,
+        taken=_binary_taken,
         runs_as="1-bit",
         exact=True,
         hosts=2,
@@ -123,6 +142,7 @@ OPS = {
         tensors=_real_tensors,
         shape=_shape,
         products=_products,
+        taken=_real_taken,
         hosts=1,
         positions=_positions,
         spread=_spread,
