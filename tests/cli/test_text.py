@@ -61,13 +61,13 @@ def test_sizes_are_told_in_three_digits(count, text):
 
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory):
-    """A packed file, a classifier of one pixel, that has control characters wherever a text may stand."""
-    node = Node(
-        f"n{EVIL}", "elementwise", ("image",), epilogue=({"step": "store", "output": f"y{EVIL}"},),
-        source=f"s{EVIL}", note=f"o{EVIL}",
-    )  # fmt: skip
+    """A packed file, a classifier of one pixel, that has control characters wherever a text may have them; names of
+    nodes and values may not.
+    """
+    store = {"step": "store", "output": "y"}
+    node = Node("n", "elementwise", ("image",), epilogue=(store,), source=f"s{EVIL}", note=f"o{EVIL}")
     graph = Graph(
-        InputSpec(1, 1, 2, (0.0,) * 2, (1.0,) * 2, "other"), (node,), f"y{EVIL}", {}, (f"a{EVIL}", f"b{EVIL}"),
+        InputSpec(1, 1, 2, (0.0,) * 2, (1.0,) * 2, "other"), (node,), "y", {}, (f"a{EVIL}", f"b{EVIL}"),
         {f"p{EVIL}": f"q{EVIL}", "model": f"m{EVIL}", "list": [EVIL]},
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("evil")

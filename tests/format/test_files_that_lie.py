@@ -141,7 +141,7 @@ def test_lies_are_refused_before_their_memory_is_taken():
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     memory = found.pop("memory of values")
-    assert memory.startswith("ValueError: the network's values and scratch take "), memory
+    assert memory.startswith("ValueError: the network takes "), memory
     threads = found.pop("stacks of threads")
     assert threads.startswith("ValueError: threads: 1024 are more than the "), threads
     tensor = found.pop("tensor past the memory")

@@ -85,7 +85,7 @@ def test_out_of_memory_is_an_error_wherever_it_strikes():
         for i in range(20):
             tensors[f"w{i}"] = np.ones((512, 3, 3, 64), np.float32)
             steps = ({"step": "store", "output": f"y{i}"},)
-            nodes.append(Node(f"n{i}" * 1000, "conv2d", ("image",), attrs, {"weight": f"w{i}"}, steps))
+            nodes.append(Node(f"n{i}" * 300, "conv2d", ("image",), attrs, {"weight": f"w{i}"}, steps))
         graph = Graph(spec, tuple(nodes), "y0", tensors)
         images = np.zeros((8, 16, 16, 64), np.float32)
         refused = 0
