@@ -1,7 +1,7 @@
 """``onebit pack``: from a trained run to a packed file."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import Failure, as_flags, verb_parser
 from onebit.text import printable
@@ -35,13 +35,13 @@ def parse(argv: list[str]) -> "Namespace":
     )
     parser.add_argument(
         "--stem",
-        type=Literal["float", "int8"],
+        choices=("float", "int8"),
         default="float",
         help="how the first convolution runs: on floats, or on raw pixels with int8 weights, with the loss printed",
     )
     parser.add_argument(
         "--activation_dtype",
-        type=Literal["float32", "float16"],
+        choices=("float32", "float16"),
         default="float32",
         help="how layers hand floats to each other: float16 takes half the memory, with the loss printed",
     )
