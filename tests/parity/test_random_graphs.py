@@ -10,6 +10,7 @@ import pytest
 
 from onebit.format.bits import pack_bits, words_for
 from onebit.format.graph import BITS, FLOAT, HALF, PIXELS, Graph, InputSpec, Node, validate
+from onebit.format.memory import bytes_to_load
 from onebit.format.ops import OPS
 from onebit.runtime.engine import Engine
 from onebit.runtime.parity import check_kernels
@@ -235,8 +236,11 @@ def test_random_networks(seed):
     x = rng.integers(0, 256, shape, dtype=np.uint8) if pixels else rng.standard_normal(shape).astype(np.float32)
     for row in check_kernels(graph, x):
         assert row["passed"], row
-        one, many = (Engine(graph, threads=n, isa=row["isa"]).run(x) for n in (1, 3))
+        engines = [Engine(graph, threads=threads, isa=row["isa"]) for threads in (1, 3)]
+        one, many = (engine.run(x) for engine in engines)
         assert np.array_equal(one, many), row["isa"]
+        for threads, engine in zip((1, 3), engines, strict=True):
+            assert sum(engine._core.memory.values()) <= bytes_to_load(graph, threads)
         assert np.array_equal(one, Engine(graph, isa=row["isa"], keep_values=True).run(x)), row["isa"]
 
 

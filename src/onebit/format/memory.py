@@ -25,7 +25,7 @@ def bytes_to_load(graph: Graph, threads: int = 1) -> int:
     Raises FormatError where the graph is not valid.
     """
     values = graph.values
-    kept: dict[object, int] = {}
+    kept: dict[object, int] = {"pixels": 4 * 256 * graph.input.channels}  # what each becomes
     scratch = own = steps = 0
     for node in graph.nodes:
         op, use = OPS[node.op], graph.use(node)
