@@ -17,6 +17,7 @@ from onebit.format.errors import FormatError
 from onebit.format.file import load_graph
 from onebit.format.graph import Graph, InputSpec, Node
 from onebit.runtime.engine import Engine
+from onebit.runtime.model import Model
 from onebit.runtime.selftest import small_network
 
 HUGE = 2**40
@@ -123,7 +124,7 @@ def answers() -> dict[str, str]:
 
     for name, graph in GRAPHS.items():
         attempt(name, lambda graph=graph: Engine(graph))
-    attempt("memory of values", lambda: Engine(many_values(12)))
+    attempt("memory of values", lambda: Model(many_values(12)))
     attempt("stacks of threads", lambda: Engine(small_network(), threads=1024))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "lie.onebit")
@@ -142,6 +143,7 @@ def test_lies_are_refused_before_their_memory_is_taken():
     found = json.loads(done.stdout)
     memory = found.pop("memory of values")
     assert memory.startswith("ValueError: the network takes "), memory
+    assert memory.endswith("more than max_memory = 2147483648"), memory
     threads = found.pop("stacks of threads")
     assert threads.startswith("ValueError: threads: 1024 are more than the "), threads
     tensor = found.pop("tensor past the memory")

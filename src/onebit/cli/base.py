@@ -4,8 +4,10 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from onebit.text import parse_bytes
+
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentParser, Namespace
 
 
 def share_cores() -> None:
@@ -24,6 +26,31 @@ def as_flags(text: str, *settings: str) -> str:
     """A message of the library with flags in place of ``settings``: "stem='int8'" -> "--stem 'int8'"."""
     names = "|".join(map(re.escape, settings))
     return re.sub(rf"(?<![\w.'/-])({names})\b(=?)", lambda found: f"--{found[1]}{' ' if found[2] else ''}", text)
+
+
+def add_max_memory(parser: "ArgumentParser") -> None:
+    """The flag ``--max_memory`` of the verbs that load packed files; :func:`max_memory_of` reads it."""
+    parser.add_argument(
+        "--max_memory",
+        type=str | None,
+        default=None,
+        metavar="SIZE",
+        help="how much memory the network may take beside the content of its file, such as 2GiB (default: in "
+        "proportion to the file and its images, at most 2 GiB and twice the file)",
+    )
+
+
+def max_memory_of(args: "Namespace") -> int | None:
+    """Bytes that the user allows, if any; ValueError for a text that is no size."""
+    if args.max_memory is None:
+        return None
+    try:
+        count = parse_bytes(args.max_memory)
+    except ValueError as error:
+        raise ValueError(f"--max_memory: {error}") from None
+    if count < 1:
+        raise ValueError(f"--max_memory must be at least 1 byte, got {args.max_memory!r}")
+    return count
 
 
 def verb_parser(verb: str, description: str, example: str, **options: Any) -> "ArgumentParser":

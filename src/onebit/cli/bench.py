@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import Failure, verb_parser
+from onebit.cli.base import Failure, add_max_memory, max_memory_of, verb_parser
 from onebit.text import printable
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ def parse(argv: list[str]) -> "Namespace":
     parser.add_argument("--profile", action="store_true", help="also print the time of every layer and its limit")
     parser.add_argument("--plot", type=str, help="draw the profile into this PNG")
     parser.add_argument("--cold", action="store_true", help="also time fresh processes up to their first answer")
+    add_max_memory(parser)
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
+    args.max_memory = max_memory_of(args)
     if not 0 < args.seconds < math.inf:
         raise ValueError(f"--seconds must be a number above 0, got {args.seconds}")
     for name in ("threads", "batch"):
@@ -51,17 +53,17 @@ def run(args: "Namespace") -> dict[str, Any]:
 
     With ``--profile`` or ``--plot`` also profile and profile_sums, with ``--cold`` cold, in seconds and bytes.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     import numpy as np
 
     from onebit.format.graph import PIXELS
-    from onebit.runtime.cold import cold_start
+    from onebit.runtime.cold import ONEBIT, cold_start
     from onebit.runtime.cpu import describe
     from onebit.runtime.model import load
     from onebit.runtime.timing import time_in_turn
 
-    model = load(args.file, threads=args.threads)
+    model = load(args.file, threads=args.threads, max_memory=args.max_memory)
     check_batch(args.batch, model)
     spec = model.input
     rng = np.random.default_rng(0)
@@ -85,7 +87,8 @@ def run(args: "Namespace") -> dict[str, Any]:
     if args.plot:
         draw(result, args.plot)
     if args.cold:
-        result["cold"] = asdict(cold_start(args.file, threads=args.threads))
+        load_it = f"model = onebit.load(path, threads=threads, max_memory={args.max_memory})"
+        result["cold"] = asdict(cold_start(args.file, threads=args.threads, steps=replace(ONEBIT, load=load_it)))
     return result
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import Failure, share_cores, verb_parser
+from onebit.cli.base import Failure, add_max_memory, max_memory_of, share_cores, verb_parser
 from onebit.text import printable, text_table
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ def parse(argv: list[str]) -> "Namespace":
     parser.add_argument("--dataset", type=str | None, help="data set (default: the one it was trained on)")
     parser.add_argument("--data_dir", type=Path, help="folder of the data set (default: the environment's ONEBIT_DATA)")
     parser.add_argument("--batch_size", type=int, default=500, help="images at a time; no score depends on it")
+    add_max_memory(parser)
     args = parser.parse_args(argv)
+    args.max_memory = max_memory_of(args)
     if args.batch_size < 1:
         raise ValueError(f"--batch_size must be at least 1, got {args.batch_size}")
     return args
@@ -56,7 +58,7 @@ def _packed(args: "Namespace") -> dict[str, Any]:
     import onebit
     from onebit.train import task_of
 
-    model = onebit.load(args.model, threads=os.cpu_count() or 1)
+    model = onebit.load(args.model, threads=os.cpu_count() or 1, max_memory=args.max_memory)
     facts = {"task": "classification", "task_options": {}, **model.graph.provenance}
     task = task_of(facts)
     description = task.description_of(model.graph)

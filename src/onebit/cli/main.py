@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from onebit.cli.base import Failure
+from onebit.cli.base import Failure, as_flags
 from onebit.text import printable, text_table
 
 
@@ -158,7 +158,7 @@ def _guarded(work: Callable[[], int], name: str) -> int:
     except (Failure, ValueError) as error:
         if debugging():
             raise
-        complain(str(error))
+        complain(as_flags(str(error), "max_memory"))
     except Exception as error:
         if debugging():
             raise

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import Failure, verb_parser
+from onebit.cli.base import Failure, add_max_memory, max_memory_of, verb_parser
 from onebit.text import printable
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ def parse(argv: list[str]) -> "Namespace":
     parser.add_argument("--top", type=int, default=5, help="how many classes to print per image")
     add_fit(parser)
     parser.add_argument("--threads", type=int, default=1, help="worker threads")
+    add_max_memory(parser)
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
+    args.max_memory = max_memory_of(args)
     for name in ("top", "threads"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
@@ -46,7 +48,7 @@ def run(args: "Namespace") -> dict[str, Any]:
     from onebit.runtime.model import load
 
     paths, left_out = list_images(args.images)
-    model = load(args.file, threads=args.threads)
+    model = load(args.file, threads=args.threads, max_memory=args.max_memory)
     results = []
     for path, image in zip(paths, read_images(paths, fitting(model.input, args.fit)), strict=True):
         try:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import Failure, verb_parser
+from onebit.cli.base import Failure, add_max_memory, max_memory_of, verb_parser
 from onebit.text import printable
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ def parse(argv: list[str]) -> "Namespace":
     parser.add_argument("--limit", type=int, default=None, help="check only so many images of the data set")
     parser.add_argument("--node_images", type=int, default=8, help="images for the slow check node by node")
     add_fit(parser)
+    add_max_memory(parser)
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
+    args.max_memory = max_memory_of(args)
     for name in ("limit", "node_images"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
@@ -69,7 +71,7 @@ def run(args: "Namespace") -> dict[str, Any]:
     else:
         shape = (args.node_images, spec.height, spec.width, spec.channels)
         images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    kernels = check_kernels(graph, images[: args.node_images])
+    kernels = check_kernels(graph, images[: args.node_images], max_memory=args.max_memory)
     if args.run:
         from onebit.train.deploy import compare_with_torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import onebit._core as _core
-from onebit.format.graph import PIXELS, Graph, Node, validate
+from onebit.format.graph import PIXELS, Graph, Node, Shape, validate
 from onebit.format.ops import OPS
 from onebit.format.steps import STEPS
 from onebit.runtime.images import as_input
@@ -34,6 +35,18 @@ def usable_isas() -> list[str]:
     return [row["isa"] for row in isa_table() if row["usable"]]
 
 
+def default_max_memory(graph: Graph) -> int:
+    """Bytes that an engine for a file from anywhere may take unless the user says otherwise: 64 times the tensors and
+    one image as floats, and 256 MiB, but no more than 2 GiB and twice the tensors.
+
+    A network of binary weights, which become floats where its inputs are real, and wide maps take far less; a small
+    file that names a huge map, or its weights many times, is refused.
+    """
+    spec = graph.input
+    tensors = sum(tensor.nbytes for tensor in graph.tensors.values())
+    return 2 * tensors + min(1 << 31, (1 << 28) + 64 * (tensors + 4 * spec.height * spec.width * spec.channels))
+
+
 class Engine:
     """A packed network in the C++ core.
 
@@ -44,20 +57,29 @@ class Engine:
         keep_values: give every value memory of its own, so that :meth:`values` can read it.
         tune: time every kernel of the instruction set for each convolution (a few milliseconds each) and take the
             fastest; layers of one shape are timed once in a process.
+        max_memory: bytes that it may take beside the tensors of the graph: values, scratch, and weights and tables in
+            the form that kernels read, counted before they are taken; ``None`` for no limit.
 
     Raises:
         FormatError: the graph is not valid.
-        ValueError: ``threads`` is outside 1...1024, or ``isa`` cannot run here.
+        ValueError: ``threads`` is outside 1...1024, ``isa`` cannot run here, or more than ``max_memory`` is needed.
     """
 
     def __init__(
-        self, graph: Graph, threads: int = 1, isa: str | None = None, keep_values: bool = False, tune: bool = False
+        self,
+        graph: Graph,
+        threads: int = 1,
+        isa: str | None = None,
+        keep_values: bool = False,
+        tune: bool = False,
+        max_memory: int | None = None,
     ) -> None:
-        self.output_shape = validate(graph)[graph.output].shape  # height, width, channels
+        self.output_shape: Shape = validate(graph)[graph.output].shape  # height, width, channels
         spec = graph.input
         shape = (spec.height, spec.width, spec.channels)
         self._spec = spec
-        options = {"threads": threads, "isa": isa or "", "keep_values": keep_values, "tune": tune}
+        limit = sys.maxsize if max_memory is None else max_memory
+        options = {"threads": threads, "isa": isa or "", "keep_values": keep_values, "tune": tune, "max_memory": limit}
         mean, std = (np.asarray(numbers, np.float32) for numbers in (spec.mean, spec.std))
         builder = _core.Builder(spec.name, shape, mean, std, input_type=spec.type, **options)
         for node in graph.nodes:

@@ -30,6 +30,7 @@ def load(
     backend: str = "native",
     tune: bool = False,
     tuning_cache: str | os.PathLike[str] | None = None,
+    max_memory: int | None = None,
 ) -> Model:
     """Read a packed file and prepare it to run.
 
@@ -41,14 +42,26 @@ def load(
         tune: choose the kernel of each convolution by the clock (a few milliseconds each), rather than by table.
         tuning_cache: JSON file that keeps what ``tune`` chose for later loads on this machine; it is made where it
             does not exist.
+        max_memory: bytes that the C++ core may take beside the content of the file; they are counted before they are
+            taken.  ``None`` stands for 64 times the tensors of the file and one image as floats, and 256 MiB, but no
+            more than 2 GiB and twice the tensors.
 
     Raises:
         OSError: the file cannot be read.
         FormatError: its content is not a valid packed network.
         ValueError: bad ``threads``, ``isa`` or ``backend``; ``tuning_cache`` without ``tune``, or a file that holds
-            something else.
+            something else; a network that takes more than ``max_memory``.
+        MemoryError: the system gives less than that.
     """
-    return Model(load_graph(path), threads=threads, isa=isa, backend=backend, tune=tune, tuning_cache=tuning_cache)
+    return Model(
+        load_graph(path),
+        threads=threads,
+        isa=isa,
+        backend=backend,
+        tune=tune,
+        tuning_cache=tuning_cache,
+        max_memory=max_memory,
+    )
 
 
 class Prediction(NamedTuple):
@@ -76,6 +89,7 @@ class Model:
         backend: str = "native",
         tune: bool = False,
         tuning_cache: str | os.PathLike[str] | None = None,
+        max_memory: int | None = None,
     ) -> None:
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
@@ -89,19 +103,31 @@ class Model:
             raise ValueError("tune chooses between kernels of the C++ core; it needs backend='native'")
         if tuning_cache is not None and not tune:
             raise ValueError("tuning_cache keeps what tune=True chooses; set tune=True, or leave it out")
+        if max_memory is not None and (
+            isinstance(max_memory, bool) or not isinstance(max_memory, int) or max_memory < 1
+        ):
+            raise ValueError(f"max_memory must be a whole number of bytes from 1, got {max_memory!r}")
         self.graph = graph
         self.backend = backend
-        self._options = {"threads": threads, "isa": isa, "backend": backend, "tune": tune, "tuning_cache": tuning_cache}
+        self._options = {
+            "threads": threads,
+            "isa": isa,
+            "backend": backend,
+            "tune": tune,
+            "tuning_cache": tuning_cache,
+            "max_memory": max_memory,
+        }
         if backend == "native":
-            from onebit.runtime.engine import Engine
+            from onebit.runtime.engine import Engine, default_max_memory
 
+            limit = default_max_memory(graph) if max_memory is None else max_memory
             cached: AbstractContextManager[None] = nullcontext()
             if tuning_cache is not None:
                 from onebit.runtime.tuning import remembered
 
                 cached = remembered(tuning_cache)
             with cached:
-                self.engine = Engine(graph, threads=threads, isa=isa, tune=tune)
+                self.engine = Engine(graph, threads=threads, isa=isa, tune=tune, max_memory=limit)
         else:
             self.engine = ReferenceEngine(graph)
 

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onebit.format.bits import unpack_bits
 from onebit.format.graph import BITS, HALF, PIXELS, Graph, validate
-from onebit.runtime.engine import Engine, usable_isas
+from onebit.runtime.engine import Engine, default_max_memory, usable_isas
 from onebit.runtime.images import as_input
 from onebit.runtime.reference import run_node
 
@@ -51,18 +51,21 @@ def not_finite(outputs: ArrayLike) -> int:
     return int((~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)).sum())
 
 
-def check_kernels(graph: Graph, images_NHWC: NDArray[Any]) -> list[dict[str, Any]]:
+def check_kernels(graph: Graph, images_NHWC: NDArray[Any], *, max_memory: int | None = None) -> list[dict[str, Any]]:
     """Check every instruction set that this CPU can run; one row each.
 
     A row: isa, images, bits compared, flips (bits that differ), unexplained (flips, and floats of an int8 convolution,
     that rounding does not explain), not_finite (numbers that are NaN or infinite on either side), where (the first of
     what fails), float_error (largest relative difference of the finite ones), passed.
+
+    ``max_memory`` bounds each engine as in :func:`onebit.load`; here no value shares its memory with another.
     """
-    return [_check_isa(graph, images_NHWC, isa) for isa in usable_isas()]
+    limit = default_max_memory(graph) if max_memory is None else max_memory
+    return [_check_isa(graph, images_NHWC, isa, limit) for isa in usable_isas()]
 
 
-def _check_isa(graph: Graph, images_NHWC: NDArray[Any], isa: str) -> dict[str, Any]:
-    engine = Engine(graph, threads=1, isa=isa, keep_values=True)
+def _check_isa(graph: Graph, images_NHWC: NDArray[Any], isa: str, max_memory: int) -> dict[str, Any]:
+    engine = Engine(graph, threads=1, isa=isa, keep_values=True, max_memory=max_memory)
     shapes = validate(graph)
     row: dict[str, Any] = {"isa": isa, "images": len(images_NHWC), "bits": 0, "flips": 0, "unexplained": 0}
     row |= {"not_finite": 0, "where": "", "float_error": 0.0}
