@@ -142,6 +142,9 @@ def test_folders_are_read_whole_and_in_order(wide, tmp_path, capsys):
     assert result["left_out"] == {".txt": 1, "hidden": 1}
     assert main(["run", str(file), str(tmp_path / "mixed")]) == 0
     assert capsys.readouterr().out.endswith("left out: 1 .txt, 1 hidden\n")
+    assert answer(capsys, "verify", file, tmp_path / "mixed")["left_out"] == {".txt": 1, "hidden": 1}
+    assert main(["verify", str(file), str(tmp_path / "mixed")]) == 0
+    assert capsys.readouterr().out.startswith("left out: 1 .txt, 1 hidden\n")
 
 
 def test_folders_without_pictures_and_missing_ones(tmp_path, capsys):

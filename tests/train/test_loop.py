@@ -12,6 +12,7 @@ from onebit.nn import parameter_roles
 from onebit.tasks.classification import Classification
 from onebit.tasks.images import describe_input
 from onebit.train import Diverged, ModelError, load_trained, task_of, train
+from onebit.train.deploy import pack_trained
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,17 @@ def test_a_damaged_model_is_named(finished, tmp_path, name, change, message):
     damage(finished, tmp_path, name, change)
     with pytest.raises(ValueError, match=message):
         load_trained(tmp_path)
+
+
+@pytest.mark.parametrize(("field", "word"), [("color", "gray"), ("colour", "grey"), ("color", "L")])
+def test_colors_in_the_words_of_before(finished, tmp_path, field, word):
+    meta = json.loads((finished[0] / "model.json").read_text())
+    fit = meta["input"].pop("fit")  # runs did not say
+    assert (meta["input"].pop("color"), fit) == ("L", {"resize": "crop", "crop_pct": 1.0})
+    meta["input"][field] = word
+    damage(finished, tmp_path, "model.json", lambda _: json.dumps(meta).encode())
+    packed = pack_trained(tmp_path)
+    assert (packed.graph.input.color, packed.graph.input.fit) == ("L", None)
 
 
 def test_a_model_that_was_described_in_the_words_of_before(finished, tmp_path):

@@ -1,5 +1,6 @@
 """``onebit verify``: does a packed network compute what was trained, on these images, on this machine?"""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import Failure, add_max_memory, max_memory_of, verb_parser
@@ -44,7 +45,7 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, images, kernels: [...], torch: {...} or null, passed}; Failure where parity does not hold."""
+    """{file, images, source, left_out, kernels: [...], torch: {...} or null, passed}; Failure where not passed."""
     import numpy as np
 
     from onebit.cli.images import fitting, list_images, read_images
@@ -54,12 +55,13 @@ def run(args: "Namespace") -> dict[str, Any]:
     graph = load_graph(args.file)
     spec = graph.input
     trained, labels, source = None, None, "noise"
+    left_out: Mapping[str, int] = {}
     if args.run:
         from onebit.train.deploy import refuse_other_run
 
         refuse_other_run(args.run, graph)
     if args.images:
-        paths, _ = list_images(args.images)
+        paths, left_out = list_images(args.images)
         batch = list(read_images(paths, fitting(spec, args.fit)))
         if len({image.dtype for image in batch}) > 1:
             raise Failure("the images mix raw pixels (uint8) and normalized floats; give one kind at a time")
@@ -77,8 +79,8 @@ def run(args: "Namespace") -> dict[str, Any]:
 
         trained = compare_with_torch(args.run, graph, images, labels)
     passed = all(row["passed"] for row in kernels) and (trained is None or trained["passed"])
-    result = {"file": args.file, "images": len(images), "source": source, "kernels": kernels, "torch": trained}
-    result["passed"] = passed
+    result = {"file": args.file, "images": len(images), "source": source, "left_out": dict(left_out)}
+    result |= {"kernels": kernels, "torch": trained, "passed": passed}
     if not passed:
         show(result)
         raise Failure(f"{args.file}: parity does not hold; the lines above say where")
@@ -86,7 +88,11 @@ def run(args: "Namespace") -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """One line per kernel path, one for torch."""
+    """One line per kernel path, one for torch; what was left out of folders before them."""
+    from onebit.runtime.images import tell_counts
+
+    if result["left_out"]:
+        print(f"left out: {tell_counts(result['left_out'])}")
     for row in result["kernels"]:
         bits = f"{row['bits']} bits, {row['flips']} differ"
         if row["flips"] or row["unexplained"]:
