@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(shell find native bindings CMakeLists.txt -type f 2>/dev/null)
+MODULE := build/module
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test lint bench compare docs native-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
+.PHONY: setup demo test test-all lint bench compare docs native-test sanitized-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
 
 help:
 	@echo "make demo    train, pack, verify and time a 1-bit network on the embedded digits (under 5 minutes)"
-	@echo "make test    all tests, Python and C++"
+	@echo "make test    the tests, Python and C++: what finds faults fast (under 5 minutes)"
+	@echo "make test-all  every test: long ones, sanitizers, emulated instruction sets (under 15 minutes)"
 	@echo "make sanitize  all C++ tests under the sanitizers of addresses, undefined behavior and threads"
 	@echo "make fuzz SECONDS=1200  the core and the reader of files under fuzzers, so long each (needs clang)"
 	@echo "make wheel-arm  the wheel for 64-bit ARM, in build/wheels, tried on an emulated one"
@@ -25,14 +27,22 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt scikit-build-core nanobind cmake ninja
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[dev]" \
+	  -C build-dir=$(MODULE) -C cmake.define.ONEBIT_TESTS=OFF
 	touch $@
 
 demo: setup
 	$(BIN)/python examples/demo.py
 
+# What a contributor runs all the time, and what must hold before a change lands. The marker `slow` is explained in
+# CONTRIBUTING.md.
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
 test: setup native-test
-	$(BIN)/python -m pytest -q -n $(JOBS)
+	$(PYTEST) -m "not slow"
+
+test-all: setup native-test sanitized-test
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -41,18 +51,27 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.h %.inc,$(NATIVE))
 
-# The C++ tests as they are shipped, and under the sanitizers: all for addresses and undefined behavior, and those of
-# threads for data races. `sanitize` looks for races in all of them, which takes long.
+# The C++ tests of the very objects that the module is made of, in the same folder.
+native-test: setup
+	$(call build,$(MODULE),-DONEBIT_TESTS=ON,native_tests)
+	$(call run-ctest,$(MODULE),-LE emulated)
+
+# Under the sanitizers: all tests for addresses and undefined behavior, with emulated AVX-512 kernels, which every CPU
+# can run; those of threads for data races. `sanitize` looks for either in all of them, on real kernels and emulated
+# ones, which takes long.
 THREADED := thread_pool_test threads_test
 
-native-test: setup
-	$(call ctest,build/native,-DONEBIT_SANITIZE=OFF)
-	$(call ctest,build/address,-DONEBIT_SANITIZE=address)
-	$(call ctest,build/thread,-DONEBIT_SANITIZE=thread,$(THREADED))
+sanitized-test: setup
+	$(call build,build/emulated,-DONEBIT_SANITIZE=address -DONEBIT_ONLY_EMULATED=ON,native_tests)
+	$(call run-ctest,build/emulated)
+	$(call build,build/thread,-DONEBIT_SANITIZE=thread,$(THREADED))
+	$(call run-ctest,build/thread,$(call only,$(THREADED)))
 
 sanitize: setup
-	$(call ctest,build/address,-DONEBIT_SANITIZE=address)
-	$(call ctest,build/thread,-DONEBIT_SANITIZE=thread)
+	$(call build,build/address,-DONEBIT_SANITIZE=address)
+	$(call run-ctest,build/address)
+	$(call build,build/thread,-DONEBIT_SANITIZE=thread)
+	$(call run-ctest,build/thread)
 
 # Arbitrary networks through the core's builder and engine, then altered files through the reader and the engine.
 SECONDS := 60
@@ -73,8 +92,9 @@ fuzz-tools:
 
 # On a CPU with all that QEMU emulates, then on one without the dot product.
 test-arm: arm-tools setup
-	$(call ctest,build/arm,-DCMAKE_TOOLCHAIN_FILE=native/cmake/aarch64.cmake)
-	QEMU_CPU=cortex-a53 $(call run-ctest,build/arm,isa_test kernels_test ops_test)
+	$(call build,build/arm,-DCMAKE_TOOLCHAIN_FILE=native/cmake/aarch64.cmake)
+	$(call run-ctest,build/arm)
+	QEMU_CPU=cortex-a53 $(call run-ctest,build/arm,$(call only,isa_test kernels_test ops_test ops_test_pools))
 
 # The wheel for ARM and the same version of Python, built with Debian's headers for it and tried with its interpreter
 # under QEMU: the golden files, every kernel against the reference, and `onebit doctor`.
@@ -102,14 +122,14 @@ arm-tools:
 	{ echo "the ARM build needs a cross compiler and an emulator: apt-get install g++-aarch64-linux-gnu qemu-user-static" >&2; \
 	exit 1; }
 
-# Builds in the folder $(1) with the settings $(2), and runs the tests: those named in $(3), or all. run-ctest: the same
-# without the build, with the names in $(2).
-define ctest
+# build: compiles in the folder $(1) with the settings $(2) the targets $(3), or all. run-ctest: runs the tests there that
+# the options $(2) choose, or all; `only` makes such options from names.
+define build
 $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) $(2)
 $(BIN)/cmake --build $(1) $(if $(3),--target $(3))
-$(call run-ctest,$(1),$(3))
 endef
-run-ctest = $(BIN)/ctest --test-dir $(1) --output-on-failure --parallel $(JOBS) $(if $(2),-R '^($(subst $(space),|,$(2)))$$')
+run-ctest = $(BIN)/ctest --test-dir $(1) --output-on-failure --parallel $(JOBS) $(2)
+only = -R '^($(subst $(space),|,$(1)))$$'
 empty :=
 space := $(empty) $(empty)
 

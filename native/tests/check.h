@@ -1,4 +1,5 @@
-// A test harness of one page: TEST(name) { CHECK(...); } in any number, RUN_TESTS() once.
+// A test harness of one page: TEST(name) { CHECK(...); } in any number, RUN_TESTS() once. The program runs all of them,
+// or with an argument those whose name has it, with "-" before it those whose name has not.
 #pragma once
 
 #include <cstdio>
@@ -32,8 +33,16 @@ inline void fail(const char* file, int line, const std::string& what) {
   if (++failures() <= 20) std::fprintf(stderr, "%s:%d: %s\n", file, line, what.c_str());
 }
 
-inline int run() {
+inline bool wanted(const std::string& name, const std::string& part) {
+  if (part.rfind('-', 0) == 0) return name.find(part.substr(1)) == std::string::npos;
+  return name.find(part) != std::string::npos;
+}
+
+inline int run(const std::string& part) {
+  size_t count = 0;
   for (const Test& test : tests()) {
+    if (!wanted(test.name, part)) continue;
+    ++count;
     const int before = failures();
     try {
       test.body();
@@ -42,6 +51,7 @@ inline int run() {
     }
     std::printf("%s %s\n", failures() == before ? "ok  " : "FAIL", test.name);
   }
+  if (count == 0) fail(part.c_str(), 0, "no test has this name");
   return failures() != 0;
 }
 
@@ -66,4 +76,4 @@ inline int run() {
   }
 
 #define RUN_TESTS() \
-  int main() { return check::run(); }
+  int main(int argc, char** argv) { return check::run(argc > 1 ? argv[1] : ""); }
