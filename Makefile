@@ -6,12 +6,16 @@ NATIVE := $(shell find native bindings CMakeLists.txt -type f 2>/dev/null)
 MODULE := build/module
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test test-all lint bench compare docs native-test sanitized-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
+.PHONY: setup demo test test-all test-oldest test-package lock lint bench compare docs native-test sanitized-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
 
 help:
+	@echo "make setup   the environment in .venv; every other target makes it first"
 	@echo "make demo    train, pack, verify and time a 1-bit network on the embedded digits (under 5 minutes)"
 	@echo "make test    the tests, Python and C++: what finds faults fast (under 5 minutes)"
 	@echo "make test-all  every test: long ones, sanitizers, emulated instruction sets (under 15 minutes)"
+	@echo "make test-oldest  the tests with the oldest releases of all dependencies (downloads 3 GB)"
+	@echo "make test-package  the source distribution and the wheel, built and tried"
+	@echo "make native-test  the C++ tests alone; make sanitized-test: under sanitizers, as in test-all"
 	@echo "make sanitize  all C++ tests under the sanitizers of addresses, undefined behavior and threads"
 	@echo "make fuzz SECONDS=1200  the core and the reader of files under fuzzers, so long each (needs clang)"
 	@echo "make wheel-arm  the wheel for 64-bit ARM, in build/wheels, tried on an emulated one"
@@ -19,7 +23,9 @@ help:
 	@echo "make lint    formatting, types, import rules"
 	@echo "make bench   speed of the kernels, and of whole networks beside other engines (reports/; a quarter of an hour)"
 	@echo "make compare BASE=COMMIT  is anything slower than it was there? (reports each row; 10 quiet minutes)"
+	@echo "make lock    constraints.txt anew: the exact releases that 'make setup' installs"
 	@echo "make docs    the documentation as a site in site/"
+	@echo "make clean   removes the environment and everything that was built"
 
 setup: $(VENV)/.installed
 
@@ -43,6 +49,22 @@ test: setup native-test
 
 test-all: setup native-test sanitized-test
 	$(PYTEST)
+
+# The source distribution, the wheel made of it, and both in an environment of their own.
+test-package: setup
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python tests/packaging/check.py build/package
+
+# With the oldest releases that pyproject.toml allows, on the oldest Python that is here: from the registry, where torch
+# for Linux comes with 3 GB of CUDA. Warnings are none of errors there: old packages warn of their new dependencies.
+OLDEST := build/oldest
+OLDEST_PYTHON ?= $(firstword $(shell command -v python3.10 python3.11 python3.12 python3.13) $(PYTHON))
+OLD_PIP = $(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python
+test-oldest: setup
+	$(BIN)/uv venv --quiet --clear --python $(OLDEST_PYTHON) $(OLDEST)
+	sed '/^constraint-dependencies/d' pyproject.toml > build/pyproject.toml
+	$(OLD_PIP) --resolution lowest-direct -r build/pyproject.toml --extra train --extra build --extra test
+	PATH=$(abspath $(OLDEST))/bin:$$PATH $(OLD_PIP) --no-deps --no-build-isolation --reinstall-package onebit .
+	cd build && ../$(OLDEST)/bin/python -m pytest -q -W default -m "not slow" -c ../pyproject.toml --rootdir .. ../tests
 
 lint: setup
 	$(BIN)/ruff check .
@@ -132,6 +154,11 @@ run-ctest = $(BIN)/ctest --test-dir $(1) --output-on-failure --parallel $(JOBS) 
 only = -R '^($(subst $(space),|,$(1)))$$'
 empty :=
 space := $(empty) $(empty)
+
+# constraints.txt anew: the newest releases that fit together, for every Python and system.
+lock: setup
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra dev --extra bench --upgrade --no-annotate \
+	  --custom-compile-command "make lock" --output-file constraints.txt pyproject.toml
 
 $(VENV)/.opponents: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[bench]"
