@@ -96,7 +96,7 @@ class ResNet20(nn.Module):
         self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
         sizes = [(16, 16, 1), (16, 32, 2), (32, 64, 2)]
         self.layers = nn.Sequential(
-            *(nn.Sequential(BasicBlock(*size), BasicBlock(size[1], size[1], 1)) for size in sizes)
+            *(nn.Sequential(BasicBlock(*size), *(BasicBlock(size[1], size[1], 1) for _ in range(2))) for size in sizes)
         )
         self.bn2, self.linear = nn.BatchNorm1d(64), nn.Linear(64, 10)
 
@@ -111,7 +111,7 @@ class ResNet20(nn.Module):
 def ir_net() -> nn.Module:
     model = ResNet20()
     report = onebit.binarize_(model, "ir-net")
-    assert len(report.binary) == 12
+    assert len(report.binary) == 18
     return model
 
 
@@ -335,7 +335,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "meta": (lambda: body(nn.ReLU()).to("meta"), "0.weight is on the meta device"),
     "chance": (lambda: Net(lambda net, x: x + torch.rand(1)), "would not compute what the model computes"),
     "noise": (lambda: Net(lambda net, x: x + torch.randn_like(x)), "randn_like has no packed form"),
-    "custom function": (lambda: Net(lambda net, x: Sign.apply(x)), "Sign|sign|depend"),
+    "custom function": (
+        lambda: Net(lambda net, x: net.conv(Sign.apply(x))),
+        "sign: sign has no packed form; it has three values; onebit.BinaryConv2d",
+    ),
 }
 
 

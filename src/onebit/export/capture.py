@@ -14,7 +14,7 @@ from torch import nn
 from onebit.export.checks import check_forward
 from onebit.export.draft import Draft, PackError
 from onebit.export.emitter import Emitter
-from onebit.export.functions import FUNCTIONS, NAMES, WEIGHTED
+from onebit.export.functions import FUNCTIONS, MENDS, NAMES, WEIGHTED
 from onebit.export.layers import MODULES
 from onebit.export.trace import Call, Value, trace
 
@@ -60,13 +60,9 @@ def _emitted(emit: Emitter, call: Call) -> str:
         ) from error
 
 
-_ENDS = ("softmax", "logsoftmax", "log_softmax", "sigmoid")
-_LEAVE_OUT = "leave it out at the end of a classifier: classify() of the packed network gives probabilities"
-
-
 def _handler(call: Call) -> Callable[[Emitter, Call], str]:
     layer, supported = call.layer, ", ".join(sorted({kind.__name__ for kind in MODULES}))
-    mend = _LEAVE_OUT if call.what.lower() in _ENDS else f"replace it by one of {supported}"
+    mend = MENDS.get(call.what.lower().replace("_", ""), f"replace it by one of {supported}")
     if layer is None:
         function = FUNCTIONS.get(call.what)
         if function is None:

@@ -24,6 +24,12 @@ from onebit.export.trace import Call, Value
 # What "min" or "max" alone leave open; numbers of a file are finite.
 _HUGE = float(np.finfo(np.float32).max)
 
+# What to do about layers and functions without a packed form that many networks have.
+_LEAVE_OUT = "leave it out at the end of a classifier: classify() of the packed network gives probabilities"
+MENDS = {
+    **dict.fromkeys(("softmax", "logsoftmax", "sigmoid"), _LEAVE_OUT),
+    "sign": "it has three values; onebit.BinaryConv2d and BinaryLinear binarize their own inputs and weights to two",
+}
 NAMES = {"getitem": "indexing", "setitem": "an assignment to a part of a tensor"}  # in messages
 
 
