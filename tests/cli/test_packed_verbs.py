@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import onebit
 from onebit.cli.main import main
 from onebit.format.file import load_graph, save_graph
 from onebit.format.graph import Graph, InputSpec, Node
@@ -64,6 +65,7 @@ def test_inspect_tells_the_size_on_disk(packed, capsys):
     assert sum(row["bytes"] for row in result["layers"]) + result["total"]["header_bytes"] == os.path.getsize(packed)
     assert result["classes"] == list("0123456789")
     assert result["provenance"]["model"] == "vgg-small"
+    assert onebit.load(packed).engine.memory <= result["memory_bytes"] < 4 << 20
     assert {row["name"]: row["note"] for row in result["layers"] if row["macs"]} == {
         "features.0": "first layer",
         "classifier": "last layer",

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import verb_parser
-from onebit.text import text_table
+from onebit.text import format_bytes, text_table
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -26,12 +26,13 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, input, activation_dtype, classes, provenance, layers, total, table}."""
+    """{file, input, activation_dtype, memory_bytes, classes, provenance, layers, total, table}."""
     from dataclasses import asdict
     from pathlib import Path
 
     from onebit.format.file import load_graph
     from onebit.format.graph import activation_dtype_of
+    from onebit.format.memory import bytes_to_load
     from onebit.format.summary import summarize
 
     graph = load_graph(args.file)
@@ -40,6 +41,7 @@ def run(args: "Namespace") -> dict[str, Any]:
         "file": args.file,
         "input": asdict(graph.input),
         "activation_dtype": activation_dtype_of(graph),
+        "memory_bytes": bytes_to_load(graph),
         "classes": list(graph.classes) if graph.classes is not None else None,
         "provenance": dict(graph.provenance),
         **summary.as_dict(),
@@ -55,6 +57,7 @@ def show(result: dict[str, Any]) -> None:
         ("file", f"{result['file']}, {result['total']['file_bytes']} bytes"),
         ("input", f"{size} {spec['color']} {spec['type']}, mean {spec['mean']}, std {spec['std']}"),
         ("activations", result["activation_dtype"]),
+        ("memory", f"up to {format_bytes(result['memory_bytes'])} beside the file, one thread, on any CPU"),
     ]
     if fit := spec["fit"]:
         kept = "" if fit["crop_pct"] == 1 else f" to {fit['crop_pct']:.4g} of each side"
