@@ -181,6 +181,17 @@ def test_fit_of_pictures():
             read(document, tensors)
 
 
+def test_a_result_of_one_pixel_may_be_a_map():
+    assert "output_is_map" not in DOCUMENT  # absent where it is none
+    document, tensors = parts(replace(small_network(), output_is_map=True))
+    assert document["output_is_map"] is True
+    assert read(document, tensors).output_is_map
+    for value in (1, None, "yes"):
+        document["output_is_map"] = value
+        with pytest.raises(FormatError, match=f"output_is_map: found {value!r}; allowed: True or False"):
+            read(document, tensors)
+
+
 def fields(value: object, path: tuple = ()) -> list[tuple]:
     """Paths of all fields and entries in a JSON value."""
     if isinstance(value, dict):

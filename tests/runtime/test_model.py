@@ -3,6 +3,7 @@
 import copy
 import multiprocessing
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,15 +44,18 @@ def floats(*shape: int) -> np.ndarray:
         nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 2, 1)),
         nn.Sequential(nn.Conv2d(3, 5, 3), nn.Flatten()),
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1)),
+        nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1)),
+        nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     ],
-    ids=["vector", "map", "flattened map", "one output"],
+    ids=["vector", "map", "flattened map", "one output", "map of one pixel", "its vector"],
 )
-def test_a_call_returns_what_the_torch_module_returns(network, backend):
+def test_a_call_returns_what_the_torch_module_returns(network, backend, tmp_path):
     """Of a batch and of one image, floats and pixels; no softmax on anything."""
     torch.manual_seed(0)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=3)
-    model = Model(onebit.pack(network.eval(), (3, 6, 7)).graph, backend=backend)
+    onebit.pack(network.eval(), (3, 6, 7)).save(tmp_path / "net.onebit")
+    model = onebit.load(tmp_path / "net.onebit", backend=backend)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 6, 7, 3), np.uint8)
     x_BCHW = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
@@ -85,6 +89,11 @@ class TestClassify:
         graph = passes_through(1, 1, 1, ("no", "yes")).graph
         save_graph(graph, tmp_path / "a.onebit")
         assert onebit.load(tmp_path / "a.onebit").classes == ("no", "yes")
+
+    def test_a_map_of_one_pixel_has_classes_too(self):
+        graph = replace(classifier("a", "b").graph, output_is_map=True)
+        assert Model(graph)(np.float32([[[0.0]], [[0.0]]])).shape == (2, 1, 1)
+        assert Model(graph).classify(np.float32([[[0.0]], [[0.0]]])) == [("a", 0.5), ("b", 0.5)]
 
     @pytest.mark.parametrize(
         ("shape", "labels", "message"),

@@ -37,7 +37,9 @@ def capture(model: nn.Module, input_shape: tuple[int, int, int]) -> Draft:
             emit.put(value, where)
     if emit.where(output) == "image":
         raise PackError("the model computes nothing from its input")
-    return emit.draft(emit.where(output))
+    draft = emit.draft(emit.where(output))
+    draft.output_is_map = output.shape[2:] == (1, 1)
+    return draft
 
 
 def _is_weighted(call: Call) -> bool:

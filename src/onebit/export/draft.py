@@ -65,6 +65,7 @@ class Draft:
     nodes: list[DraftNode]
     output: str
     input_name: str = "image"
+    output_is_map: bool = False
 
     def readers(self, value: str) -> list[DraftNode]:
         """The nodes that take ``value``, one entry per use."""
@@ -120,7 +121,7 @@ class Draft:
                 steps.append(plain)
             inputs = tuple(values[name] for name in node.inputs)
             nodes.append(Node(node.name, node.op, inputs, node.attrs, named, tuple(steps), node.source, node.note))
-        return Graph(spec, tuple(nodes), values[self.output], pool.tensors, classes, provenance)
+        return Graph(spec, tuple(nodes), values[self.output], pool.tensors, classes, provenance, self.output_is_map)
 
 
 class _TensorPool:

@@ -60,7 +60,7 @@ def parse(text: str, tensors: Mapping[str, NDArray], where: str = "file") -> Gra
     """Build and validate the graph that the JSON document ``text`` describes over ``tensors``."""
     try:
         document = parse_json(text)
-        _require(document, _FIELDS, "document")
+        _require(document, _FIELDS, "document", optional=("output_is_map",))
         _expect(document, "format", "onebit")
         _expect(document, "version", VERSION)
         _expect(document, "bit_order", "lsb-first")
@@ -101,6 +101,7 @@ def _document(graph: Graph) -> dict[str, Any]:
     for name, default in (("type", FLOAT), ("fit", None)):  # a default is not written
         if plain["input"][name] == default:
             del plain["input"][name]
+    optional = {"output_is_map": True} if graph.output_is_map else {}
     return {
         "format": "onebit",
         "version": VERSION,
@@ -110,6 +111,7 @@ def _document(graph: Graph) -> dict[str, Any]:
         "nodes": plain["nodes"],
         "output": graph.output,
         "provenance": plain["provenance"],
+        **optional,
     }
 
 
@@ -134,6 +136,7 @@ def _graph(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Graph
         tensors=tensors,
         classes=tuple(classes) if isinstance(classes := document["classes"], list) else classes,
         provenance=document["provenance"],
+        output_is_map=document.get("output_is_map", False),
     )
 
 

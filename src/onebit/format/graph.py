@@ -103,6 +103,10 @@ class Graph:
     """A whole network: the nodes in execution order and the tensors they name.
 
     A graph never changes, its tensors included: what :attr:`values` found once holds.
+
+    Attributes:
+        output_is_map: a result of one pixel is a map (C, 1, 1), as the model returned it, and not a vector of C
+            features; larger results are maps in any case.
     """
 
     input: InputSpec
@@ -111,6 +115,7 @@ class Graph:
     tensors: Mapping[str, NDArray]
     classes: tuple[str, ...] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    output_is_map: bool = False
 
     @cached_property
     def values(self) -> Mapping[str, Value]:
@@ -165,6 +170,7 @@ class _Walk:
         output = self.graph.output
         if output not in self.values or self.values[output].type != FLOAT:
             raise refusal("output", output, "the name of a float32 value that some node writes")
+        one_of(True, False)("output_is_map", self.graph.output_is_map)
         self._check_classes()
         if unused := sorted(set(self.graph.tensors) - {tensor for tensor, _ in self.checked}):
             raise refusal("tensors", unused, "only tensors that a node names")

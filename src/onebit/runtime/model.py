@@ -159,14 +159,13 @@ class Model:
 
     @property
     def _is_vector(self) -> bool:
-        return self.engine.output_shape[:2] == (1, 1)
+        return self.engine.output_shape[:2] == (1, 1) and not self.graph.output_is_map
 
     def __call__(self, images: ArrayLike) -> NDArray[np.float32]:
         """What the torch module returned for the same images, in float32.
 
         A network that ends in a vector gives (N, features), or (features,) for one image: raw outputs, such as
-        logits, without a softmax.  One that ends in a map gives (N, C, H, W), or (C, H, W); a map of one pixel counts
-        as a vector.
+        logits, without a softmax.  One that ends in a map gives (N, C, H, W), or (C, H, W).
 
         Args:
             images: raw pixels as uint8 (H, W, C) or (N, H, W, C), gray also without C, normalized here by the file's
@@ -195,9 +194,10 @@ class Model:
         finite, and as :meth:`__call__` does.
         """
         labels = self._labels()
-        output = self(image)
-        if output.ndim != 1:
-            raise ValueError(f"classify takes one image, got a batch of {len(output)}; call it for each image")
+        batch_NHWC, single = prepare(image, self.input)
+        if not single:
+            raise ValueError(f"classify takes one image, got a batch of {len(batch_NHWC)}; call it for each image")
+        output = self.engine.run(batch_NHWC).reshape(-1)
         if not np.isfinite(output).all():
             raise ValueError(
                 "the network's outputs are NaN or infinite, so there are no probabilities: the image is unlike those "
@@ -214,7 +214,7 @@ class Model:
     def _labels(self) -> tuple[str, ...]:
         """The labels of :meth:`classify`; ValueError where there are none."""
         shape = self.engine.output_shape
-        if not self._is_vector:
+        if shape[:2] != (1, 1):
             raise ValueError(
                 f"the network gives a map of shape {shape} (H, W, C), no classes; call the model to get the map"
             )
