@@ -4,6 +4,8 @@ Bit 0 is +1 (high), bit 1 is -1 (low).  Entry ``c`` of the last axis is bit ``c 
 word ``c // 32``; the unused bits of the last word are 0.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,7 @@ def words_for(count: int) -> int:
     return -(-count // WORD)
 
 
-def is_low(x: NDArray, rule: str, threshold: NDArray | float = 0.0) -> NDArray[np.bool_]:
+def is_low(x: NDArray[Any], rule: str, threshold: NDArray[Any] | float = 0.0) -> NDArray[np.bool_]:
     """Where a float becomes the low level: ``x < t`` by the rule "sign", ``x <= t`` by the rule "step"."""
     return x < threshold if rule == "sign" else x <= threshold
 

@@ -24,7 +24,7 @@ SPELLING = {ours: theirs for theirs, ours in DTYPES.items()}
 _HINT = "a .onebit file is a safetensors file: copy it again or pack the model again"
 
 
-def write_container(text: str, tensors: Mapping[str, NDArray]) -> bytes:
+def write_container(text: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """A file of the document ``text`` and ``tensors``; FormatError where its header would be too long to be read."""
     from safetensors.numpy import save  # only who writes waits for it
 
@@ -33,7 +33,7 @@ def write_container(text: str, tensors: Mapping[str, NDArray]) -> bytes:
     return data
 
 
-def read_container(path: str | os.PathLike[str]) -> tuple[str, dict[str, NDArray]]:
+def read_container(path: str | os.PathLike[str]) -> tuple[str, dict[str, NDArray[Any]]]:
     """The document and the tensors, which cannot be written to, of the file ``path``.
 
     Raises OSError where the file cannot be read, and FormatError where it is no such container.

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from onebit.files import write_atomic
 from onebit.format.container import SPELLING, parse_json, read_container, write_container
-from onebit.format.errors import FormatError, refusal
+from onebit.format.errors import FormatError, refusal, shown
 from onebit.format.graph import FLOAT, Fit, Graph, InputSpec, Node, validate
 
 VERSION = 1
 _PART = 1 << 26  # bytes that are hashed at once: Ctrl-C is heard in between
 _FIELDS = ("format", "version", "bit_order", "input", "classes", "nodes", "output", "provenance", "content_hash")
 _INPUT_FIELDS = ("name", "height", "width", "channels", "mean", "std", "color")
+_INPUT_DEFAULTS = {"type": FLOAT, "fit": None}  # fields that are absent where they say no more than this
 _FIT_FIELDS = ("resize", "crop_pct")
 _NODE_FIELDS = ("name", "op", "inputs", "attrs", "tensors", "epilogue", "source", "note")
 
@@ -56,7 +57,7 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
     return parse(text, tensors, str(path))
 
 
-def parse(text: str, tensors: Mapping[str, NDArray], where: str = "file") -> Graph:
+def parse(text: str, tensors: Mapping[str, NDArray[Any]], where: str = "file") -> Graph:
     """Build and validate the graph that the JSON document ``text`` describes over ``tensors``."""
     try:
         document = parse_json(text)
@@ -67,7 +68,7 @@ def parse(text: str, tensors: Mapping[str, NDArray], where: str = "file") -> Gra
         found = content_hash({k: v for k, v in document.items() if k != "content_hash"}, tensors)
         if document["content_hash"] != found:
             raise FormatError(
-                f"content_hash: found {document['content_hash']!r}, but the content gives {found!r}: altered"
+                f"content_hash: found {shown(document['content_hash'])}, but the content gives {found!r}: altered"
             )
         graph = _graph(document, tensors)
         validate(graph)
@@ -78,7 +79,7 @@ def parse(text: str, tensors: Mapping[str, NDArray], where: str = "file") -> Gra
     return graph
 
 
-def content_hash(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> str:
+def content_hash(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> str:
     """The hash of docs/format.md over the document (without ``content_hash``) and the tensors."""
     digest = hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii"))
     for name in sorted(tensors):
@@ -98,7 +99,7 @@ def _document(graph: Graph) -> dict[str, Any]:
     plain = json.loads(
         json.dumps({"input": asdict(graph.input), "nodes": nodes, "provenance": dict(graph.provenance)}, default=dict)
     )
-    for name, default in (("type", FLOAT), ("fit", None)):  # a default is not written
+    for name, default in _INPUT_DEFAULTS.items():
         if plain["input"][name] == default:
             del plain["input"][name]
     optional = {"output_is_map": True} if graph.output_is_map else {}
@@ -115,8 +116,8 @@ def _document(graph: Graph) -> dict[str, Any]:
     }
 
 
-def _graph(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Graph:
-    _require(document["input"], _INPUT_FIELDS, "input", optional=("type", "fit"))
+def _graph(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Graph:
+    _require(document["input"], _INPUT_FIELDS, "input", optional=tuple(_INPUT_DEFAULTS))
     image = dict(document["input"])
     if "fit" in image:
         _require(image["fit"], _FIT_FIELDS, "input.fit")
@@ -126,7 +127,7 @@ def _graph(document: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Graph
     for index, node in enumerate(document["nodes"]):
         _require(node, _NODE_FIELDS, f"nodes[{index}]")
     if not isinstance(document["output"], str):
-        raise FormatError(f"output: found {document['output']!r}; allowed: a text")
+        raise refusal("output", document["output"], "a text")
     if not isinstance(document["provenance"], dict):
         raise FormatError(f"provenance: found {type(document['provenance']).__name__}; allowed: an object")
     return Graph(
@@ -145,10 +146,12 @@ def _require(value: object, fields: tuple[str, ...], where: str, optional: tuple
         raise FormatError(f"{where}: found {type(value).__name__}; allowed: an object")
     if set(value) - set(optional) != set(fields):
         also = f", and {', '.join(optional)}" if optional else ""
-        raise FormatError(f"{where}: found the fields {sorted(value)}; allowed: exactly {sorted(fields)}{also}")
+        raise FormatError(
+            f"{where}: found the fields {shown(sorted(value), 200)}; allowed: exactly {sorted(fields)}{also}"
+        )
 
 
 def _expect(document: Mapping[str, Any], field: str, wanted: object) -> None:
     found = document[field]
     if type(found) is not type(wanted) or found != wanted:
-        raise FormatError(f"{field}: found {found!r}; allowed: {wanted!r}")
+        raise refusal(field, found, repr(wanted))

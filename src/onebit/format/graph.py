@@ -112,7 +112,7 @@ class Graph:
     input: InputSpec
     nodes: tuple[Node, ...]
     output: str
-    tensors: Mapping[str, NDArray]
+    tensors: Mapping[str, NDArray[Any]]
     classes: tuple[str, ...] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     output_is_map: bool = False
@@ -217,7 +217,7 @@ class _Walk:
             raise refusal(field, f"{wire} of type {value.type}", f"a value of type {' or '.join(allowed)}")
         return value
 
-    def _tensors(self, node: Node, op: Op) -> dict[str, NDArray]:
+    def _tensors(self, node: Node, op: Op) -> dict[str, NDArray[Any]]:
         """The tensors of the op by role, each of which must be in the file."""
         named = node.tensors
         form = next((roles for roles in op.roles if isinstance(named, Mapping) and roles & set(named)), op.roles[0])

@@ -52,7 +52,7 @@ class Step:
         margin: of a step that makes bits of floats, how far each is from its threshold.
     """
 
-    reference: Callable[..., NDArray]
+    reference: Callable[..., NDArray[Any]]
     settings: Mapping[str, Check] = field(default_factory=dict)
     options: Mapping[str, Check] = field(default_factory=dict)
     tensors: Mapping[str, PerChannel] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Step:
     writes: str | None = None
     exact: bool = False
     bits: bool = False
-    margin: Callable[..., NDArray] | None = None
+    margin: Callable[..., NDArray[Any]] | None = None
 
     @property
     def of_one_variable(self) -> bool:
@@ -75,16 +75,16 @@ class Step:
         return {**self.tensors, **self.optional_tensors}
 
 
-def _affine(y: NDArray, *, scale: NDArray, bias: NDArray) -> NDArray:
+def _affine(y: NDArray[Any], *, scale: NDArray[Any], bias: NDArray[Any]) -> NDArray[Any]:
     return scale * y + bias
 
 
-def _slopes(y: NDArray, *, positive: NDArray, negative: NDArray) -> NDArray:
+def _slopes(y: NDArray[Any], *, positive: NDArray[Any], negative: NDArray[Any]) -> NDArray[Any]:
     zero = np.float32(0)
     return positive * np.maximum(y, zero) + negative * np.minimum(y, zero)
 
 
-def _clamp(y: NDArray, *, low: float, high: float) -> NDArray:
+def _clamp(y: NDArray[Any], *, low: float, high: float) -> NDArray[Any]:
     return np.clip(y, np.float32(low), np.float32(high))
 
 
@@ -93,27 +93,27 @@ def _ordered(here: str, step: Any) -> None:
         raise refusal(f"{here}.low", step["low"], f"at most high = {step['high']}")
 
 
-def _add(y: NDArray, *, input: NDArray) -> NDArray:
+def _add(y: NDArray[Any], *, input: NDArray[Any]) -> NDArray[Any]:
     return y + input
 
 
-def _levels(y: NDArray, *, low: float, high: float, rule: str) -> NDArray:
+def _levels(y: NDArray[Any], *, low: float, high: float, rule: str) -> NDArray[Any]:
     return np.where(is_low(y, rule), np.float32(low), np.float32(high))
 
 
-def _binarize(y: NDArray, *, rule: str, threshold: NDArray | float = 0.0) -> NDArray[np.bool_]:
+def _binarize(y: NDArray[Any], *, rule: str, threshold: NDArray[Any] | float = 0.0) -> NDArray[np.bool_]:
     return is_low(y, rule, threshold)
 
 
-def _margin(y: NDArray, *, rule: str, threshold: NDArray | float = 0.0) -> NDArray:
+def _margin(y: NDArray[Any], *, rule: str, threshold: NDArray[Any] | float = 0.0) -> NDArray[Any]:
     return y - threshold
 
 
-def _threshold(y: NDArray, *, below: NDArray, flip: NDArray) -> NDArray[np.bool_]:
+def _threshold(y: NDArray[Any], *, below: NDArray[Any], flip: NDArray[Any]) -> NDArray[np.bool_]:
     return (y < below) ^ flip
 
 
-def _store(y: NDArray, *, type: str = FLOAT) -> NDArray:
+def _store(y: NDArray[Any], *, type: str = FLOAT) -> NDArray[Any]:
     """As "float16" the nearest, of two the even one; infinity from 65,520 on."""
     if type != HALF:
         return y

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class TensorSpec:
         """The size of one number: 1, 8 or 32 bits."""
         return 1 if self.bits else 8 * np.dtype(self.dtype).itemsize
 
-    def check(self, field: str, name: str, tensor: NDArray) -> None:
+    def check(self, field: str, name: str, tensor: NDArray[Any]) -> None:
         """FormatError where ``tensor``, which the file calls ``name``, has another type or shape, or where a number is
         none or out of range, or an unused bit 1.
         """
@@ -57,7 +58,7 @@ class TensorSpec:
         if tail and (tensor.reshape(-1, words_for(self.bits))[:, -1] >> np.uint32(tail)).any():
             raise refusal(where, "1 in an unused bit", f"0 past channel {self.bits}")
 
-    def unpacked(self, tensor: NDArray) -> NDArray:
+    def unpacked(self, tensor: NDArray[Any]) -> NDArray[Any]:
         """The tensor with one entry per number: bits become booleans along the last axis, True for 1."""
         if not self.bits:
             return tensor

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +92,14 @@ def _taken(use: Use, units: int, weight_bytes: int, map_bytes: int, borders: int
 
 
 def _convolve(
-    x_NHWC: NDArray, w_OKLC: NDArray, stride: Pair, padding: Pair, dilation: Pair, groups: int, fill: float = 0.0
-) -> NDArray:
+    x_NHWC: NDArray[Any],
+    w_OKLC: NDArray[Any],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    fill: float = 0.0,
+) -> NDArray[Any]:
     views = windows(x_NHWC, w_OKLC.shape[1:3], stride, padding, dilation, fill)
     outs = [
         np.tensordot(x_NHWCKL, w, axes=([3, 4, 5], [3, 1, 2]))
@@ -217,7 +224,7 @@ def int8_sums(
     return sums - np.floor((shift + ZERO_UNIT / 2) / ZERO_UNIT)
 
 
-def _int8_conv2d(x: NDArray[np.uint8], *, scale: NDArray[np.float32], **rest: NDArray) -> NDArray[np.float32]:
+def _int8_conv2d(x: NDArray[np.uint8], *, scale: NDArray[np.float32], **rest: NDArray[Any]) -> NDArray[np.float32]:
     return scale * int8_sums(x, **rest).astype(np.float32)  # type: ignore[arg-type]
 
 

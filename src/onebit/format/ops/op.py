@@ -27,7 +27,7 @@ class Use:
     """An op as one node uses it: its attributes, its tensors by role, the shapes of the maps that it takes."""
 
     attrs: Mapping[str, Any]
-    tensors: Mapping[str, NDArray]
+    tensors: Mapping[str, NDArray[Any]]
     shapes: tuple[Shape, ...]
 
     @property
@@ -71,7 +71,7 @@ def _one_position(attrs: Mapping[str, Any]) -> int:
     return 1
 
 
-def _everywhere(table_PC: NDArray, sides: tuple[int, int], attrs: Mapping[str, Any]) -> NDArray:
+def _everywhere(table_PC: NDArray[Any], sides: tuple[int, int], attrs: Mapping[str, Any]) -> NDArray[Any]:
     return table_PC[0]
 
 
@@ -104,7 +104,7 @@ class Op:
     """
 
     takes: str
-    reference: Callable[..., NDArray]
+    reference: Callable[..., NDArray[Any]]
     attrs: Mapping[str, Check] = field(default_factory=dict)
     optional: Mapping[str, Check] = field(default_factory=dict)
     most_inputs: int = 1
@@ -123,7 +123,7 @@ class Op:
     folds_as: str | None = None
     builders: Mapping[str, str] = field(default_factory=dict)
     positions: Callable[[Mapping[str, Any]], int] = _one_position
-    spread: Callable[[NDArray, tuple[int, int], Mapping[str, Any]], NDArray] = _everywhere
+    spread: Callable[[NDArray[Any], tuple[int, int], Mapping[str, Any]], NDArray[Any]] = _everywhere
 
     @property
     def is_binary(self) -> bool:

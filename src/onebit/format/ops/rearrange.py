@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from onebit.format.values import FLOAT, Shape
 MAX_INPUTS = 16  # of concat
 
 
-def _elementwise(x: NDArray) -> NDArray:
+def _elementwise(x: NDArray[Any]) -> NDArray[Any]:
     return x
 
 
@@ -27,7 +28,7 @@ def _flat_taken(use: Use) -> Taken:
     return Taken(scratch=8 * math.prod(use.shape))
 
 
-def _flatten(x: NDArray) -> NDArray:
+def _flatten(x: NDArray[Any]) -> NDArray[Any]:
     return x.transpose(0, 3, 1, 2).reshape(len(x), 1, 1, -1)
 
 
@@ -41,7 +42,7 @@ def _wider_taken(use: Use) -> Taken:
     return Taken(kept=4 * channels, own=4 * channels)
 
 
-def _pad_channels(x: NDArray, *, before: int, after: int) -> NDArray:
+def _pad_channels(x: NDArray[Any], *, before: int, after: int) -> NDArray[Any]:
     return np.pad(x, [(0, 0)] * 3 + [(before, after)])
 
 
@@ -57,7 +58,7 @@ def _joined_taken(use: Use) -> Taken:
     return Taken(own=8 * sum(channels for _, _, channels in use.shapes))
 
 
-def _concat(*maps: NDArray) -> NDArray:
+def _concat(*maps: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate(maps, axis=3)
 
 
@@ -68,7 +69,7 @@ def _shuffled_shape(use: Use) -> Shape:
     return use.shape
 
 
-def shuffled(x_NHWC: NDArray, groups: int) -> NDArray:
+def shuffled(x_NHWC: NDArray[Any], groups: int) -> NDArray[Any]:
     """Channel i*groups + g of the result is channel g*n + i of ``x``, n = C/groups."""
     grouped = x_NHWC.reshape(*x_NHWC.shape[:3], groups, x_NHWC.shape[3] // groups)
     return grouped.swapaxes(3, 4).reshape(x_NHWC.shape)

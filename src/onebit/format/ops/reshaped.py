@@ -74,7 +74,9 @@ def _real_taken(use: Use) -> Taken:
     return _taken(use, use.shape[2], 4, 4)
 
 
-def _convolve(x_NHWC: NDArray, w_OKLC: NDArray, block: int, upscale: int, roll: int, fill: float) -> NDArray:
+def _convolve(
+    x_NHWC: NDArray[Any], w_OKLC: NDArray[Any], block: int, upscale: int, roll: int, fill: float
+) -> NDArray[Any]:
     """Roll, pad to whole blocks, one convolution per block, spread its channels over upscale x upscale pixels, crop,
     roll back.
     """
@@ -107,7 +109,7 @@ def _positions(attrs: Mapping[str, Any]) -> int:
     return int(attrs["upscale"]) ** 2
 
 
-def _spread(table_PC: NDArray, sides: tuple[int, int], attrs: Mapping[str, Any]) -> NDArray:
+def _spread(table_PC: NDArray[Any], sides: tuple[int, int], attrs: Mapping[str, Any]) -> NDArray[Any]:
     """(1, C) where there is one position, else (H, W, C)."""
     if len(table_PC) == 1:
         return table_PC[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -28,8 +29,8 @@ def padded_pixels(sides: Pair, padding: Pair) -> int:
 
 
 def windows(
-    x_NHWC: NDArray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), fill: float = 0.0
-) -> NDArray:  # (N, H, W, C, K, L)
+    x_NHWC: NDArray[Any], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), fill: float = 0.0
+) -> NDArray[Any]:  # (N, H, W, C, K, L)
     """Every window of the map, padded with ``fill``."""
     (pad_h, pad_w), (step_h, step_w), (gap_h, gap_w) = padding, stride, dilation
     padded = np.pad(x_NHWC, [(0, 0), (pad_h, pad_h), (pad_w, pad_w), (0, 0)], constant_values=fill)
