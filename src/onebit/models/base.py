@@ -20,9 +20,9 @@ def build(network: Network, device: str = "cpu") -> nn.Module:
 
 
 def scaled(channels: int, width: float) -> int:
-    """``channels * width`` rounded to a multiple of 8, at least 8; ValueError unless width > 0."""
-    if not width > 0:
-        raise ValueError(f"width must be above 0, got {width}")
+    """``channels * width`` rounded to a multiple of 8, at least 8; ValueError unless width is a number above 0."""
+    if not isinstance(width, int | float) or isinstance(width, bool) or not 0 < width <= 1e6:
+        raise ValueError(f"width must be above 0, at most 1e6, got {width!r}")
     return max(8, round(channels * width / 8) * 8)
 
 

@@ -23,6 +23,7 @@ from onebit.models.base import (
 )
 from onebit.nn import SCHEMES, Scheme, as_scheme
 from onebit.nn.activations import ACTIVATIONS, ChannelShuffle
+from onebit.registry import check_types
 
 DOWNSAMPLES = ("pad", "duplicate", "conv1x1", "binary1x1")
 STEMS = ("cifar", "imagenet", "light", "rpc")
@@ -75,6 +76,7 @@ class ResNetConfig:
     groups: int = 1
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_sizes(self.num_classes, self.in_channels, self.input_size)
         if len(self.widths) != len(self.depths):
             raise ValueError(f"widths and depths must name the same stages: {self.widths} and {self.depths}")

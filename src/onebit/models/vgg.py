@@ -39,7 +39,7 @@ class VGGSmall(nn.Module):
         scheme: str | Scheme,
     ) -> None:
         super().__init__()
-        check_sizes(num_classes, in_channels)
+        check_sizes(num_classes, in_channels, input_size)
         if input_size < 8 or input_size % 8:
             raise ValueError(f"input_size must be a multiple of 8, got {input_size}")
         scheme = as_scheme(scheme)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,22 +42,14 @@ class Operands(NamedTuple):
     bias: Tensor | None
 
 
-def _is_distributed() -> bool:
-    """Whether gradients may be shared with other processes.
-
-    DistributedDataParallel waits for the gradient of every parameter in every step, so that one which a phase of the
-    training does not use must have a gradient of 0.
-    """
-    return torch.is_grad_enabled() and torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
 def operands(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Operands:
     """Binarize the inputs and the weights of ``layer``; an offset of the inputs becomes a bias per output channel."""
     weight, scale, bias = layer.weight, None, layer.bias
-    if layer.weight_binarizer is not None and not layer.real_weights:
-        weight, scale = layer.weight_binarizer(layer.weight)
-    elif layer.weight_binarizer is not None and _is_distributed():
-        weight = weight + sum(0 * parameter.sum() for parameter in layer.weight_binarizer.parameters())
+    if layer.weight_binarizer is not None:
+        if layer.real_weights:
+            weight = _Beside.apply(weight, *layer.weight_binarizer.parameters())
+        else:
+            weight, scale = layer.weight_binarizer(layer.weight)
     inputs = layer.input_binarizer
     if inputs is not None:
         x, input_scale = inputs(x)
@@ -69,6 +61,22 @@ def operands(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Operands:
         if input_scale is not None:
             scale = input_scale if scale is None else scale * input_scale
     return Operands(x, weight, scale, bias)
+
+
+class _Beside(torch.autograd.Function):
+    """``weight``, and in its graph parameters that it does not depend on and that get no gradient.
+
+    DistributedDataParallel stops where a parameter is not part of the graph, and those of a weight binarizer are not
+    while weights are real.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, *unused: Tensor) -> Tensor:
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return gradient, *(None,) * (len(ctx.needs_input_grad) - 1)
 
 
 class BinaryConv2d(nn.Conv2d):

@@ -1,6 +1,7 @@
 """JSON files, and whether a folder can take a run's files."""
 
 import json
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,15 +11,23 @@ from onebit.files import write_atomic
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON, atomically."""
-    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+    """Write ``value`` as JSON, atomically; NaN and infinity, which JSON has no word for, become null."""
+    write_atomic(path, (json.dumps(_finite(value), indent=1, allow_nan=False) + "\n").encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``; ValueError if it holds anything else, OSError if it cannot be read."""
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{str(path)!r} is damaged: it holds no JSON object")

@@ -1,13 +1,16 @@
 """A run's folder belongs to one process at a time; the lock ends with its process, however that ends."""
 
-import errno
-import fcntl
 import json
 import os
 import socket
 import time
 from pathlib import Path
 from types import TracebackType
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: nothing keeps two runs apart there
+    fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
 
@@ -45,19 +48,17 @@ class FolderLock:
         while True:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_still_there(handle, self._path):  # and not removed by its last holder in the meantime
-                    os.ftruncate(handle, 0)
-                    return handle
+                if fcntl is not None:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 message = self._holder(handle)
                 os.close(handle)
                 raise Busy(message) from None
-            except OSError as error:
-                os.close(handle)
-                if error.errno in (errno.ENOTSUP, errno.ENOLCK):
-                    raise OSError(error.errno, "its file system has no locks") from error
-                raise
+            except OSError:  # a file system without locks
+                pass
+            if _is_still_there(handle, self._path):  # and not removed by its last holder in the meantime
+                os.ftruncate(handle, 0)
+                return handle
             os.close(handle)
 
     def _holder(self, handle: int) -> str:
@@ -72,8 +73,11 @@ class FolderLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._path.unlink(missing_ok=True)
+        if fcntl is not None:
+            self._path.unlink(missing_ok=True)  # as long as the lock is ours
         os.close(self._handle)
+        if fcntl is None:  # where an open file cannot be removed
+            self._path.unlink(missing_ok=True)
         if self._made and not any(self.folder.iterdir()):
             self.folder.rmdir()
 

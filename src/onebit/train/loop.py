@@ -15,6 +15,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from onebit.data.base import mix
+from onebit.files import sweep
 from onebit.format.graph import Fit
 from onebit.nn import set_progress
 from onebit.tasks import Scores
@@ -69,6 +70,9 @@ def train(
         if resume:
             check_settings(settings, stored_settings(out)[0], f"the run in {str(out)!r}")
             held.enter_context(FolderLock(out))
+            for folder in (out, out / CHECKPOINTS):
+                if folder.is_dir():
+                    sweep(folder)  # what the process that was killed was writing
             saved = _last_checkpoint(settings, out)
         else:
             _refuse_second_run(out)
