@@ -290,7 +290,7 @@ class TestMistakes:
         [
             (["run", "net.onebit"], "images"),
             (["run", "net.onebit", "a.png", "--top", "0"], "--top must be at least 1"),
-            (["bench", "net.onebit", "--seconds", "inf"], "--seconds must be a number above 0, got inf"),
+            (["bench", "net.onebit", "--seconds", ".inf"], "--seconds must be a number above 0, got inf"),
             (["bench", "net.onebit", "--threads", "0"], "--threads must be at least 1"),
             (["bench", "net.onebit", "--plot", "profile.jpg"], "--plot must name a file that ends with .png"),
             (["verify", "net.onebit", "--limit", "0"], "--limit must be at least 1"),
