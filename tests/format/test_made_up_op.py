@@ -41,7 +41,7 @@ LAG = Op(
     roles=(frozenset({"weight"}),),
     tensors=lambda use: {"weight": TensorSpec("float32", (use.shape[2],))},
     products=_products,
-    hosts=1,
+    add_rank=1,
     reference=_lag,
 )
 AGREEMENTS = Op(

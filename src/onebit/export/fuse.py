@@ -48,7 +48,7 @@ def _absorb_all(draft: Draft) -> None:
     changed = True
     while changed:
         changed = False
-        candidates = sorted((n for n in draft.nodes if OPS[n.op].does_nothing), key=_changes_value)
+        candidates = sorted((n for n in draft.nodes if OPS[n.op].identity), key=_changes_value)
         for node in candidates:
             if _absorb(draft, node):
                 changed = True
@@ -88,7 +88,7 @@ def _rank(draft: Draft, host: DraftNode | None) -> int:
     if host is None:
         return -1
     folded = _shuffled_convolution(draft, host)
-    return OPS[(folded or host).op].hosts
+    return OPS[(folded or host).op].add_rank
 
 
 def _mapped(steps: list[Step], change: Callable[[NDArray[Any]], NDArray[Any]]) -> list[Step]:

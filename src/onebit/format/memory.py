@@ -1,4 +1,4 @@
-"""What a network will take once it is loaded, counted before anything is taken."""
+"""How much memory a network takes once it is loaded, from its graph alone."""
 
 from __future__ import annotations
 
@@ -11,47 +11,51 @@ from onebit.format.ops import OPS
 from onebit.format.ops.op import BLOCK, round_up
 from onebit.format.steps import STEPS
 
-_NODE, _STEP = 2048, 64  # what a node and a step take by themselves
-_SLACK = 1.25  # values that need memory at the same time do not fill it without gaps
+_NODE, _STEP = 2048, 64  # bytes of a node and of a step themselves
+_FRAGMENTATION = 1.25  # of the memory that values share
 
 
 def bytes_to_load(graph: Graph, threads: int = 1) -> int:
-    """Bytes that the C++ core takes for ``graph`` on any CPU, the tensors as the file holds them not counted.
+    """Bytes that the C++ core takes for ``graph`` on any CPU, beside the tensors themselves.
 
-    An upper estimate: weights and tables in the form that kernels read, which nodes of equal tensors and geometry
-    share; the values of one image, those that are needed at the same time; and what the largest node needs while it
-    runs.  It takes as long as there are nodes.
+    An upper estimate of the sum of
+
+    - weights and tables in the layout of the kernels; nodes with equal tensors and geometry share them;
+    - the values of one image that are live at the same time;
+    - the scratch memory of the node that needs most.
+
+    It takes time in proportion to the number of nodes and steps.
 
     Raises FormatError where the graph is not valid.
     """
     values = graph.values
-    kept: dict[object, int] = {"pixels": 4 * 256 * graph.input.channels}  # what each becomes
-    scratch = own = steps = 0
+    weights: dict[object, int] = {"pixels": 4 * 256 * graph.input.channels}  # the float of every pixel value
+    scratch = worker_scratch = steps = 0
     for node in graph.nodes:
         op, use = OPS[node.op], graph.use(node)
-        taken = op.taken(use)
+        memory = op.memory(use)
         key = (node.op, json.dumps(dict(node.attrs), sort_keys=True), tuple(sorted(node.tensors.items())), use.shapes)
-        kept[key] = taken.kept
-        scratch, own = max(scratch, taken.scratch), max(own, taken.own)
+        weights[key] = memory.weights
+        scratch, worker_scratch = max(scratch, memory.scratch), max(worker_scratch, memory.worker_scratch)
         channels, positions = op.shape(use)[2], op.positions(node.attrs)
+        steps += len(node.epilogue)
         for step in node.epilogue:
-            steps += 1
             for role in (role for role in STEPS[step["step"]].tables if role in step):
-                kept[step[role], channels, positions] = 4 * round_up(positions * round_up(channels, BLOCK), BLOCK)
-    # A kept table of rows that are computed 64 at a time is read to the end of the last.
-    spent = sum(kept.values()) + BLOCK * 4 * len(kept) + _NODE * len(graph.nodes) + _STEP * steps
-    return int(spent + scratch + threads * own + _SLACK * _peak(graph, values))
+                weights[step[role], channels, positions] = 4 * round_up(positions * round_up(channels, BLOCK), BLOCK)
+    # Kernels read a block of channels from any channel on, so tables are padded by one.
+    constant = sum(weights.values()) + 4 * BLOCK * len(weights) + _NODE * len(graph.nodes) + _STEP * steps
+    return int(constant + scratch + threads * worker_scratch + _FRAGMENTATION * _peak(graph, values))
 
 
 def _size(value: Value) -> int:
-    """Of a value, in whole cache lines."""
+    """Bytes of a value, in whole cache lines."""
     height, width, channels = value.shape
     pixel = {BITS: 4 * words_for(channels), HALF: 2 * channels, PIXELS: channels}.get(value.type, 4 * channels)
     return round_up(height * width * pixel, 64)
 
 
 def _peak(graph: Graph, values: Mapping[str, Value]) -> int:
-    """The most that the values take which some node reads, writes or must leave for others."""
+    """The largest sum of the bytes of values that are live at the same node."""
     last: dict[str, int] = {graph.input.name: 0, graph.output: len(graph.nodes)}
     for place, node in enumerate(graph.nodes):
         reads = [*node.inputs, *(step["input"] for step in node.epilogue if "input" in step)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onebit.format.bits import WORD, signs, words_for
 from onebit.format.checks import one_of, pair, whole
 from onebit.format.errors import refusal
-from onebit.format.ops.op import BLOCK, STRIPE, TILE, WEIGHT_ROLES, Op, Taken, Use, check_size, round_up
+from onebit.format.ops.op import BLOCK, STRIPE, TILE, WEIGHT_ROLES, Memory, Op, Use, check_size, round_up
 from onebit.format.ops.rearrange import shuffled
 from onebit.format.ops.windows import Pair, padded_pixels, window_counts, windows
 from onebit.format.tensors import TensorSpec, packed
@@ -74,7 +74,7 @@ def _borders(use: Use) -> int:
     return min(rows, 2 * reach[0] + 1) * min(columns, 2 * reach[1] + 1)
 
 
-def _taken(use: Use, units: int, weight_bytes: int, map_bytes: int, borders: int = 0) -> Taken:
+def _memory(use: Use, units: int, weight_bytes: int, map_bytes: int, borders: int = 0) -> Memory:
     """Of a convolution whose channels of a group are ``units`` words or numbers, each of ``map_bytes`` in a map and
     ``weight_bytes`` in a weight.
     """
@@ -84,10 +84,11 @@ def _taken(use: Use, units: int, weight_bytes: int, map_bytes: int, borders: int
     pixels = padded_pixels((height, width), attrs["padding"])
     row_bytes = pixels // (height + 2 * attrs["padding"][0]) * attrs["groups"] * units * map_bytes
     stripe = STRIPE * attrs["stride"][0] + (kernel[0] - 1) * attrs["dilation"][0]
-    return Taken(
-        kept=math.prod(kernel) * (rows * units * weight_bytes + 64) + rows + borders * round_up(out, BLOCK) * 4,
+    return Memory(
+        weights=math.prod(kernel) * (rows * units * weight_bytes + 64) + rows + borders * round_up(out, BLOCK) * 4,
         scratch=pixels * attrs["groups"] * units * map_bytes,
-        own=TILE * round_up(out, BLOCK) * 4 + min(stripe + 1, height + 2 * attrs["padding"][0]) * 2 * row_bytes,
+        worker_scratch=TILE * round_up(out, BLOCK) * 4
+        + min(stripe + 1, height + 2 * attrs["padding"][0]) * 2 * row_bytes,
     )
 
 
@@ -129,9 +130,9 @@ def _binary_shape(use: Use) -> Shape:
     return _shape(use)
 
 
-def _binary_taken(use: Use) -> Taken:
+def _binary_memory(use: Use) -> Memory:
     borders = _borders(use) if use.attrs["pad_value"] == 0 else 0
-    return _taken(use, words_for(_depth(use)), 8, 16, borders)
+    return _memory(use, words_for(_depth(use)), 8, 16, borders)
 
 
 def _binary_conv2d(
@@ -161,8 +162,8 @@ def _real_tensors(use: Use) -> Mapping[str, TensorSpec]:
     return {"weight": TensorSpec("float32", (*sides, depth))}
 
 
-def _real_taken(use: Use) -> Taken:
-    return _taken(use, _depth(use), 8, 4)  # some kernels keep up to twice as many weights as there are
+def _real_memory(use: Use) -> Memory:
+    return _memory(use, _depth(use), 8, 4)  # some kernels keep up to twice as many weights as there are
 
 
 def _conv2d(
@@ -200,8 +201,8 @@ def _int8_tensors(use: Use) -> Mapping[str, TensorSpec]:
     }
 
 
-def _int8_taken(use: Use) -> Taken:
-    return _taken(use, round_up(_depth(use), 4), 2, 2, _borders(use))
+def _int8_memory(use: Use) -> Memory:
+    return _memory(use, round_up(_depth(use), 4), 2, 2, _borders(use))
 
 
 def int8_sums(
@@ -239,10 +240,10 @@ OPS = {
         tensors=_binary_tensors,
         shape=_binary_shape,
         products=_products,
-        taken=_binary_taken,
+        memory=_binary_memory,
         runs_as="1-bit",
         exact=True,
-        hosts=2,
+        add_rank=2,
         reference=_binary_conv2d,
     ),
     "conv2d": Op(
@@ -252,8 +253,8 @@ OPS = {
         tensors=_real_tensors,
         shape=_shape,
         products=_products,
-        taken=_real_taken,
-        hosts=1,
+        memory=_real_memory,
+        add_rank=1,
         counterparts={PIXELS: "int8_conv2d"},
         builders={"weight_bits": "conv2d_bits"},
         reference=_conv2d,
@@ -265,7 +266,7 @@ OPS = {
         tensors=_int8_tensors,
         shape=_shape,
         products=_products,
-        taken=_int8_taken,
+        memory=_int8_memory,
         runs_as="int8",
         reference=_int8_conv2d,
     ),

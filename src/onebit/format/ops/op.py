@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onebit.format.checks import Check
 from onebit.format.errors import refusal
 from onebit.format.tensors import TensorSpec
-from onebit.format.values import BITS, FLOAT, Shape
+from onebit.format.values import FLOAT, Shape
 
 MAX_TERMS = 1 << 30  # products of one sum; elements of a padded map, its channels in whole words
 BLOCK = 64  # output channels that kernels compute together
@@ -37,18 +37,18 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Bytes that the C++ core takes for a node besides its values, on any CPU; upper estimates.
+class Memory:
+    """Bytes that the C++ core takes for a node beside its values, on any CPU; upper estimates.
 
     Attributes:
-        kept: its tensors in the form that kernels read, and what is made of them.
-        scratch: while it runs, for all threads together.
-        own: while it runs, for each thread.
+        weights: the node's tensors in the layout of the kernels, and tables made from them.
+        scratch: shared by all threads while the node runs.
+        worker_scratch: of each thread while the node runs.
     """
 
-    kept: int = 0
+    weights: int = 0
     scratch: int = 0
-    own: int = 0
+    worker_scratch: int = 0
 
 
 def _first_shape(use: Use) -> Shape:
@@ -63,8 +63,8 @@ def _no_products(use: Use) -> int:
     return 0
 
 
-def _nothing(use: Use) -> Taken:
-    return Taken()
+def _no_memory(use: Use) -> Memory:
+    return Memory()
 
 
 def _one_position(attrs: Mapping[str, Any]) -> int:
@@ -89,15 +89,15 @@ class Op:
         roles: of its tensors, one set for each form that it has.
         tensors: what they must be; FormatError where one whose sides are free has none that can be.
         shape: of the result; FormatError where attributes, tensors and maps do not fit together.
-        taken: memory that the core takes for it.
+        memory: what the core takes for a node of it, at most.
         products: multiply-accumulates of one image; binary ones (BOPs) where it runs as "1-bit", else real ones (MACs).
         runs_as: "1-bit", "int8", "float", or "moves data" where it only rearranges numbers.
         exact: its result is an integer, exactly; a `threshold` may follow.
         reads_halves: float16 is read as it is stored; other ops turn the whole map into float32 before they start.
-        does_nothing: it hands on what it takes, for the sake of its steps.
-        hosts: which of two nodes takes an addition of both results in; the larger number does.
-        counterparts: op that does the same on values of another type, by that type.
-        folds_as: attribute by which an op behind which this one stands does its work.
+        identity: its result is its input; it stands for the steps behind it.
+        add_rank: an addition of two results goes into the epilogue of the node whose rank is higher.
+        counterparts: the op that computes the same from values of another type, by that type.
+        folds_as: attribute of other ops that does the same to their result.
         builders: method of the core's builder by the role of a tensor, where it is not called as the op.
         positions: entries that a table of the epilogue has per channel: pixels of the block that the op writes at once.
         spread: entries of tables by position (P, C), for every pixel of a result of so many rows and columns.
@@ -113,22 +113,17 @@ class Op:
     tensors: Callable[[Use], Mapping[str, TensorSpec]] = _no_tensors
     shape: Callable[[Use], Shape] = _first_shape
     products: Callable[[Use], int] = _no_products
-    taken: Callable[[Use], Taken] = _nothing
+    memory: Callable[[Use], Memory] = _no_memory
     runs_as: str = "float"
     exact: bool = False
     reads_halves: bool = False
-    does_nothing: bool = False
-    hosts: int = 0
+    identity: bool = False
+    add_rank: int = 0
     counterparts: Mapping[str, str] = field(default_factory=dict)
     folds_as: str | None = None
     builders: Mapping[str, str] = field(default_factory=dict)
     positions: Callable[[Mapping[str, Any]], int] = _one_position
     spread: Callable[[NDArray[Any], tuple[int, int], Mapping[str, Any]], NDArray[Any]] = _everywhere
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether it works on bits and gives bits."""
-        return self.takes == BITS
 
 
 def round_up(count: int, unit: int) -> int:

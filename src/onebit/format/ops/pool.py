@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onebit.format.checks import one_of, pair
 from onebit.format.errors import refusal
-from onebit.format.ops.op import STRIPE, TILE, Op, Taken, Use, check_size
+from onebit.format.ops.op import STRIPE, TILE, Memory, Op, Use, check_size
 from onebit.format.ops.windows import Pair, padded_pixels, window_counts, windows
 from onebit.format.tensors import TensorSpec, packed
 from onebit.format.values import BITS, FLOAT, Shape
@@ -28,11 +28,11 @@ def _shape(use: Use) -> Shape:
     return *window_counts((height, width), kernel, stride, padding), channels
 
 
-def _taken(use: Use) -> Taken:
+def _memory(use: Use) -> Memory:
     """Addresses of the taps of a tile; or the rows of the map, where they are computed as they are pooled."""
     taps, (_, width, channels) = math.prod(use.attrs["kernel"]), use.shape
     rows = STRIPE * use.attrs["stride"][0] + use.attrs["kernel"][0]
-    return Taken(kept=4 * channels, own=TILE * taps * 8 + rows * width * channels * 4)
+    return Memory(weights=4 * channels, worker_scratch=TILE * taps * 8 + rows * width * channels * 4)
 
 
 def _max_pool2d(x: NDArray[np.float32], *, kernel: Pair, stride: Pair, padding: Pair) -> NDArray[np.float32]:
@@ -67,7 +67,7 @@ OPS = {
         takes=FLOAT,
         attrs=_ATTRS,
         shape=_shape,
-        taken=_taken,
+        memory=_memory,
         reads_halves=True,
         counterparts={BITS: "bit_max_pool2d"},
         reference=_max_pool2d,
@@ -76,7 +76,7 @@ OPS = {
         takes=FLOAT,
         attrs={**_ATTRS, "count_include_pad": one_of(True, False)},
         shape=_shape,
-        taken=_taken,
+        memory=_memory,
         reads_halves=True,
         reference=_avg_pool2d,
     ),
@@ -87,7 +87,7 @@ OPS = {
         roles=(frozenset({"flip"}),),
         tensors=_flip,
         shape=_shape,
-        taken=_taken,
+        memory=_memory,
         runs_as="1-bit",
         reference=_bit_max_pool2d,
     ),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onebit.format.checks import whole
 from onebit.format.errors import refusal
-from onebit.format.ops.op import Op, Taken, Use
+from onebit.format.ops.op import Memory, Op, Use
 from onebit.format.values import FLOAT, Shape
 
 MAX_INPUTS = 16  # of concat
@@ -24,8 +24,8 @@ def _flat_shape(use: Use) -> Shape:
     return 1, 1, math.prod(use.shape)
 
 
-def _flat_taken(use: Use) -> Taken:
-    return Taken(scratch=8 * math.prod(use.shape))
+def _flat_memory(use: Use) -> Memory:
+    return Memory(scratch=8 * math.prod(use.shape))
 
 
 def _flatten(x: NDArray[Any]) -> NDArray[Any]:
@@ -37,9 +37,9 @@ def _wider_shape(use: Use) -> Shape:
     return height, width, channels + use.attrs["before"] + use.attrs["after"]
 
 
-def _wider_taken(use: Use) -> Taken:
+def _wider_memory(use: Use) -> Memory:
     _, _, channels = _wider_shape(use)
-    return Taken(kept=4 * channels, own=4 * channels)
+    return Memory(weights=4 * channels, worker_scratch=4 * channels)
 
 
 def _pad_channels(x: NDArray[Any], *, before: int, after: int) -> NDArray[Any]:
@@ -54,8 +54,8 @@ def _joined_shape(use: Use) -> Shape:
     return height, width, sum(channels for _, _, channels in use.shapes)
 
 
-def _joined_taken(use: Use) -> Taken:
-    return Taken(own=8 * sum(channels for _, _, channels in use.shapes))
+def _joined_memory(use: Use) -> Memory:
+    return Memory(worker_scratch=8 * sum(channels for _, _, channels in use.shapes))
 
 
 def _concat(*maps: NDArray[Any]) -> NDArray[Any]:
@@ -76,13 +76,13 @@ def shuffled(x_NHWC: NDArray[Any], groups: int) -> NDArray[Any]:
 
 
 OPS = {
-    "elementwise": Op(takes=FLOAT, reads_halves=True, does_nothing=True, reference=_elementwise),
-    "flatten": Op(takes=FLOAT, shape=_flat_shape, taken=_flat_taken, runs_as="moves data", reference=_flatten),
+    "elementwise": Op(takes=FLOAT, reads_halves=True, identity=True, reference=_elementwise),
+    "flatten": Op(takes=FLOAT, shape=_flat_shape, memory=_flat_memory, runs_as="moves data", reference=_flatten),
     "pad_channels": Op(
         takes=FLOAT,
         attrs={"before": whole(0), "after": whole(0)},
         shape=_wider_shape,
-        taken=_wider_taken,
+        memory=_wider_memory,
         runs_as="moves data",
         reads_halves=True,
         reference=_pad_channels,
@@ -91,7 +91,7 @@ OPS = {
         takes=FLOAT,
         most_inputs=MAX_INPUTS,
         shape=_joined_shape,
-        taken=_joined_taken,
+        memory=_joined_memory,
         runs_as="moves data",
         reads_halves=True,
         reference=_concat,
@@ -100,7 +100,7 @@ OPS = {
         takes=FLOAT,
         attrs={"groups": whole(1)},
         shape=_shuffled_shape,
-        taken=_joined_taken,
+        memory=_joined_memory,
         runs_as="moves data",
         folds_as="shuffle",
         reference=shuffled,

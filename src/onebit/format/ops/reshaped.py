@@ -12,7 +12,7 @@ from onebit.format.bits import WORD, signs, words_for
 from onebit.format.checks import one_of, whole
 from onebit.format.errors import refusal
 from onebit.format.ops.convolution import weight_sides
-from onebit.format.ops.op import BLOCK, TILE, Op, Taken, Use, check_size, round_up
+from onebit.format.ops.op import BLOCK, TILE, Memory, Op, Use, check_size, round_up
 from onebit.format.ops.windows import windows
 from onebit.format.tensors import TensorSpec, packed
 from onebit.format.values import BITS, FLOAT, Shape
@@ -56,22 +56,22 @@ def _products(use: Use) -> int:
     return rows * columns * weight_sides(use)[0] * use.attrs["block"] ** 2 * use.shape[2]
 
 
-def _taken(use: Use, units: int, weight_bytes: int, map_bytes: int) -> Taken:
+def _memory(use: Use, units: int, weight_bytes: int, map_bytes: int) -> Memory:
     """As of a convolution: ``units`` words or numbers of channels, each of so many bytes."""
     block, positions = use.attrs["block"], use.attrs["upscale"] ** 2
     rows, columns = _blocks(use)
     channels = weight_sides(use)[0] // positions
     row_bytes = columns * block * units * map_bytes
     weights = positions * round_up(channels, BLOCK) * block**2 * units * weight_bytes
-    return Taken(weights + 64 * block**2, rows * block * row_bytes, BLOCK * TILE * 4 + 2 * row_bytes)
+    return Memory(weights + 64 * block**2, rows * block * row_bytes, BLOCK * TILE * 4 + 2 * row_bytes)
 
 
-def _binary_taken(use: Use) -> Taken:
-    return _taken(use, words_for(use.shape[2]), 8, 16)
+def _binary_memory(use: Use) -> Memory:
+    return _memory(use, words_for(use.shape[2]), 8, 16)
 
 
-def _real_taken(use: Use) -> Taken:
-    return _taken(use, use.shape[2], 4, 4)
+def _real_memory(use: Use) -> Memory:
+    return _memory(use, use.shape[2], 4, 4)
 
 
 def _convolve(
@@ -129,10 +129,10 @@ OPS = {
         tensors=_binary_tensors,
         shape=_shape,
         products=_products,
-        taken=_binary_taken,
+        memory=_binary_memory,
         runs_as="1-bit",
         exact=True,
-        hosts=2,
+        add_rank=2,
         positions=_positions,
         spread=_spread,
         reference=_binary_rpc2d,
@@ -144,8 +144,8 @@ OPS = {
         tensors=_real_tensors,
         shape=_shape,
         products=_products,
-        taken=_real_taken,
-        hosts=1,
+        memory=_real_memory,
+        add_rank=1,
         positions=_positions,
         spread=_spread,
         reference=_rpc2d,
