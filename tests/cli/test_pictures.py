@@ -191,8 +191,8 @@ def test_one_image_is_in_memory_at_a_time(wide, tmp_path, monkeypatch):
     order = []
     read = images.read_picture
     monkeypatch.setattr(images, "read_picture", lambda path, spec: (order.append("read"), read(path, spec))[1])
-    call = onebit.Model.__call__
-    monkeypatch.setattr(onebit.Model, "__call__", lambda model, image: (order.append("run"), call(model, image))[1])
+    classify = onebit.Model.classify
+    monkeypatch.setattr(onebit.Model, "classify", lambda model, image: (order.append("run"), classify(model, image))[1])
     assert main(["run", str(tmp_path / "net.onebit"), str(wide / "val"), "--json"]) == 0
     assert order == ["read", "run"] * 8
 
@@ -222,6 +222,24 @@ def test_what_is_wrong_with_an_image_names_the_file(tmp_path, capsys):
     pack(None).save(tmp_path / "net.onebit")
     line = refused(capsys, "run", tmp_path / "net.onebit", tmp_path / "good.npy", tmp_path / "huge.npy")
     assert "huge.npy: the network's outputs are NaN or infinite" in line
+
+
+def test_an_image_that_fails_does_not_stop_the_others(wide, tmp_path, capsys):
+    pack(CROP).save(tmp_path / "net.onebit")
+    (tmp_path / "text.png").write_text("no picture")
+    np.save(tmp_path / "huge.npy", np.full((SIDE, SIDE, 3), 3e38, np.float32))
+    good = wide / "val" / "left" / "0.png"
+    names = [str(tmp_path / "net.onebit"), *map(str, (tmp_path / "text.png", good, tmp_path / "huge.npy"))]
+    assert main(["run", *names]) == 1
+    told = capsys.readouterr()
+    assert told.out == f"{good}  left 100.0%  right 0.0%\n"
+    no_picture, infinite = told.err.splitlines()
+    assert "text.png' cannot be read as a picture" in no_picture
+    assert "huge.npy: the network's outputs are NaN or infinite" in infinite
+    assert main(["run", *names, "--json"]) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert [entry["image"] for entry in result["images"]] == [str(good)]
+    assert [f"onebit: error: {error}" for error in result["errors"]] == [no_picture, infinite]
 
 
 def test_networks_that_give_a_map(wide, tmp_path, capsys):

@@ -171,6 +171,12 @@ def test_binary_linear_layers():
     assert [row.runs_as for row in packed.report.rows if row.weights] == ["float", "1-bit", "1-bit"]
 
 
+def test_a_layer_alone_is_named_by_its_class():
+    torch.manual_seed(0)
+    for layer in (nn.Conv2d(3, 4, 3), BinaryConv2d(3, 4, 3, padding=1)):
+        assert [node.name for node in agree(layer, (3, 8, 8)).graph.nodes][-1] == type(layer).__name__
+
+
 def test_functional_style():
     class Net(nn.Module):
         def __init__(self) -> None:

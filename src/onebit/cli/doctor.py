@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import Failure, verb_parser
+from onebit.cli.base import verb_parser
 from onebit.text import text_table
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{version, python, machine, isas, chosen, forced, libraries, self_test}; Failure where the core is missing or
-    wrong.
+    """{version, python, machine, isas, chosen, forced, libraries, self_test}; and errors where the core computes
+    wrong results.
     """
     import os
     import platform
@@ -48,8 +48,7 @@ def run(args: "Namespace") -> dict[str, Any]:
         "self_test": _self_test(),
     }
     if not all(row["passed"] for row in result["self_test"]):
-        show(result)
-        raise Failure("the core computes wrong results here; please report this with the lines above")
+        result["errors"] = ["the core computes wrong results here; please report this with the lines above"]
     return result
 
 

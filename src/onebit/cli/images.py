@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -64,26 +64,24 @@ def list_images(names: Sequence[str]) -> tuple[list[str], Counter[str]]:
     return paths, left_out
 
 
-def read_images(paths: Sequence[str], spec: InputSpec) -> Iterator[NDArray]:
-    """The files one by one, each as an image for the network: uint8 (H, W, C), or float32 where it is a ``.npy`` array
-    of floats.
+def read_image(path: str, spec: InputSpec) -> NDArray:
+    """One file as an image for the network: uint8 (H, W, C), or float32 where it is a ``.npy`` array of floats.
 
-    Raises Failure for a file that is damaged or that does not fit the network; it names the file and the mend.
+    Raises Failure for a file that is damaged or that does not fit the network; it names the file and what to do.
     """
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's, of a picture that is refused anyway
-    for path in paths:
-        try:
-            image = _read_array(path) if Path(path).suffix == ".npy" else read_picture(path, spec)
-        except PictureError as error:
-            text = str(error).replace("choose a fit, 'crop' or 'stretch'", "add --fit crop or --fit stretch")
-            raise Failure(text) from None
-        try:
-            batch, _ = prepare(image, spec)
-        except ValueError as error:
-            raise Failure(f"{path}: {error}") from None
-        if len(batch) != 1:
-            raise Failure(f"{path}: holds {len(batch)} images of shape {image.shape[1:]}; give one image per file")
-        yield batch[0]
+    try:
+        image = _read_array(path) if Path(path).suffix == ".npy" else read_picture(path, spec)
+    except PictureError as error:
+        text = str(error).replace("choose a fit, 'crop' or 'stretch'", "add --fit crop or --fit stretch")
+        raise Failure(text) from None
+    try:
+        batch, _ = prepare(image, spec)
+    except ValueError as error:
+        raise Failure(f"{path}: {error}") from None
+    if len(batch) != 1:
+        raise Failure(f"{path}: holds {len(batch)} images of shape {image.shape[1:]}; give one image per file")
+    return batch[0]
 
 
 def _read_array(path: str) -> NDArray:

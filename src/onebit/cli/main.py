@@ -6,7 +6,8 @@ A verb is a module of this package with three functions:
     run(args) -> dict            the work; the result is plain values; ValueError, OSError, MemoryError here exit with 1
     show(result) -> None         the same result for people, on standard output
 
-and a line in ``VERBS``.  Only the verb that is asked for is imported, so ``onebit run`` never pays for torch.
+and a line in ``VERBS``.  Where a result has ``errors``, they are told after it and the code is 1.  Only the verb that
+is asked for is imported, so ``onebit run`` never pays for torch.
 Exit codes: 0 done, 1 it failed for a reason the user can mend, 2 wrong usage, 130 interrupted.  ``ONEBIT_DEBUG=1``
 shows tracebacks.  With ``--json`` standard output holds one JSON object and nothing else.
 """
@@ -104,13 +105,18 @@ def _run_verb(name: str, argv: list[str]) -> int:
             raise
         complain(str(error))
         return 2
-    if not args.json:
-        module.show(module.run(args))
-        return 0
-    with contextlib.redirect_stdout(sys.stderr):  # nothing but the object may reach standard output
-        result: dict[str, Any] = module.run(args)
-    print(json.dumps(_plain(result), allow_nan=False))
-    return 0
+    result: dict[str, Any]
+    if args.json:
+        with contextlib.redirect_stdout(sys.stderr):  # nothing but the object may reach standard output
+            result = module.run(args)
+        print(json.dumps(_plain(result), allow_nan=False))
+    else:
+        result = module.run(args)
+        module.show(result)
+    errors: Sequence[str] = result.get("errors", ())
+    for message in errors:
+        complain(message)
+    return 1 if errors else 0
 
 
 def _plain(value: Any) -> Any:

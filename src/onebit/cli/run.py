@@ -39,23 +39,27 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, images: [{image, classes: [{class, probability}]}], left_out: {kind: count}}, most probable first.
+    """{file, images: [{image, classes: [{class, probability}]}], left_out: {kind: count}, errors}, most probable first.
 
     Where the file has no labels, {image, outputs: [{index, value}]}, largest first, or for a map {image, map: {shape,
-    min, mean, max}}.
+    min, mean, max}}.  An image that cannot be read or run has a line in errors and does not stop the others.
     """
-    from onebit.cli.images import fitting, list_images, read_images
+    from onebit.cli.images import fitting, list_images, read_image
     from onebit.runtime.model import load
 
     paths, left_out = list_images(args.images)
     model = load(args.file, threads=args.threads, max_memory=args.max_memory)
-    results = []
-    for path, image in zip(paths, read_images(paths, fitting(model.input, args.fit)), strict=True):
+    spec = fitting(model.input, args.fit)
+    entries, errors = [], []
+    for path in paths:
         try:
-            results.append({"image": path, **_answer(model, image, args.top)})
+            image = read_image(path, spec)
+            entries.append({"image": path, **_answer(model, image, args.top)})
+        except Failure as error:
+            errors.append(str(error))
         except ValueError as error:
-            raise Failure(f"{path}: {error}") from None
-    return {"file": args.file, "images": results, "left_out": dict(left_out)}
+            errors.append(f"{path}: {error}")
+    return {"file": args.file, "images": entries, "left_out": dict(left_out), "errors": errors}
 
 
 def _answer(model: "Model", image: "NDArray[Any]", top: int) -> dict[str, Any]:

@@ -58,7 +58,8 @@ class Call:
     """One call of a layer or a function, with a :class:`Value` in place of each tensor that depends on the image.
 
     Attributes:
-        name: that of the layer, or the function's own with a number, as in "add_2".
+        name: that of the layer, or its class where it is the whole model; or the function's own with a number, as in
+            "add_2".
         what: class of the layer, or name of the function without the underscore of the form in place.
         layer: None for a function.
         around: name of the module whose ``forward`` makes the call; "" for the model itself.
@@ -214,7 +215,8 @@ class _Recorder(TorchFunctionMode):
     def _begin(self, what: str, layer: nn.Module | None, args: Any, kwargs: Any) -> tuple[Call, _Versions]:
         """The call, with values in place of tensors, and the versions of all tensors that it takes."""
         around = self.names[self.around[-1]] if self.around else ""
-        call = Call(what if layer is None else self.names[layer], what, layer, (), {}, around)
+        name = (layer is not None and self.names[layer]) or what  # the model itself has no name
+        call = Call(name, what, layer, (), {}, around)
         call.args, call.kwargs = (self._values_for(x, str(call)) for x in (args, kwargs))
         return call, [(x, _version(x)) for x in _tensors((args, kwargs))]
 
