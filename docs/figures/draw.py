@@ -9,6 +9,7 @@ from pathlib import Path
 from costs import costs
 from curves import activations, estimators, levels, threshold
 from diagrams import folding, rbcn_scheme, rpc_tiles
+from latency import latency
 from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
@@ -17,6 +18,7 @@ FIGURES = {
     "costs": costs,
     "estimators": estimators,
     "folding": folding,
+    "latency": latency,
     "levels": levels,
     "rbcn-scheme": rbcn_scheme,
     "rpc-tiles": rpc_tiles,
