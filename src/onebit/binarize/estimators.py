@@ -1,9 +1,8 @@
 """Surrogate derivatives of the sign and the step function.
 
-All estimators share one forward pass and differ only in the derivative used on the way back, so an estimator *is* its
-derivative: a function from the value before the threshold, and the progress of the training in [0, 1], to a
-multiplier of the same shape.  To add one, write that function here and register it; the contract tests find it by
-themselves.
+All estimators share one forward pass and differ only in the derivative of the backward pass.  An estimator therefore
+*is* its derivative: a function of the value before the threshold and of the training progress in [0, 1] that returns a
+multiplier of the same shape.  To add one, write this function here and register it; the contract tests find it.
 """
 
 from collections.abc import Callable
@@ -42,8 +41,8 @@ def polynomial(x: Tensor, progress: Tensor) -> Tensor:
 def higher_order(x: Tensor, progress: Tensor) -> Tensor:
     """2 - 4|x| on [-0.5, 0.5] and 0 outside.
 
-    Trained Binarization (arXiv:1909.11366) says that its weights use an approximation tighter than that of its
-    activations; this formula for it is our assumption.
+    Trained Binarization (arXiv:1909.11366) uses a tighter approximation for weights than for activations; this formula
+    is our assumption.
     """
     return (2 - 4 * x.abs()).clamp_min(0)
 
@@ -71,7 +70,7 @@ def tanh(x: Tensor, progress: Tensor) -> Tensor:
 
 @ESTIMATORS.register("error-decay")
 def error_decay(x: Tensor, progress: Tensor) -> Tensor:
-    """k t (1 - tanh(t x)^2), t = 10^(-2 + 3 progress), k = max(1/t, 1): sharper as training goes on (IR-Net,
+    """k t (1 - tanh(t x)^2), t = 10^(-2 + 3 progress), k = max(1/t, 1): sharper during training (IR-Net,
     arXiv:1909.10788).
     """
     t = torch.pow(10.0, 3 * progress.to(torch.float32) - 2).to(x.dtype)
@@ -82,7 +81,7 @@ def error_decay(x: Tensor, progress: Tensor) -> Tensor:
 def power(x: Tensor, progress: Tensor) -> Tensor:
     """(1/o) |x|^((1-o)/o) on [-1.5, 1.5], 0 beyond, o = 1 + 2 progress: the power family of ReSTE (arXiv:2308.06689).
 
-    Near 0, where the formula grows without bound, the value at |x| = 0.1 is kept (our simplification).
+    The formula diverges at 0; for |x| < 0.1 the value at 0.1 is used (our simplification).
     """
     o = (1 + 2 * progress.to(torch.float32)).to(x.dtype)
     size = x.abs()
@@ -114,12 +113,12 @@ def _binarize(x: Tensor, hard: Callable[[Tensor], Tensor], estimator: str, progr
 
 
 def binarize_sign(x: Tensor, estimator: str = "clipped-identity", progress: Tensor | float = 0.0) -> Tensor:
-    """``sign(x)`` in {-1, +1}; the gradient is multiplied by the named estimator's derivative at ``x``.
+    """``sign(x)`` in {-1, +1}; the backward pass multiplies the gradient by the derivative of the estimator at ``x``.
 
     Args:
         x: any shape; dtype is kept.
         estimator: a name in ``ESTIMATORS``; ValueError, with the nearest name, for another.
-        progress: share of the training that is done, in [0, 1]; only some estimators look at it.
+        progress: training progress in [0, 1]; only some estimators use it.
     """
     return _binarize(x, sign, estimator, progress)
 

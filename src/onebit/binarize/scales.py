@@ -1,4 +1,4 @@
-"""Scales of binary weights: how large the +-1 of a layer stand for."""
+"""Scales of binary weights."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def mean_abs(weight: Tensor, granularity: str = "channel") -> Tensor:
 
     Args:
         weight: (O, ...) latent weights.
-        granularity: "channel" for one value per output channel (O,), "layer" for one in all, a scalar.
+        granularity: "channel" for one value per output channel, (O,), or "layer" for a scalar.
     """
     check_granularity(granularity)
     size = weight.abs()
@@ -25,17 +25,17 @@ def mean_abs(weight: Tensor, granularity: str = "channel") -> Tensor:
 
 
 def trained_scale_start(weight: Tensor, granularity: str = "layer") -> Tensor:
-    """Where a trained scale starts: a detached copy of :func:`mean_abs`, at least 1e-4 (our assumption)."""
+    """Initial value of a learned scale: a detached copy of :func:`mean_abs`, at least 1e-4 (our assumption)."""
     return mean_abs(weight.detach(), granularity).clamp_min(1e-4).to(torch.float32).clone()
 
 
 def power_of_two(scale: Tensor) -> Tensor:
-    """``2^round(log2 scale)``: the nearest power of two, a shift of bits (IR-Net, arXiv:1909.10788)."""
+    """``2^round(log2 scale)``: the nearest power of two (IR-Net, arXiv:1909.10788)."""
     return torch.exp2(scale.clamp_min(1e-8).log2().round())
 
 
 def standardize(weight: Tensor) -> Tensor:
-    """``(w - mean w) / std w`` over each filter: as many positive as negative ones, in one range.
+    """``(w - mean w) / std w`` over each filter, with zero mean and unit variance.
 
     Args:
         weight: (O, ...).

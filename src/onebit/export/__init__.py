@@ -1,4 +1,4 @@
-"""From torch to the packed file: capture, fuse, pack."""
+"""From PyTorch to the packed file: capture, fuse, pack."""
 
 from onebit.export.draft import PackError
 from onebit.export.pack import Packed, pack

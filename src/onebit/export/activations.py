@@ -1,6 +1,6 @@
-"""Activations of float16: what nodes hand to each other as floats takes half the memory.
+"""Float16 activations: values between nodes take half the memory.
 
-Sums and steps stay float32; only what is stored is rounded, to 11 significant bits.
+Sums and steps stay float32.  Only stored values are rounded, to 11 significant bits.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ IMAGES = 64  # how many images the range of the values is looked up on
 
 
 def with_float16_activations(graph: Graph, images_NHWC: NDArray[Any]) -> Graph:
-    """``graph`` with every value of floats stored as float16, but for the output and what a convolution, a
-    ``flatten`` or a ``shuffle_channels`` reads.
+    """Store every float value of ``graph`` as float16, except the output and the inputs of convolutions, ``flatten``
+    and ``shuffle_channels``.
 
-    Raises PackError where a value is larger than 32,752, half of what float16 holds, on one of ``images_NHWC`` (raw
-    pixels or normalized floats, at most 64 are used).
+    Raises PackError if a value exceeds 32,752, half of the float16 range, on one of ``images_NHWC`` (raw pixels or
+    normalized floats; at most 64 are used).
     """
     kept = {graph.output} | {name for node in graph.nodes if not OPS[node.op].reads_halves for name in node.inputs}
     values = validate(graph)
@@ -45,7 +45,7 @@ def with_float16_activations(graph: Graph, images_NHWC: NDArray[Any]) -> Graph:
 
 
 def with_float32_activations(graph: Graph) -> Graph:
-    """``graph`` with every value of floats stored as float32."""
+    """Store every float value of ``graph`` as float32."""
     return _with_stores(graph, lambda step: {key: field for key, field in step.items() if key != "type"})
 
 
@@ -57,7 +57,7 @@ def _with_stores(graph: Graph, change: Callable[[Mapping[str, Any]], Mapping[str
 
 
 def largest(graph: Graph, images_NHWC: NDArray[Any]) -> dict[str, float]:
-    """The largest magnitude on ``images_NHWC`` of each value of floats that a node writes, by name; NaN is one."""
+    """The largest magnitude of each float value on ``images_NHWC``, by name; NaN propagates."""
     engine = Engine(graph, keep_values=True)
     sizes: dict[str, float] = {}
     for image_HWC in images_NHWC:

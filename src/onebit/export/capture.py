@@ -1,7 +1,7 @@
-"""From a torch model to a draft: trace a run, then hand each call of a layer or a function to its handler.
+"""From a PyTorch model to a draft: trace a run, then dispatch each call of a layer or a function to its handler.
 
 Nothing is optimized here: every layer becomes its own node, every norm and activation an elementwise node; the passes
-of ``fuse.py`` do the rest.  The handlers are in ``layers.py``, ``convolutions.py`` and ``functions.py``.
+of ``fuse.py`` follow.  The handlers are in ``layers.py``, ``convolutions.py`` and ``functions.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onebit.export.trace import Call, Value, trace
 def capture(model: nn.Module, input_shape: tuple[int, int, int]) -> Draft:
     """Trace ``model`` (in eval mode) on images of ``input_shape`` = (C, H, W) into a draft.
 
-    Raises PackError where the model cannot take the shape, or does what has no packed form.
+    Raises PackError if the model cannot take the shape, or contains something without a packed form.
     """
     traced = trace(model, input_shape)
     output, calls = traced.output, traced.needed()
@@ -47,7 +47,7 @@ def _is_weighted(call: Call) -> bool:
 
 
 def _emitted(emit: Emitter, call: Call) -> str:
-    """What the call's handler returns; whatever goes wrong in it names the call."""
+    """Run the handler of the call and return its value; errors name the call."""
     handler = _handler(call)
     if not call.results[0].alone:
         raise PackError(f"{call}: {_named(call)} returns several tensors, which has no packed form")
@@ -84,7 +84,7 @@ def _handler(call: Call) -> Callable[[Emitter, Call], str]:
 
 
 def _named(call: Call) -> str:
-    """The function or class that is called, in words for those whose names are none."""
+    """Name of the called function or class; operators get a readable one."""
     return NAMES.get(call.what, call.what)
 
 

@@ -1,4 +1,4 @@
-"""Refusals of what packing cannot see: forwards of one's own, hooks, binarizers that do more than they say."""
+"""Checks for what packing cannot see: custom forward methods, hooks, binarizers with additional behavior."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onebit.nn.binarizers import InputBinarizer, WeightBinarizer
 
 
 def check_forward(name: str, layer: nn.Module, kind: type[nn.Module]) -> None:
-    """Refuse a layer that computes something else than the class that packing knows."""
+    """Raise PackError for a layer that computes something else than the class that packing knows."""
     if type(layer).forward is not kind.forward:
         raise PackError(
             f"{name}: {type(layer).__name__} has a forward of its own, which packing cannot know; "
@@ -22,7 +22,7 @@ def check_forward(name: str, layer: nn.Module, kind: type[nn.Module]) -> None:
 
 
 def check_binarizers(name: str, weights: Any, inputs: Any) -> None:
-    """Refuse binarizers that do more than the levels, thresholds and scales that packing reads off them."""
+    """Raise PackError for binarizers that compute more than their levels, thresholds, offsets and scales."""
     for binarizer, known in ((weights, WeightBinarizer), (inputs, InputBinarizer)):
         if binarizer is not None and type(binarizer).forward is not known.forward:
             raise PackError(

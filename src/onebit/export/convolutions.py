@@ -22,7 +22,7 @@ from onebit.nn.rpc import ReshapedPointwiseConv2d
 
 
 def real_convolution(emit: Emitter, call: Call, layer: Any) -> str:
-    """torch's convolution or linear layer."""
+    """A convolution or linear layer of torch.nn."""
     _check_vector(call, layer)
     steps = [] if layer.bias is None else [affine(1.0, array(layer.bias), len(layer.bias))]
     weight, note = {"weight": _weight_OKLC(layer.weight)}, _why_real(emit, call, layer)
@@ -30,7 +30,7 @@ def real_convolution(emit: Emitter, call: Call, layer: Any) -> str:
 
 
 def binary_convolution(emit: Emitter, call: Call, layer: Any) -> str:
-    """BinaryConv2d, BinaryLinear: binary on both sides, on one, or on none."""
+    """BinaryConv2d or BinaryLinear: with binary weights and inputs, one of them, or neither."""
     sides = _Sides.of(call, layer)
     _check_vector(call, layer)
     depth = layer.weight.shape[1]
@@ -57,10 +57,10 @@ def binary_convolution(emit: Emitter, call: Call, layer: Any) -> str:
 
 
 def reshaped_pointwise(emit: Emitter, call: Call, layer: ReshapedPointwiseConv2d) -> str:
-    """ReshapedPointwiseConv2d as one r x r convolution of stride r, its output channels ordered by position.
+    """ReshapedPointwiseConv2d as one r x r convolution of stride r, with output channels ordered by position.
 
-    torch's channel ``c r r + i r + j`` of the rearranged map is tap (i, j) of channel c; its output channel
-    ``c u u + p`` is entry ``p C + c`` of the packed tables.
+    PyTorch's channel ``c r r + i r + j`` of the rearranged map is tap (i, j) of channel c. Its output channel ``c u u +
+    p`` is entry ``p C + c`` of the packed tables.
     """
     sides = _Sides.of(call, layer)
     channels, block, upscale = layer.map_channels[0], layer.block, layer.upscale
@@ -92,7 +92,7 @@ def reshaped_pointwise(emit: Emitter, call: Call, layer: ReshapedPointwiseConv2d
 
 
 def _why_real(emit: Emitter, call: Call, layer: nn.Module) -> str:
-    """Why a convolution or linear layer runs in float."""
+    """The reason why a convolution or linear layer runs in float."""
     binary = isinstance(layer, BinaryConv2d | BinaryLinear)
     if binary and layer.input_binarizer is not None:
         return "its weights are real"
@@ -110,7 +110,7 @@ def _why_real(emit: Emitter, call: Call, layer: nn.Module) -> str:
 
 
 class _Sides(NamedTuple):
-    """The binarizers that a layer uses now; None where that side is real."""
+    """The active binarizers of a layer; None for full precision."""
 
     weights: Any
     inputs: Any
@@ -123,14 +123,14 @@ class _Sides(NamedTuple):
 
     @property
     def binary(self) -> bool:
-        """Whether both are binary."""
+        """Whether weights and inputs are both binary."""
         return self.weights is not None and self.inputs is not None
 
 
 def _weight_and_steps(layer: Any, sides: _Sides, channels: int) -> tuple[Tensor, list[Step]]:
-    """The weights, as -1 and +1 where they are binary, and the steps from sums of levels to the layer's result.
+    """The weights, as -1 and +1 if binary, and the steps from sums of levels to the layer's output.
 
-    The layer's own arithmetic gives scale and bias, the share of an offset of its inputs included.
+    Scale and bias are computed by the layer's own arithmetic and include the contribution of an input offset.
     """
     shape = (1, channels) if isinstance(layer, nn.Linear) else (1, channels, 1, 1)
     _, weight, scale, bias = operands(layer, torch.zeros(shape, device=layer.weight.device, dtype=layer.weight.dtype))
@@ -144,7 +144,9 @@ def _weight_and_steps(layer: Any, sides: _Sides, channels: int) -> tuple[Tensor,
 
 
 def _level_values(emit: Emitter, call: Call, inputs: Any) -> str:
-    """A node that turns the inputs of an activation-only layer into its two levels, as floats; returns their name."""
+    """Add a node that maps the inputs of a layer with full-precision weights to two float levels; returns the name of
+    its value.
+    """
     steps: list[Step] = [{"step": "levels", "rule": inputs.rule, "low": float(inputs.low), "high": float(inputs.high)}]
     threshold = threshold_of(inputs)
     if threshold is not None:
@@ -167,7 +169,7 @@ def _conv_attrs(call: Call, layer: Any) -> dict[str, Any]:
 
 
 def _padding(call: Call, layer: Any) -> list[int]:
-    """The padding in numbers, the same at both ends of a side."""
+    """The padding as numbers, equal on both sides."""
     if layer.padding == "valid":
         return [0, 0]
     if layer.padding != "same":
@@ -182,6 +184,6 @@ def _padding(call: Call, layer: Any) -> list[int]:
 
 
 def _check_vector(call: Call, layer: nn.Module) -> None:
-    """A linear layer works on the last axis: in a packed network that must be a vector per image."""
+    """Raise PackError for a linear layer whose input is not one vector per image."""
     if isinstance(layer, nn.Linear) and len(call.input.shape) != 2:
         raise PackError(f"{call}: a linear layer on a tensor of shape {call.input.shape}; flatten it to (B, F) first")

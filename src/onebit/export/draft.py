@@ -1,4 +1,4 @@
-"""The network between capture and file: nodes that the passes may change, with their tensors inline."""
+"""The intermediate representation between capture and file: mutable nodes that hold their tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PackError(ValueError):
 
 @dataclass
 class DraftNode:
-    """A node of the packed graph in the making."""
+    """A node of a draft."""
 
     name: str
     op: str
@@ -36,7 +36,7 @@ class DraftNode:
 
     @property
     def input(self) -> str:
-        """The first value that the node takes; of most ops the only one."""
+        """The first input value; most ops have only one."""
         return self.inputs[0]
 
     @property
@@ -45,14 +45,14 @@ class DraftNode:
         return OPS[self.op].positions(self.attrs)
 
     def reads(self) -> Iterator[str]:
-        """Names of the values that the node takes, those of its epilogue included."""
+        """Names of all input values, including those of the epilogue."""
         yield from self.inputs
         for step in self.epilogue:
             if STEPS[step["step"]].reads:
                 yield step["input"]
 
     def writes(self) -> Iterator[str]:
-        """Names of the values that the node makes."""
+        """Names of the values that the node writes."""
         for step in self.epilogue:
             if STEPS[step["step"]].writes is not None:
                 yield step["output"]
@@ -60,7 +60,7 @@ class DraftNode:
 
 @dataclass
 class Draft:
-    """A network in the making; ``finish`` gives the graph that is written to a file."""
+    """A mutable network; ``finish`` returns the graph that is written to a file."""
 
     nodes: list[DraftNode]
     output: str
@@ -68,17 +68,15 @@ class Draft:
     output_is_map: bool = False
 
     def readers(self, value: str) -> list[DraftNode]:
-        """The nodes that take ``value``, one entry per use."""
+        """The nodes that read ``value``, one entry per use."""
         return [node for node in self.nodes for name in node.reads() if name == value]
 
     def writer(self, value: str) -> DraftNode | None:
-        """The node that makes ``value``; None for the input."""
+        """The node that writes ``value``; None for the input."""
         return next((node for node in self.nodes if value in node.writes()), None)
 
     def sort(self) -> None:
-        """Bring the nodes into an order in which each reads only values written before it, changing as little as may
-        be.
-        """
+        """Sort the nodes topologically, with as few changes of order as possible."""
         done, ordered, waiting = {self.input_name}, [], list(self.nodes)
         while waiting:
             node = next(n for n in waiting if all(value in done for value in n.reads()))
@@ -88,7 +86,7 @@ class Draft:
         self.nodes = ordered
 
     def depends(self, value: str, on: DraftNode) -> bool:
-        """Whether making ``value`` needs ``on`` to have run."""
+        """Whether computing ``value`` requires ``on`` to have run."""
         pending, seen = [value], set()
         while pending:
             writer = self.writer(pending.pop())
@@ -100,7 +98,9 @@ class Draft:
         return False
 
     def finish(self, spec: InputSpec, classes: tuple[str, ...] | None, provenance: dict[str, Any]) -> Graph:
-        """The graph of this draft: values numbered, tensors named after their node's place, equal tensors kept once."""
+        """The graph of this draft: values are numbered, tensors are named by the position of their node, equal tensors
+        are stored once.
+        """
         pool = _TensorPool()
         values = {self.input_name: spec.name}
         nodes = []
@@ -112,7 +112,7 @@ class Draft:
             for index, step in enumerate(node.epilogue):
                 plain = {}
                 for key, entry in step.items():
-                    if key == "fused":  # how torch rounds this step: of use to the passes only
+                    if key == "fused":  # how PyTorch rounds this step: only the passes use it
                         continue
                     if key in ("input", "output"):
                         plain[key] = values[entry]
@@ -125,7 +125,7 @@ class Draft:
 
 
 class _TensorPool:
-    """Tensors by name; a second tensor of the same content gets the first one's name."""
+    """Tensors by name; a tensor with the content of an earlier one gets its name."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, NDArray[Any]] = {}

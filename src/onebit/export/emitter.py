@@ -1,4 +1,4 @@
-"""What the handlers of layers and functions write to: the nodes of a draft, and where each traced value is in them."""
+"""The interface through which handlers write nodes into a draft; maps traced values to values of the draft."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from onebit.export.trace import Call, Value
 class Emitter:
     """Collects the nodes of a draft.
 
-    A handler is a function of the emitter, the call, and the layer that is called or the arguments of the function. It
-    appends nodes and returns the name of the value, in the draft, that the call's result is.
+    A handler is a function of the emitter, the call, and the called layer or the arguments of the function.  It appends
+    nodes and returns the name of the draft value that holds the result of the call.
 
     Args:
-        weighted: names of all convolutions and linear layers, in the order in which they run.
+        weighted: names of all convolutions and linear layers, in execution order.
     """
 
     def __init__(self, weighted: list[str]) -> None:
@@ -28,15 +28,15 @@ class Emitter:
         self._bits: dict[tuple[str, str, bytes], str] = {}  # (float value, rule, thresholds) -> value of its bits
 
     def put(self, value: Value, name: str) -> None:
-        """Say which value of the draft the traced ``value`` is."""
+        """Record which value of the draft holds the traced ``value``."""
         self._places[value] = name
 
     def where(self, value: Value) -> str:
-        """The value of the draft that the traced ``value`` is."""
+        """The value of the draft that holds the traced ``value``."""
         return self._places[value]
 
     def take(self, call: Call, value: Any) -> str:
-        """The same for an argument of ``call``; PackError where that is no traced value."""
+        """The same for an argument of ``call``; PackError if it is not a traced value."""
         if not isinstance(value, Value):
             raise PackError(
                 f"{call}: {call.what} takes something that does not depend on the image, or that is computed where "
@@ -55,13 +55,13 @@ class Emitter:
         inputs: list[str] | None = None,
         **fields: Any,
     ) -> str:
-        """Append a node, and return the name of what its result is after ``steps``.
+        """Append a node, and return the name of its output value after ``steps``.
 
         Args:
-            source: the class or function that the report names; that of the call if not given.
-            name: of the node; that of the call if not given.
-            inputs: what it takes; the call's first argument if not given.
-            fields: more fields of :class:`DraftNode`.
+            source: class or function for the report; by default that of the call.
+            name: name of the node; by default that of the call.
+            inputs: input values; by default the first argument of the call.
+            fields: additional fields of :class:`DraftNode`.
         """
         unique = self._unique(name or call.name)
         inputs = [self.take(call, call.input)] if inputs is None else inputs
@@ -70,7 +70,7 @@ class Emitter:
         return f"{unique}:out"
 
     def bits(self, call: Call, inputs: Any) -> str:
-        """The bits that the binarizer ``inputs`` makes of what ``call`` takes, made once for all that share them."""
+        """The bits that the binarizer ``inputs`` computes from the input of ``call``; computed once and shared."""
         taken, threshold = self.take(call, call.input), threshold_of(inputs)
         key = (taken, inputs.rule, b"" if threshold is None else threshold.tobytes())
         if key not in self._bits:
@@ -83,7 +83,7 @@ class Emitter:
         return self._bits[key]
 
     def draft(self, output: str) -> Draft:
-        """All nodes, as a network that gives the value ``output``."""
+        """All nodes, as a network with the output value ``output``."""
         return Draft(self._nodes, output)
 
     def _unique(self, name: str) -> str:

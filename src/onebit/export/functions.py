@@ -1,8 +1,8 @@
-"""Capture of functions and methods of tensors: additions, concatenations, functional forms of layers.
+"""Capture of functions and tensor methods: additions, concatenations, functional forms of layers.
 
 ``FUNCTIONS`` has one row per name: ``torch.relu``, ``F.relu``, ``x.relu()`` and ``x.relu_()`` are one function.  Each
-row is a function of the emitter, the call and the arguments under torch's own names, with a :class:`Value` in place of
-each tensor that depends on the image.
+row is a function of the emitter, the call and the arguments under PyTorch's names, with a :class:`Value` for each
+tensor that depends on the image.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _div(emit: Emitter, call: Call, input: Any, other: Any, *, rounding_mode: An
 
 
 def _per_channel(call: Call, constant: Any) -> NDArray[np.float64]:
-    """A number, or a tensor that holds one or one per channel, as it meets the result of ``call``: (C,) or ()."""
+    """A number, or a tensor with one entry or one per channel, broadcast against the result of ``call``: (C,) or ()."""
     if isinstance(constant, Tensor):
         values = array(constant).astype(np.float64)
         if values.size == 1:
@@ -117,7 +117,7 @@ def _concat(emit: Emitter, call: Call, tensors: Sequence[Any], dim: int = 0, *, 
     if dim % len(call.shape) != 1:
         raise PackError(f"{call}: a concatenation along dim={dim} has no packed form; only along the channels, dim=1")
     maps = [x for x in tensors if isinstance(x, Value)]
-    if len(maps) == 1:  # with zeros, before it or behind it
+    if len(maps) == 1:  # with zeros, before or after it
         place = next(i for i, x in enumerate(tensors) if x is maps[0])
         others = (tensors[:place], tensors[place + 1 :])
         if any(part.any() for side in others for part in side):

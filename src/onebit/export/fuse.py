@@ -1,8 +1,8 @@
-"""Passes over a draft: what follows a convolution moves into its epilogue, norms and signs become integer thresholds.
+"""Passes over a draft: steps move into epilogues, norms and signs become integer thresholds.
 
-In order: elementwise nodes move into the node that makes their input; a shuffle of channels behind a binary convolution
-becomes part of it; a pool of integers that only feeds bits becomes a pool of bits; a chain of monotone steps that only
-feeds bits becomes one integer threshold per channel; neighboring affine steps become one.
+In order: elementwise nodes move into the node that produces their input; a channel shuffle after a binary convolution
+becomes part of it; a pool of integers whose only readers binarize it becomes a pool of bits; monotonic steps that end
+in bits become one integer threshold per channel; adjacent affine steps are merged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onebit.format.steps import STEPS
 
 
 def fuse(draft: Draft) -> Draft:
-    """Run all passes on ``draft``, in place; the network computes the same function."""
+    """Run all passes on ``draft``, in place; the function that the network computes does not change."""
     _absorb_all(draft)
     for node in [n for n in draft.nodes if OPS[n.op].folds_as is not None]:
         _fold_shuffle(draft, node)
@@ -44,7 +44,9 @@ def fuse(draft: Draft) -> Draft:
 
 
 def _absorb_all(draft: Draft) -> None:
-    """Absorb until nothing changes; nodes that only write bits go first, since they leave the running value alone."""
+    """Absorb until nothing changes.  Nodes that only write bits come first, since they do not change the current
+    result.
+    """
     changed = True
     while changed:
         changed = False
@@ -60,7 +62,7 @@ def _changes_value(node: DraftNode) -> bool:
 
 
 def _absorb(draft: Draft, node: DraftNode) -> bool:
-    """Move the steps of ``node`` into the epilogue of a node that makes one of its inputs, if that can be."""
+    """Move the steps of ``node`` into the epilogue of a node that writes one of its inputs, if possible."""
     hosts = [(draft.writer(node.input), node.input, node.epilogue)]
     if node.epilogue and node.epilogue[0]["step"] == "add":  # an addition has two sides; either may be the host
         other = node.epilogue[0]["input"]
@@ -82,8 +84,8 @@ def _absorb(draft: Draft, node: DraftNode) -> bool:
 
 
 def _rank(draft: Draft, host: DraftNode | None) -> int:
-    """Which side of an addition takes the other in: binary convolutions, also with a shuffle behind them, before real
-    ones before the rest.
+    """Priority of an operand of an addition to absorb the other: binary convolutions, also with a shuffle after them,
+    before float convolutions before the rest.
     """
     if host is None:
         return -1
@@ -92,7 +94,7 @@ def _rank(draft: Draft, host: DraftNode | None) -> int:
 
 
 def _mapped(steps: list[Step], change: Callable[[NDArray[Any]], NDArray[Any]]) -> list[Step]:
-    """The steps with every per-channel table changed."""
+    """The steps with a function applied to every per-channel table."""
     return [
         {key: change(entry) if isinstance(entry, np.ndarray) else entry for key, entry in step.items()}
         for step in steps
@@ -100,7 +102,7 @@ def _mapped(steps: list[Step], change: Callable[[NDArray[Any]], NDArray[Any]]) -
 
 
 def _ends_with(host: DraftNode, value: str) -> bool:
-    """Whether ``value`` is stored by ``host`` and is still the running value at the end of its epilogue."""
+    """Whether ``host`` stores ``value`` and it is still the current result at the end of the epilogue."""
     for step in reversed(host.epilogue):
         if step["step"] == "store" and step["output"] == value:
             return True
@@ -119,9 +121,7 @@ def _of_one_variable(steps: list[Step]) -> bool:
 
 
 def _shuffled_convolution(draft: Draft, shuffle: DraftNode) -> DraftNode | None:
-    """The binary convolution whose result ``shuffle``, if it is one, alone takes, behind steps of one variable; else
-    None.
-    """
+    """The binary convolution whose output only ``shuffle`` reads, with only unary steps between them; else None."""
     attribute, conv = OPS[shuffle.op].folds_as, draft.writer(shuffle.input)
     if attribute is None or conv is None or attribute not in OPS[conv.op].optional or attribute in conv.attrs:
         return None
@@ -132,7 +132,9 @@ def _shuffled_convolution(draft: Draft, shuffle: DraftNode) -> DraftNode | None:
 
 
 def _fold_shuffle(draft: Draft, shuffle: DraftNode) -> None:
-    """Let the convolution write its channels in shuffled order: its tables move along, the shuffle's steps follow."""
+    """Let the convolution write its channels in shuffled order: permute its tables, and append the steps of the
+    shuffle.
+    """
     conv = _shuffled_convolution(draft, shuffle)
     if conv is None:
         return
@@ -155,7 +157,7 @@ def _taps(node: DraftNode) -> int:
 
 
 def _replay(steps: list[Step], sums_S1: NDArray[Any]) -> NDArray[np.float32]:
-    """What float32 arithmetic, step by step as torch does it, makes of every possible sum: (S, C)."""
+    """The float32 result of the steps, computed as in PyTorch, for every possible sum: (S, C)."""
     y = sums_S1.astype(np.float32)
     for step in steps:
         if step.get("fused"):  # rounded once
@@ -166,12 +168,12 @@ def _replay(steps: list[Step], sums_S1: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _threshold(steps: list[Step], binarize: Step, taps: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]] | None:
-    """Per channel (below, flip) with ``low(sum) = (sum < below) xor flip``, or None where a channel is not monotone.
+    """Per channel (below, flip) with ``low(sum) = (sum < below) xor flip``, or None if a channel is not monotonic.
 
-    ``low`` is what the step ``binarize`` makes of the value behind ``steps``, by its rule and its own thresholds.
+    ``low`` is the result of the step ``binarize`` after ``steps``, with its rule and thresholds.
 
-    Found by evaluating the steps on all integers in [-taps, taps] in float32, so that not even the rounding of the
-    trained network is lost.
+    The steps are evaluated on all integers in [-taps, taps] in float32, so the threshold includes the rounding of the
+    trained network.
     """
     sums = np.arange(-taps, taps + 1)
     low_SC = is_low(_replay(steps, sums[:, None]), binarize["rule"], binarize.get("threshold", 0.0))
@@ -185,13 +187,13 @@ def _threshold(steps: list[Step], binarize: Step, taps: int) -> tuple[NDArray[np
 
 
 def _only_bits(node: DraftNode) -> tuple[list[Step], Step] | None:
-    """Split an epilogue into steps of one variable and the one binarize behind them, if that is all there is."""
+    """Split an epilogue into unary steps and a final binarize; None if it contains anything else."""
     *steps, last = node.epilogue
     return (steps, last) if last["step"] == "binarize" and _of_one_variable(steps) else None
 
 
 def _integer_threshold(node: DraftNode) -> None:
-    """Replace a chain that ends in bits by one integer threshold per channel."""
+    """Replace steps that end in bits by one integer threshold per channel."""
     split = _only_bits(node)
     if split is None:
         return
@@ -204,16 +206,16 @@ def _integer_threshold(node: DraftNode) -> None:
 
 
 def _for_channels(steps: list[Step], node: DraftNode) -> list[Step]:
-    """A chain without a per-channel step still has to give one column per channel."""
+    """Broadcast to one column per channel, for epilogues without a per-channel step."""
     full = np.ones(len(node.tensors["weight"]), np.float32)
     return [{"step": "affine", "scale": full, "bias": 0 * full}, *steps]
 
 
 def _pool_bits(draft: Draft, pool: DraftNode) -> None:
-    """convolution -> max pool -> steps -> bits becomes convolution -> threshold -> pool of bits.
+    """Replace convolution -> max pool -> steps -> bits by convolution -> threshold -> pool of bits.
 
-    Where the steps rise, ``low(max s) = all low(s)``; where they fall, ``low(max s) = any low(s)``: that is the flip of
-    bit_max_pool2d.  The steps between convolution and pool must not fall.
+    If the steps increase, ``low(max s) = all low(s)``; if they decrease, ``low(max s) = any low(s)``, which is the flip
+    of bit_max_pool2d.  The steps between convolution and pool must not decrease.
     """
     conv, split = draft.writer(pool.input), _only_bits(pool)
     if conv is None or not OPS[conv.op].exact or split is None or len(draft.readers(pool.input)) != 1:
@@ -242,7 +244,7 @@ def _pool_bits(draft: Draft, pool: DraftNode) -> None:
 
 
 def _merge_affine(node: DraftNode) -> None:
-    """Join neighboring affine steps into one, and drop those that change nothing."""
+    """Merge adjacent affine steps, and remove those without effect."""
     merged: list[Step] = []
     for is_affine, run in groupby(node.epilogue, key=lambda step: step["step"] == "affine"):
         steps = list(run)
@@ -253,10 +255,10 @@ def _merge_affine(node: DraftNode) -> None:
 
 
 def _joined(steps: list[Step]) -> Step:
-    """One affine step for several.
+    """Merge several affine steps into one.
 
-    Where the first one turns levels of -1 and +1 into those of 0 and 1, ``y = (sum + total)/2``, the bias is rounded so
-    that ``y = 0`` stays exactly 0, as it is in torch: zeros are common there, and a sign may follow.
+    If the first one maps levels of -1 and +1 to 0 and 1, ``y = (sum + total)/2``, the bias is rounded such that ``y =
+    0`` stays exactly 0, as in PyTorch.  Zeros are common there, and a sign may follow.
     """
     first, *others = steps
     halves = bool((first["scale"] == 0.5).all())

@@ -1,8 +1,8 @@
-"""An int8 stem: the convolution that reads the image works on raw pixels, with weights of 8 bits.
+"""An int8 stem: the convolution that reads the image works on raw pixels, with 8-bit weights.
 
-With ``x = (p/255 - mean)/std`` a convolution of the normalized image is one of the pixels: ``sum w x = sum w' (p - z)``
-where ``w' = w/(255 std)`` and ``z = 255 mean`` by input channel.  ``w'`` becomes ``scale[o] * int8``; what multiplies
-the error of that rounding is a pixel less its mean, not the pixel.
+With ``x = (p/255 - mean)/std``, a convolution of the normalized image is one of the pixels: ``sum w x = sum w' (p -
+z)`` with ``w' = w/(255 std)`` and ``z = 255 mean`` per input channel.  ``w'`` is quantized to ``scale[o] * int8``.  The
+quantization error is multiplied by the pixel minus its mean, not by the pixel.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ _CLIPS = np.linspace(0.6, 1.0, 33)  # scales that are tried, as parts of the one
 
 
 def with_int8_stem(graph: Graph, images_NHWC: NDArray[np.uint8] | None = None) -> Graph:
-    """``graph`` with its first convolution turned into an ``int8_conv2d``; nothing else changes.
+    """Quantize the first convolution of ``graph`` to an ``int8_conv2d``; nothing else changes.
 
-    Each output channel's scale is the one whose rounded weights change the channel's result least: on windows of
-    ``images_NHWC`` (raw pixels, at most 64 are used), or, without images, for inputs that are independent and of equal
-    variance once normalized.
+    The scale of each output channel minimizes the change of the channel's output on windows of ``images_NHWC`` (raw
+    pixels, at most 64 are used) or, without images, for independent normalized inputs of equal variance.
 
-    Raises PackError where the layer that reads the image has no int8 form.
+    Raises PackError if the layer that reads the image has no int8 form.
     """
     stem = _stem(graph)
     std_C, groups = np.asarray(graph.input.std, np.float64), stem.attrs["groups"]
@@ -72,10 +71,10 @@ def with_int8_stem(graph: Graph, images_NHWC: NDArray[np.uint8] | None = None) -
 
 
 def stem_deviation(graph: Graph, int8: Graph, pixels_NHWC: NDArray[np.uint8]) -> dict[str, float]:
-    """How far the int8 stem of ``int8`` is from the float stem of ``graph`` on ``pixels_NHWC``, before any norm.
+    """Error of the int8 stem of ``int8`` relative to the float stem of ``graph`` on ``pixels_NHWC``, before any norm.
 
-    Returns rms and largest: the root mean square and the largest difference of their results, as parts of the root mean
-    square of the float stem's.
+    Returns rms and largest: the root mean square and the maximum of the difference, relative to the root mean square of
+    the float stem's output.
     """
     want, got = (stem_alone(g).run(pixels_NHWC).astype(np.float64) for g in (graph, int8))
     size = max(float(np.sqrt(np.mean(np.square(want)))), 1e-30)
@@ -84,7 +83,7 @@ def stem_deviation(graph: Graph, int8: Graph, pixels_NHWC: NDArray[np.uint8]) ->
 
 
 def _stem(graph: Graph) -> Node:
-    """The convolution that reads the image, if it can be one of pixels."""
+    """The convolution that reads the image; PackError if it has no int8 form."""
     spec = graph.input
     readers = [
         node
@@ -107,7 +106,7 @@ def _stem(graph: Graph) -> Node:
 
 
 def _gram(graph: Graph, stem: Node, images_NHWC: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
-    """For each group the mean of ``v v^T`` over windows ``v`` of the images, in pixels less their mean, 0 outside."""
+    """Per group, the mean of ``v v^T`` over windows ``v`` of the images, as pixels minus their mean, 0 outside."""
     rng = np.random.default_rng(0)
     rows, columns = graph.tensors[stem.tensors["weight"]].shape[1:3]
     geometry = [stem.attrs[name] for name in ("stride", "padding", "dilation")]
@@ -126,7 +125,9 @@ def _gram(graph: Graph, stem: Node, images_NHWC: NDArray[np.uint8]) -> list[NDAr
 
 
 def _quantize(weight_OD: NDArray[Any], gram_DD: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Codes (O, D) and scales (O,) that make ``e^T gram e`` small for ``e = scale * codes - weight``."""
+    """Codes (O, D) and scales (O,) that minimize ``e^T gram e`` for ``e = scale * codes - weight``, over the tried
+    scales.
+    """
     reach_O = np.abs(weight_OD).max(axis=1) / LARGEST
     reach_O[reach_O == 0] = 1.0
     best_O = np.full(len(weight_OD), np.inf)
@@ -135,7 +136,7 @@ def _quantize(weight_OD: NDArray[Any], gram_DD: NDArray[Any]) -> tuple[NDArray[n
     for clip in _CLIPS:
         tried_OD = np.clip(np.rint(weight_OD / (clip * reach_O)[:, None]), -LARGEST, LARGEST)
         size_O = np.einsum("od,od->o", tried_OD @ gram_DD, tried_OD)
-        # The best scale for these codes; where they see nothing of the images, the one that they were rounded with.
+        # The least-squares scale for these codes; if the images have no energy there, the scale used for rounding.
         fit_O = np.einsum("od,od->o", tried_OD, target_OD) / np.where(size_O > 0, size_O, 1)
         fit_O = np.where((size_O > 0) & (fit_O > 0), fit_O, clip * reach_O)
         error_OD = fit_O[:, None] * tried_OD - weight_OD
@@ -147,7 +148,7 @@ def _quantize(weight_OD: NDArray[Any], gram_DD: NDArray[Any]) -> tuple[NDArray[n
 
 
 def stem_alone(graph: Graph) -> ReferenceEngine:
-    """The first layer of ``graph`` and nothing behind it."""
+    """``graph`` reduced to its first layer."""
     stem = next(node for node in graph.nodes if graph.input.name in node.inputs)
     alone = replace(stem, epilogue=({"step": "store", "output": "sums"},))
     tensors = {name: graph.tensors[name] for name in stem.tensors.values()}

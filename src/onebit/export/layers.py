@@ -1,6 +1,6 @@
-"""Capture of layers: one small function per kind, and the table that says which is whose.
+"""Capture of layers: one small function per kind, and the table that maps classes to functions.
 
-To teach packing a layer, write a function here and put it into the table at the end.
+To support another layer, write a function here and add it to the table at the end.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Handler = Callable[[Emitter, Call, Any], str]  # (emitter, call, layer) -> where
 
 
 def nothing(emit: Emitter, call: Call, layer: Any = None) -> str:
-    """Layers that do nothing in eval mode."""
+    """Layers without effect in eval mode."""
     return emit.take(call, call.input)
 
 
 def steps_of(make: Callable[[Call, Any, int], list[Step]]) -> Handler:
-    """Handler of a layer that is a chain of steps: ``make(call, layer, channels)`` gives them."""
+    """Handler of a layer that consists of steps, which ``make(call, layer, channels)`` returns."""
 
     def handle(emit: Emitter, call: Call, layer: Any) -> str:
         return emit.node(call, "elementwise", make(call, layer, call.shape[1]), source=type(layer).__name__)
@@ -62,7 +62,7 @@ def channel_shuffle(emit: Emitter, call: Call, layer: Any) -> str:
 
 
 def _window(call: Call, layer: Any, dilation: Any = 1) -> dict[str, Any]:
-    """Kernel, stride and padding of a pool; ``ceil_mode`` only where it changes nothing."""
+    """Kernel, stride and padding of a pool; ``ceil_mode`` is accepted only where it has no effect."""
     kernel = pair(layer.kernel_size)
     attrs = {
         "kernel": kernel,
@@ -109,7 +109,7 @@ def adaptive_pool(emit: Emitter, call: Call, layer: Any) -> str:
 
 
 def reshape(emit: Emitter, call: Call, layer: Any = None) -> str:
-    """Anything that makes a vector of a map, or leaves its numbers where they are."""
+    """Layers that flatten a map to a vector, or leave the values in place."""
     before, after = call.input.shape, call.shape
     features = (before[0], math.prod(before[1:]))
     single = {features + (1,) * axes for axes in range(3)} | ({before[:1]} if features[1] == 1 else set())

@@ -1,4 +1,4 @@
-"""``pack``: from a trained torch model to a packed network, with a report of what runs as bits and what does not."""
+"""``pack``: from a trained PyTorch model to a packed network, with a report of what runs in 1 bit and what in float."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Packed:
     """A packed network in memory.
 
     Attributes:
-        graph: what the runtime executes.
-        report: per layer: shape, bits, bytes, MACs, BOPs, OPs, runs as, why real; prints as a table.
-        float_stem: the network as it was before its stem became int8, with float32 activations; ``graph`` itself where
-            it did not.
+        graph: the network that the runtime executes.
+        report: per layer: shape, bits, bytes, MACs, BOPs, OPs, how it runs, and why in float; prints as a table.
+        float_stem: the network before its stem was quantized to int8, with float32 activations; without an int8 stem,
+            ``graph`` itself.
     """
 
     def __init__(self, graph: Graph, float_stem: Graph | None = None) -> None:
@@ -58,11 +58,11 @@ class Packed:
 
     @cached_property
     def report(self) -> Summary:
-        """The same table that ``onebit inspect`` prints for the file."""
+        """The table that ``onebit inspect`` prints for the file."""
         return summarize(self.graph, file_bytes=len(self.data))
 
     def save(self, path: str | os.PathLike[str]) -> int:
-        """Write the file atomically; return its size in bytes.  Raises OSError and then leaves nothing behind."""
+        """Write the file atomically; return its size in bytes.  Raises OSError, and then leaves no file behind."""
         write_atomic(path, self.data)
         return len(self.data)
 
@@ -83,34 +83,33 @@ def pack(
     activation_dtype: str = "float32",
     calibration: NDArray[np.uint8] | None = None,
 ) -> Packed:
-    """Turn a trained model into a packed network; the model is left as it is.
+    """Convert a trained model to a packed network; the model does not change.
 
     Args:
-        model: a torch module whose forward takes a batch of images, in any mode, on any device; also inside of
+        model: a PyTorch module whose forward takes a batch of images, in any mode, on any device; may be wrapped in
             DataParallel, DistributedDataParallel, AveragedModel or ``torch.compile``.
         input_shape: (channels, height, width) of one image.
         mean, std: normalization on the scale 0...1, ``x = (pixel/255 - mean)/std``, one number per channel or one for
-            all; 0 and 1 if not given.
-        color: "RGB", "L" or "other"; by the number of channels if not given.
-        fit: how ``onebit run`` and ``eval`` bring pictures of another size to this one, ``onebit.Fit("crop")`` or
-            ``onebit.Fit("stretch")``; if not given, ``run`` refuses such pictures.
-        classes: label of each output feature.
-        provenance: free facts to keep in the file: recipe, commit, accuracy.
-        strict: refuse a network in which another layer than the first and the last runs in float.
-        keep_real: names of layers that ``strict`` accepts as real, or patterns as in
-            :func:`onebit.nn.names.match_names`.
-        stem: "float", or "int8" for a first convolution of raw pixels with weights of 8 bits; see docs/packing.md.
-        activation_dtype: "float32", or "float16" for values of half the size between the layers; see docs/packing.md.
-        calibration: raw pixels (N, H, W, C) of typical images, by which the scales of an int8 stem are chosen, without
-            them by the weights alone; and on which the range of float16 activations is checked, without them on noise.
+            all channels; 0 and 1 by default.
+        color: "RGB", "L" or "other"; inferred from the number of channels by default.
+        fit: how pictures of another size are resized, ``onebit.Fit("crop")`` or ``onebit.Fit("stretch")``; by default
+            ``onebit run`` refuses such pictures.
+        classes: labels of the output features.
+        provenance: free-form metadata for the file, such as recipe, commit or accuracy.
+        strict: whether to refuse a network in which a layer other than the first and the last runs in float.
+        keep_real: layers that ``strict`` accepts in float, as names or patterns of :func:`onebit.nn.names.match_names`.
+        stem: "float", or "int8" for a first convolution on raw pixels with 8-bit weights; see docs/packing.md.
+        activation_dtype: dtype of the activations between layers, "float32" or "float16"; see docs/packing.md.
+        calibration: raw pixels (N, H, W, C) of typical images, used to choose the scales of an int8 stem (by default
+            from the weights only) and to check the range of float16 activations (by default on noise).
 
     Raises:
-        PackError: a layer without a packed form; with ``strict``, a float layer that was not expected; with
-            ``stem="int8"``, a first layer that is no real convolution; with ``activation_dtype="float16"``, values
-            that are too large.
-        ValueError: bad ``input_shape``, mean or std; another ``stem`` or ``activation_dtype``; ``keep_real`` that
-            matches no layer, or without ``strict``; ``calibration`` of another shape or type, or with neither an int8
-            stem nor float16 activations.
+        PackError: a layer without a packed form; with ``strict``, an unexpected float layer; with ``stem="int8"``, a
+            first layer that is not a full-precision convolution; with ``activation_dtype="float16"``, activations that
+            are too large.
+        ValueError: invalid ``input_shape``, ``mean``, ``std``, ``stem`` or ``activation_dtype``; ``keep_real`` that
+            matches no layer or is given without ``strict``; ``calibration`` of another shape or dtype, or without an
+            int8 stem or float16 activations.
     """
     for name, choice, allowed in (("stem", stem, STEMS), ("activation_dtype", activation_dtype, ACTIVATION_DTYPES)):
         if choice not in allowed:
@@ -145,7 +144,7 @@ def pack(
 
 
 def _input_spec(input_shape: Any, mean: Any, std: Any, color: str | None, fit: Fit | None) -> InputSpec:
-    """What the network takes; ValueError for what no image can be."""
+    """The input of the network; ValueError for values that no image can have."""
     try:
         channels, height, width = map(operator.index, input_shape)
     except (TypeError, ValueError):
@@ -166,7 +165,7 @@ def _input_spec(input_shape: Any, mean: Any, std: Any, color: str | None, fit: F
 
 
 def _per_channel(name: str, given: Any, default: float, channels: int) -> tuple[float, ...]:
-    """One number per channel; a single one stands for every channel."""
+    """One number per channel; a single number applies to all channels."""
     try:
         numbers = np.asarray(default if given is None else given, dtype=np.float64)
     except (TypeError, ValueError):
@@ -177,7 +176,7 @@ def _per_channel(name: str, given: Any, default: float, channels: int) -> tuple[
 
 
 def _check_weights(model: nn.Module) -> None:
-    """PackError for weights that are no numbers yet, or no longer."""
+    """PackError for weights that are uninitialized, on the meta device, NaN or infinite."""
     for name, tensor in model.state_dict(keep_vars=True).items():
         if is_lazy(tensor):
             raise PackError(f"{name} has no shape yet; run the model on one image before it is packed")
@@ -193,7 +192,7 @@ def _check_weights(model: nn.Module) -> None:
 
 @contextmanager
 def _plain(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, without gradients, and as it is written: not compiled, its numbers not cast."""
+    """Context with the model in eval mode, without gradients, compilation and autocast."""
     device = next(model.parameters(), torch.zeros(())).device.type
     with ExitStack() as stack:
         for context in (evaluating(model), torch.inference_mode(False), torch.no_grad()):
@@ -217,9 +216,9 @@ def _checked_calibration(images: Any, used: bool, spec: InputSpec) -> NDArray[np
 
 
 def _check_answers(model: nn.Module, graph: Graph) -> None:
-    """Run model and packed network on three images of noise; PackError if they do not compute the same.
+    """Run the model and the packed network on three noise images; PackError if their outputs differ.
 
-    A median, since rounding may flip a sign in one image.  What packing misreads changes every image.
+    The median is compared, since rounding may flip a sign in one image.  A misinterpreted layer changes every image.
     """
     spec, count = graph.input, 3
     images_BCHW = noise(model, count, (spec.channels, spec.height, spec.width))

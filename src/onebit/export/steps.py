@@ -1,4 +1,4 @@
-"""Tensors and epilogue steps out of torch's modules; used by all handlers of capture."""
+"""Conversion of PyTorch modules to tensors and epilogue steps; shared by all handlers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def array(x: Tensor) -> NDArray[np.float32]:
 
 
 def pair(x: Any) -> list[int]:
-    """A torch setting that is a number or a tuple of one or two, as [vertical, horizontal]."""
+    """A PyTorch setting that is a number or a tuple of one or two, as [vertical, horizontal]."""
     return [int(x), int(x)] if not isinstance(x, tuple | list) else [int(v) for v in (x if len(x) == 2 else x * 2)]
 
 
@@ -40,7 +40,7 @@ def clamp(low: float, high: float) -> Step:
 
 
 def norm(name: str, layer: Any) -> Step:
-    """A batch norm with its running statistics; PackError where it keeps none."""
+    """A batch norm with its running statistics; PackError if it tracks none."""
     if layer.running_mean is None:
         raise PackError(f"{name}: the norm keeps no running statistics; use track_running_stats=True")
     mean, var = array(layer.running_mean), array(layer.running_var)

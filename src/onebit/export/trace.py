@@ -1,7 +1,7 @@
-"""What a model does with an image: the model runs once, and each layer and function that it calls is written down.
+"""Tracing: the model runs once, and each layer and function that it calls is recorded.
 
-Shapes are numbers while it runs, so a model may compute with them and branch on them.  The values of tensors must not
-leave the tensors: a branch on them is refused, since another image might take the other one.
+Shapes are numbers during the run, so a model may compute with them and branch on them.  Values of tensors must not
+leave the tensors: a branch on them is refused, since another image might take the other path.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from onebit.export.draft import PackError
 from onebit.nn.trace import is_layer
 
-BATCH = 2  # images of the run: with one, nobody could tell a batch from a side of length 1
+BATCH = 2  # images of the run: a batch of one could not be distinguished from a dimension of size 1
 
-# What is known of a tensor without a look at its values: attributes, all that starts with "is_", and these.
+# Metadata of a tensor, which does not depend on its values: attributes, all names with "is_", and these.
 _FACTS = frozenset(
     {"size", "dim", "ndimension", "numel", "nelement", "stride", "storage_offset", "element_size", "get_device"}
     | {"type", "data_ptr", "len", "repr", "str", "format", "hash"}
@@ -42,9 +42,9 @@ class Value:
 
     Attributes:
         shape: with the batch of ``BATCH`` images.
-        floating: whether it holds floats.
-        call: what made it; None for the image.
-        alone: whether it is all that the call returned.
+        floating: whether its dtype is floating point.
+        call: the call that returned it; None for the image.
+        alone: whether it is the only result of the call.
     """
 
     shape: tuple[int, ...]
@@ -55,12 +55,12 @@ class Value:
 
 @dataclass(eq=False)
 class Call:
-    """One call of a layer or a function, with a :class:`Value` in place of each tensor that depends on the image.
+    """One call of a layer or a function, with a :class:`Value` for each tensor that depends on the image.
 
     Attributes:
-        name: that of the layer, or its class where it is the whole model; or the function's own with a number, as in
+        name: name of the layer, or its class if it is the whole model; for a function, its name with a number, such as
             "add_2".
-        what: class of the layer, or name of the function without the underscore of the form in place.
+        what: class of the layer, or name of the function without the underscore of its in-place form.
         layer: None for a function.
         around: name of the module whose ``forward`` makes the call; "" for the model itself.
     """
@@ -77,12 +77,12 @@ class Call:
         return f"{self.around}: {self.name}" if self.around and self.layer is None else self.name
 
     def values(self) -> list[Value]:
-        """The tensors that the call takes, without those that do not depend on the image."""
+        """The argument tensors that depend on the image."""
         return [x for x in _entries((self.args, self.kwargs)) if isinstance(x, Value)]
 
     @property
     def input(self) -> Value:
-        """The first tensor that the call takes."""
+        """The first argument tensor that depends on the image."""
         return self.values()[0]
 
     @property
@@ -93,7 +93,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Trace:
-    """The calls of one run in their order, and what the model returned."""
+    """The calls of one run in order, and the output of the model."""
 
     calls: list[Call]
     output: Any
@@ -110,9 +110,9 @@ class Trace:
 
 
 def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
-    """Run ``model``, in evaluation mode, on images of noise (C, H, W), contiguous as a loader gives them.
+    """Run ``model``, in eval mode, on contiguous noise images (C, H, W).
 
-    Raises PackError where it cannot take them, or where what it does depends on their values.
+    Raises PackError if it cannot take them, or if its control flow depends on their values.
     """
     images_BCHW = noise(model, BATCH, input_shape)
     names = {module: name for name, module in model.named_modules()}
@@ -140,14 +140,14 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
 
 
 def noise(model: nn.Module, count: int, input_shape: tuple[int, int, int]) -> Tensor:
-    """``count`` images, as contiguous (B, C, H, W) in the type and on the device of the model's first parameter."""
+    """``count`` noise images, contiguous (B, C, H, W), with the dtype and device of the model's first parameter."""
     first = next(model.parameters(), torch.zeros(()))
     images_BCHW = np.random.default_rng(0).standard_normal((count, *input_shape), dtype=np.float32)
     return torch.from_numpy(images_BCHW).to(first.device, first.dtype)
 
 
 class _Recorder(TorchFunctionMode):
-    """Sees every function of torch while it is active, and every module by its hooks."""
+    """Records every PyTorch function while active, and every module through hooks."""
 
     def __init__(self, names: dict[nn.Module, str]) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class _Recorder(TorchFunctionMode):
         self.counts: Counter[str] = Counter()
         self.around: list[nn.Module] = []  # the modules whose forward runs, from the outside in
         self.held: Any = WeakTensorKeyDictionary()  # tensor -> (its value, its version when it was made)
-        self.running: tuple[Call, _Versions] | None = None  # the layer inside which nothing is written down
+        self.running: tuple[Call, _Versions] | None = None  # the layer inside which nothing is recorded
 
     def run(self, model: nn.Module, images_BCHW: Tensor) -> Trace:
         self._hold(images_BCHW, Value(tuple(images_BCHW.shape), True))
@@ -189,7 +189,7 @@ class _Recorder(TorchFunctionMode):
         return out
 
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        """Hook in front of each module's forward."""
+        """Hook before each module's forward."""
         if self.running is not None:
             return
         with torch._C.DisableTorchFunction():
@@ -198,7 +198,7 @@ class _Recorder(TorchFunctionMode):
         self.around.append(module)
 
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        """Hook behind each module's forward."""
+        """Hook after each module's forward."""
         if self.running is not None and self.running[0].layer is not module:
             return
         while self.around.pop() is not module:
@@ -209,11 +209,11 @@ class _Recorder(TorchFunctionMode):
             self.running = None
 
     def _depends(self, args: Any, kwargs: Any) -> bool:
-        """Whether any of the arguments depends on the image."""
+        """Whether any argument depends on the image."""
         return any(x in self.held for x in _tensors((args, kwargs)))
 
     def _begin(self, what: str, layer: nn.Module | None, args: Any, kwargs: Any) -> tuple[Call, _Versions]:
-        """The call, with values in place of tensors, and the versions of all tensors that it takes."""
+        """The call, with values for tensors, and the versions of all its argument tensors."""
         around = self.names[self.around[-1]] if self.around else ""
         name = (layer is not None and self.names[layer]) or what  # the model itself has no name
         call = Call(name, what, layer, (), {}, around)
@@ -221,7 +221,7 @@ class _Recorder(TorchFunctionMode):
         return call, [(x, _version(x)) for x in _tensors((args, kwargs))]
 
     def _end(self, call: Call, results: list[Tensor], versions: _Versions) -> None:
-        """Write the call down: its results, and the tensors that it changed, are values from now on."""
+        """Record the call: from now on its results, and the tensors that it modified, are values."""
         if call.layer is None:
             call.name = self._numbered(call.what)
         changed = [x for x in _changed(versions) if all(x is not result for result in results)]
@@ -232,7 +232,7 @@ class _Recorder(TorchFunctionMode):
         self.calls.append(call)
 
     def _numbered(self, name: str) -> str:
-        """``name``, or with the next number where a function or a layer has it already."""
+        """``name``, with the next number appended if a function or a layer already has it."""
         while True:
             count = self.counts[name]
             self.counts[name] += 1
@@ -244,7 +244,7 @@ class _Recorder(TorchFunctionMode):
         self.held[x] = (value, _version(x))
 
     def _values_for(self, x: Any, user: str) -> Any:
-        """``x`` with values in place of the tensors that depend on the image."""
+        """``x`` with values for the tensors that depend on the image."""
 
         def change(entry: Any) -> Any:
             if not isinstance(entry, Tensor) or entry not in self.held:
@@ -261,18 +261,18 @@ class _Recorder(TorchFunctionMode):
 
 
 def _version(x: Tensor) -> int:
-    """How often the memory of ``x`` was changed in place; tensors of inference mode do not say."""
+    """Version counter of ``x``, which in-place operations increment; inference tensors have none."""
     return 0 if x.is_inference() else x._version
 
 
 def _changed(versions: _Versions) -> list[Tensor]:
-    """The tensors that were changed in place since."""
+    """The tensors modified in place since then."""
     return [x for x, version in versions if _version(x) != version]
 
 
 def _function_name(func: Any) -> tuple[str, bool]:
-    """Name of a function of torch without underscores, so that ``relu`` and ``relu_`` have one name, and whether it is
-    an attribute.
+    """Name of a PyTorch function without underscores, so that ``relu`` and ``relu_`` are equal, and whether it is an
+    attribute.
     """
     name = getattr(func, "__name__", str(func))
     if name == "__get__":
@@ -297,7 +297,7 @@ def _tensors(x: Any) -> list[Tensor]:
 
 
 def _mapped(x: Any, change: Callable[[Any], Any]) -> Any:
-    """The same nest with every leaf changed; named tuples become plain ones."""
+    """The same nested structure with every leaf mapped; named tuples become tuples."""
     if isinstance(x, dict):
         return {key: _mapped(entry, change) for key, entry in x.items()}
     if isinstance(x, list | tuple):

@@ -1,4 +1,4 @@
-"""The cold start: what a fresh process needs until its first answer, in time and in memory."""
+"""Cold start: the time and the memory that a new process needs until its first answer."""
 
 import json
 import statistics
@@ -33,8 +33,8 @@ print(json.dumps({"steps": [b - a for a, b in zip(times, times[1:])], "cpu": cpu
 
 @dataclass(frozen=True)
 class Steps:
-    """Three pieces of Python that a fresh process runs one after the other, in one namespace with ``path``, the file,
-    and ``threads``: what to import, how to load the file, how to get a first answer.
+    """Three pieces of Python that a new process executes in order, in one namespace that holds ``path``, the file, and
+    ``threads``: the imports, loading the file, and computing the first answer.
     """
 
     imports: str
@@ -52,11 +52,12 @@ ONEBIT = Steps(
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Of ``count`` fresh processes, one after the other; ``peak_bytes`` is None where the system does not tell it.
+    """Statistics of ``count`` processes, started one after the other.
 
-    The median of ``seconds``, from the start of the process to its first answer, and of the parts of it: the imports,
-    the loading of the file, the first answer; the rest is Python itself.  ``cpu_seconds``, the least of all, does not
-    depend on what else the machine does.  ``peak_bytes`` is the most memory that any of them had.
+    ``seconds`` is the median time from the start of the process to its first answer. ``import_seconds``,
+    ``load_seconds`` and ``answer_seconds`` are the medians of its parts; the rest is the start of Python.
+    ``cpu_seconds`` is the minimum, which other processes affect least. ``peak_bytes`` is the largest peak memory, or
+    None where the system does not report it.
     """
 
     seconds: float
@@ -69,10 +70,10 @@ class ColdStart:
 
 
 def cold_start(path: str, *, threads: int = 1, count: int = 5, steps: Steps = ONEBIT) -> ColdStart:
-    """Start ``count`` Python processes that run ``steps``: import onebit, load the packed file at ``path``, run one
+    """Start ``count`` Python processes that execute ``steps``: import onebit, load the packed file at ``path``, run one
     image.
 
-    Raises ValueError for a count below 1, and RuntimeError, with the last line that it wrote, where a process fails.
+    Raises ValueError for a count below 1, and RuntimeError with the last line of its output if a process fails.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")

@@ -1,4 +1,4 @@
-"""The machine that numbers are measured on."""
+"""The machine that measurements are taken on."""
 
 import os
 import platform
@@ -9,5 +9,5 @@ __all__ = ["cpu_name", "describe"]
 
 
 def describe() -> str:
-    """CPU, number of cores and system, for the head of a measurement."""
+    """CPU, number of cores and operating system, for the header of a report."""
     return f"{cpu_name()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"

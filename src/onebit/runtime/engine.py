@@ -1,4 +1,4 @@
-"""The door to the C++ core: a validated graph in, a running engine out."""
+"""Python wrapper of the C++ engine: builds it from a validated graph and runs it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def isa_table() -> list[dict[str, Any]]:
-    """Every instruction set, worst first: rows of isa, built, supported, usable (both), chosen.
+    """All instruction sets, slowest first: rows of isa, built, supported, usable (both), chosen.
 
-    Raises ValueError where ``ONEBIT_ISA`` names one that cannot run here.
+    Raises ValueError if ``ONEBIT_ISA`` names an instruction set that this CPU cannot run.
     """
     return [
         {"isa": isa, "built": built, "supported": supported, "usable": built and supported, "chosen": chosen}
@@ -31,16 +31,16 @@ def isa_table() -> list[dict[str, Any]]:
 
 
 def usable_isas() -> list[str]:
-    """The instruction sets that this build has and this CPU runs, worst first."""
+    """The instruction sets that this build contains and this CPU supports, slowest first."""
     return [row["isa"] for row in isa_table() if row["usable"]]
 
 
 def default_max_memory(graph: Graph) -> int:
-    """Bytes that an engine for a file from anywhere may take unless the user says otherwise: 64 times the tensors and
-    one image as floats, and 256 MiB, but no more than 2 GiB and twice the tensors.
+    """Default memory limit of an engine in bytes: 256 MiB plus 64 times the size of the tensors and one float image,
+    capped at 2 GiB plus twice the tensors.
 
-    A network of binary weights, which become floats where its inputs are real, and wide maps take far less; a small
-    file that names a huge map, or its weights many times, is refused.
+    Networks whose size comes from their weights need far less, even if binary weights become floats or activations are
+    wide. A small file that declares huge activations, or references its weights many times, is refused.
     """
     spec = graph.input
     tensors = sum(tensor.nbytes for tensor in graph.tensors.values())
@@ -51,18 +51,19 @@ class Engine:
     """A packed network in the C++ core.
 
     Args:
-        graph: the network; validated here first.
-        threads: worker threads; the results do not depend on it.
-        isa: instruction set, ``None`` for what ``ONEBIT_ISA`` names or else the best this CPU has.
-        keep_values: give every value memory of its own, so that :meth:`values` can read it.
-        tune: time every kernel of the instruction set for each convolution (a few milliseconds each) and take the
-            fastest; layers of one shape are timed once in a process.
-        max_memory: bytes that it may take beside the tensors of the graph: values, scratch, and weights and tables in
-            the form that kernels read, counted before they are taken; ``None`` for no limit.
+        graph: the network; it is validated first.
+        threads: number of worker threads; results do not depend on it.
+        isa: instruction set; None selects that of ``ONEBIT_ISA``, or else the fastest one that this CPU supports.
+        keep_values: whether every value gets its own memory, so that :meth:`values` can return it.
+        tune: whether to time every kernel of the instruction set for each convolution (a few milliseconds each) and
+            select the fastest. Layers of equal shape are timed once per process.
+        max_memory: limit in bytes for values, scratch buffers, and weights and tables in the layout of the kernels, in
+            addition to the tensors of the graph. It is checked before anything is allocated. None: no limit.
 
     Raises:
         FormatError: the graph is not valid.
-        ValueError: ``threads`` is outside 1...1024, ``isa`` cannot run here, or more than ``max_memory`` is needed.
+        ValueError: ``threads`` is outside 1...1024, this CPU cannot run ``isa``, or the network needs more than
+            ``max_memory``.
     """
 
     def __init__(
@@ -95,15 +96,14 @@ class Engine:
 
     @property
     def memory(self) -> int:
-        """Bytes for values and scratch, without weights."""
+        """Bytes of values and scratch buffers, without weights."""
         memory = self._core.memory
         return memory["values"] + memory["scratch"]
 
     def run(self, images_NHWC: NDArray[Any]) -> NDArray[np.float32]:
-        """Normalized float32 images (or raw uint8 pixels) as :func:`onebit.runtime.images.prepare` gives them to the
-        output map, both (N, H, W, C).
+        """Run normalized float32 images or raw uint8 pixels, as prepared by :func:`onebit.runtime.images.prepare`.
 
-        Raises ValueError where the images have another shape than the network takes.
+        Shape: (N, H, W, C) -> (N, H', W', C').  Raises ValueError for images of another shape than the network takes.
         """
         images_NHWC = self._taken(images_NHWC)
         if not self._keep_values:
@@ -116,13 +116,15 @@ class Engine:
         return np.concatenate(results)
 
     def _taken(self, images_NHWC: NDArray[Any]) -> NDArray[Any]:
-        """The images as the core takes them: pixels for an int8 stem, else either; it normalizes pixels itself."""
-        if self._spec.type == PIXELS and images_NHWC.shape[-1] == self._spec.channels:  # the core refuses others
+        """The images in the type that the core accepts: pixels for an int8 stem, else floats or pixels, which it
+        normalizes.
+        """
+        if self._spec.type == PIXELS and images_NHWC.shape[-1] == self._spec.channels:  # the core rejects other types
             images_NHWC = as_input(images_NHWC, self._spec)
         return np.ascontiguousarray(images_NHWC)
 
     def values(self) -> dict[str, NDArray[Any]]:
-        """Every value of the last run by name: float32 or float16 (N, H, W, C), or uint32 words (N, H, W, ceil(C/32)).
+        """All values of the last run by name: float32 or float16 (N, H, W, C), or uint32 words (N, H, W, ceil(C/32)).
 
         Raises ValueError if the engine was built without ``keep_values``.
         """
@@ -131,12 +133,12 @@ class Engine:
         return self._values
 
     def profile(self, images_NHWC: NDArray[Any], repeats: int = 20) -> Profile:
-        """Time every node in ``repeats`` runs, after one that does not count: the median of each, against the limit of
-        this instruction set and these threads, which is measured on the spot the first time.
+        """Run ``repeats`` times after one warm-up run; the median time of each node against the throughput limit.
 
-        Raises ValueError as :meth:`run` does, and for ``repeats`` below 1.
+        The limit is that of this instruction set and number of threads, and is measured on first use.  Raises
+        ValueError as :meth:`run` does, and for ``repeats`` below 1.
         """
-        from onebit.runtime.limits import measure_limits  # only who profiles waits for them
+        from onebit.runtime.limits import measure_limits  # imported on use: profiling needs it, loading does not
         from onebit.runtime.profile import make_profile
 
         if repeats < 1:
@@ -149,12 +151,12 @@ class Engine:
 
 
 def _as_halves(value: NDArray[Any]) -> NDArray[Any]:
-    """A value of the core, which gives float16 as uint16."""
+    """A value of the core as a NumPy array; the core returns float16 as uint16."""
     return value.view(np.float16) if value.dtype == np.uint16 else value
 
 
 def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Describe one node to the core: its op's method, the attributes, tensors and steps of the node."""
+    """Add one node to the core's builder: the method of its op, with the attributes, tensors and steps of the node."""
     arguments: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list | tuple) else value for name, value in node.attrs.items()
     }

@@ -1,7 +1,7 @@
-"""Images on their way into a network: pictures are decoded and fitted, arrays are checked once, pixels become floats.
+"""Preparation of images: pictures are decoded and resized, arrays are checked, pixels are normalized.
 
-Training, evaluation and running read pictures with :func:`read_picture`, so that a file gives the same pixels to all.
-Pillow is imported when the first picture is decoded.
+Training, evaluation and inference all read pictures with :func:`read_picture`, so a file gives the same pixels
+everywhere. Pillow is imported when the first picture is decoded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Shape letters: N images, H W image, C channels.
 
-# Pillow's name of each format that is read -> the endings of its files; AVIF and WebP where this Pillow has them
+# Pillow's name of each supported format -> its file extensions; AVIF and WebP depend on the Pillow build
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jfif"),
     "PNG": (".png",),
@@ -44,7 +44,7 @@ _GRAY_MODES = ("1", "L", "LA", "La", "I")  # and "I;16" in its byte orders
 
 
 class PictureError(ValueError):
-    """A picture that cannot be read or does not fit the network; the message names the file and what to do."""
+    """A picture that cannot be read or does not fit the network; the message states the reason and a remedy."""
 
 
 @cache
@@ -57,10 +57,11 @@ def picture_formats() -> tuple[str, ...]:
 
 
 def find_pictures(folder: str | os.PathLike[str]) -> tuple[list[Path], Counter[str]]:
-    """The pictures in ``folder`` and its subfolders in the order of their paths, and how many entries were left out.
+    """List the pictures in ``folder`` recursively, ordered by path, and count the entries that are skipped.
 
-    A picture is a file with one of the endings of ``FORMATS``.  The counts are by ending, or under "hidden" for files
-    and folders whose name begins with a dot, or "other".  Links to folders are followed, each folder is read once.
+    A picture is a file with one of the extensions in ``FORMATS``.  Skipped entries are counted by extension, as
+    "hidden" if the name of the file or folder begins with a dot, or as "other".  Links to folders are followed; each
+    folder is read once.
     """
     from pathlib import Path
 
@@ -88,19 +89,19 @@ def find_pictures(folder: str | os.PathLike[str]) -> tuple[list[Path], Counter[s
 
 
 def tell_counts(counts: Mapping[str, int]) -> str:
-    """What :func:`find_pictures` left out as text, the most first: "3 .txt, 1 hidden"."""
+    """The counts of :func:`find_pictures` as text, largest first: "3 .txt, 1 hidden"."""
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def read_picture(path: str | os.PathLike[str], spec: InputSpec) -> NDArray[np.uint8]:
-    """The pixels (H, W, C) that a network of this input takes, from a picture file.
+    """Read a picture file as pixels (H, W, C) for a network with this input.
 
-    The picture is turned as its EXIF orientation says, converted to ``spec.color`` and brought to size as ``spec.fit``
-    says; where that is None, it must have the size, and be gray or in color as the network wants it.  Of samples of 16
-    bits the high byte counts, an alpha channel is dropped, and of several frames or pages the first is read.
+    The EXIF orientation is applied, the picture is converted to ``spec.color`` and resized according to ``spec.fit``.
+    If that is None, the picture must have the right size and the right color mode.  For 16-bit samples the high byte is
+    used, an alpha channel is dropped, and of several frames or pages the first is read.
 
     Raises PictureError for a file that is missing, damaged, of a format outside ``FORMATS``, larger than
-    ``MAX_PICTURE_PIXELS`` or with samples of 32 bits; for another size or color where ``spec.fit`` is None; and where
+    ``MAX_PICTURE_PIXELS`` or with 32-bit samples; for another size or color if ``spec.fit`` is None; and if
     ``spec.color`` is "other".
     """
     name = repr(os.fspath(path))
@@ -116,7 +117,7 @@ def read_picture(path: str | os.PathLike[str], spec: InputSpec) -> NDArray[np.ui
 
 
 def fit_pixels(pixels_HWC: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """An image in memory, of 1 or 3 channels, brought to size as :func:`read_picture` brings a picture of it."""
+    """Resize an image in memory with 1 or 3 channels, as :func:`read_picture` does."""
     from PIL import Image
 
     picture = Image.fromarray(pixels_HWC[:, :, 0] if spec.channels == 1 else pixels_HWC)
@@ -160,7 +161,9 @@ def _array(picture: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def _decoded(picture: Image.Image, spec: InputSpec) -> Image.Image:
-    """The upright picture; JPEG decodes at the smallest scale that gives every pixel of the result one of its own."""
+    """Apply the orientation. JPEG is decoded at the smallest scale that still provides one pixel per pixel of the
+    output.
+    """
     from PIL import ImageOps
 
     size = (picture.height, picture.width) if _orientation(picture) >= 5 else picture.size
@@ -175,10 +178,10 @@ def _decoded(picture: Image.Image, spec: InputSpec) -> Image.Image:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """1 to 8 as in the EXIF standard, from 5 on with width and height exchanged; 1 where there is none to be read."""
+    """The EXIF orientation, 1 to 8; from 5 on, width and height are swapped.  1 if it cannot be read."""
     try:
         return int(picture.getexif().get(0x0112, 1))
-    except Exception:  # damaged metadata of a picture that is fine
+    except Exception:  # damaged metadata of an intact picture
         return 1
 
 
@@ -199,14 +202,14 @@ def _check_fits(picture: Image.Image, spec: InputSpec) -> None:
 
 
 def _converted(picture: Image.Image, color: str) -> Image.Image:
-    """The picture in 8-bit RGB or L, without its alpha."""
+    """Convert the picture to 8-bit RGB or L, without alpha."""
     from PIL import Image
 
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     elif picture.mode in ("I", "F"):
         raise PictureError("its samples have 32 bits; save it with 8 or 16 bits per sample")
-    picture.info.pop("transparency", None)  # a color of the palette that stands for nothing
+    picture.info.pop("transparency", None)  # the transparent color of a palette
     return picture if picture.mode == color else picture.convert(color)
 
 
@@ -221,7 +224,7 @@ def _fitted(picture: Image.Image, spec: InputSpec) -> Image.Image:
 
 
 def _box(size: tuple[int, int], spec: InputSpec, fit: Fit) -> tuple[int, int, int, int]:
-    """The part (left, top, right, bottom) of a picture of this size (width, height) that becomes the image."""
+    """The box (left, top, right, bottom) of a picture of this size (width, height) that is resized."""
     width, height = size
     if fit.resize == "stretch":
         return 0, 0, width, height
@@ -232,9 +235,10 @@ def _box(size: tuple[int, int], spec: InputSpec, fit: Fit) -> tuple[int, int, in
 
 
 def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray[Any], bool]:
-    """Check images against ``spec``: a contiguous batch (N, H, W, C) of uint8 or float32, and whether it was one image.
+    """Check images against ``spec``; return a contiguous batch (N, H, W, C) of uint8 or float32, and whether ``images``
+    was a single image.
 
-    Raises ValueError that says what was found, what the network takes and what to do.
+    Raises ValueError that states what was found, what the network takes, and a remedy.
     """
     array = np.asarray(images)
     takes = f"the network takes {spec.height}x{spec.width} images of {spec.channels} channel(s)"
@@ -261,8 +265,10 @@ def prepare(images: ArrayLike, spec: InputSpec) -> tuple[NDArray[Any], bool]:
 
 
 def as_input(images_NHWC: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
-    """What the input's value holds for raw pixels (uint8) or normalized floats: floats, or pixels where its type is
-    "uint8"; ValueError as in :func:`to_pixels`.
+    """Convert raw pixels (uint8) or normalized floats to the type of the network's input: normalized floats, or pixels
+    for the type "uint8".
+
+    Raises ValueError as in :func:`to_pixels`.
     """
     if (images_NHWC.dtype == np.uint8) == (spec.type == PIXELS):
         return images_NHWC
@@ -270,9 +276,9 @@ def as_input(images_NHWC: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
 
 
 def to_pixels(images_NHWC: NDArray[Any], spec: InputSpec) -> NDArray[np.uint8]:
-    """The nearest pixels, ``round(255 (x std + mean))``: what ``normalize`` made floats of comes back exactly.
+    """The nearest pixels, ``round(255 (x std + mean))``: the exact inverse of ``normalize``.
 
-    Raises ValueError where a pixel would lie outside 0...255: then the images were normalized in another way.
+    Raises ValueError if a pixel would be outside 0...255, because the images were normalized differently.
     """
     std, mean = np.asarray(spec.std, np.float64), np.asarray(spec.mean, np.float64)
     levels = np.rint(255 * (images_NHWC * std + mean))
@@ -287,7 +293,7 @@ def to_pixels(images_NHWC: NDArray[Any], spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def normalize(pixels_NHWC: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
-    """``(pixel/255 - mean)/std`` in float32, by a 256-entry table per channel as the C++ core does it."""
+    """``(pixel/255 - mean)/std`` in float32, with a 256-entry table per channel as in the C++ core."""
     levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
     table = (levels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)  # (256, C)
     return table[pixels_NHWC, np.arange(pixels_NHWC.shape[-1])].astype(np.float32, copy=False)

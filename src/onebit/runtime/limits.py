@@ -1,4 +1,4 @@
-"""What a core of this machine can do at most, measured on the spot: the yardstick of a profile."""
+"""Peak throughput of a core of this machine, measured at run time; profiles are compared with it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import onebit._core as _core
 
 @dataclass(frozen=True)
 class Limits:
-    """Multiply-accumulates per second, by kind; 0.0 where none is known.
+    """Peak multiply-accumulates per second by type; 0.0 where unknown.
 
-    Each is the speed of the instructions that an inner loop cannot do without, on registers alone: XOR, population
-    count and addition (AVX-512, NEON) or table look-ups and additions (AVX2) of bits, fused multiply-additions of
-    floats, and of int8 the instructions that the CPU has for them: VPDPBUSD or SDOT, which multiply and add four at
-    once, or a multiplication and an addition of pairs.
+    Each is the throughput of the instructions that an inner loop needs at least, on registers only: XOR, population
+    count and addition (AVX-512, NEON) or table lookups and additions (AVX2) for bits; fused multiply-adds for floats;
+    and for int8 four-way dot products (VPDPBUSD, SDOT), or a multiplication and an addition of pairs.
     """
 
     binary: float
@@ -25,20 +24,22 @@ class Limits:
 
 @cache
 def measure_limits(isa: str, threads: int = 1) -> Limits:
-    """The limits under ``isa`` of ``threads`` threads together, measured in some milliseconds, once a process.
+    """Measure the throughput limits of ``isa`` on ``threads`` threads together; takes milliseconds, once per process.
 
-    Two threads may have less than twice what one has: where cores share their arithmetic units, or their clock sinks.
-    Raises ValueError where ``isa`` cannot run here, or ``threads`` is outside 1...1024.
+    Two threads may reach less than twice the limit of one, where cores share arithmetic units or lower their clock.
+    Raises ValueError if this CPU cannot run ``isa``, or ``threads`` is outside 1...1024.
     """
     return Limits(**_core.limits(isa, threads))
 
 
 def kernel_rate(isa: str, shape: tuple[int, int, int], out_channels: int, side: int = 3, repeats: int = 300) -> float:
-    """Multiply-accumulates per second inside the binary kernel of ``isa``: a convolution of one image of ``shape``
-    (height, width, channels) with ``side`` x ``side`` taps, stride 1 and padding (side - 1)/2 in the shortest of
-    ``repeats`` times, without what prepares its input and what becomes of its sums.
+    """Multiply-accumulates per second inside the binary kernel of ``isa``.
 
-    Raises ValueError where ``isa`` cannot run here or the sizes make no convolution.
+    The kernel computes a convolution of one image of ``shape`` (height, width, channels) with ``side`` x ``side`` taps,
+    stride 1 and padding (side - 1)/2.  The minimum of ``repeats`` times counts, without preparation of the input and
+    without the epilogue.
+
+    Raises ValueError if this CPU cannot run ``isa`` or the sizes are not valid for a convolution.
     """
     height, width, channels = shape
     padding = (side - 1) // 2

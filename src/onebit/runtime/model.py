@@ -1,4 +1,4 @@
-"""A packed network ready to run: NumPy in, NumPy out."""
+"""A loaded network: NumPy arrays in, NumPy arrays out."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def load(
     tuning_cache: str | os.PathLike[str] | None = None,
     max_memory: int | None = None,
 ) -> Model:
-    """Read a packed file and prepare it to run.
+    """Load a packed file.
 
     Args:
         path: a ``.onebit`` file.
-        threads: worker threads of the C++ core; the results do not depend on it.
-        isa: instruction set to use, ``None`` for the best this CPU has (or what ``ONEBIT_ISA`` names).
-        backend: "native" (the C++ core) or "reference" (slow NumPy interpreter, for checking).
-        tune: choose the kernel of each convolution by the clock (a few milliseconds each), rather than by table.
-        tuning_cache: JSON file that keeps what ``tune`` chose for later loads on this machine; it is made where it
-            does not exist.
-        max_memory: bytes that the C++ core may take beside the content of the file; they are counted before they are
-            taken.  ``None`` stands for 64 times the tensors of the file and one image as floats, and 256 MiB, but no
-            more than 2 GiB and twice the tensors.
+        threads: number of worker threads of the C++ core; results do not depend on it.
+        isa: instruction set; None selects that of ``ONEBIT_ISA``, or else the fastest one that this CPU supports.
+        backend: "native" (the C++ core) or "reference" (a slow NumPy interpreter, for verification).
+        tune: whether to select the kernel of each convolution by timing (a few milliseconds each) rather than by table.
+        tuning_cache: JSON file that stores the selection of ``tune`` for later loads on this machine; created if
+            missing.
+        max_memory: limit in bytes for what the C++ core allocates in addition to the content of the file, checked
+            before anything is allocated.  None: 256 MiB plus 64 times the size of the tensors and one float image,
+            capped at 2 GiB plus twice the tensors.
 
     Raises:
         OSError: the file cannot be read.
-        FormatError: its content is not a valid packed network.
-        ValueError: bad ``threads``, ``isa`` or ``backend``; ``tuning_cache`` without ``tune``, or a file that holds
-            something else; a network that takes more than ``max_memory``.
-        MemoryError: the system gives less than that.
+        FormatError: the file is not a valid packed network.
+        ValueError: invalid ``threads``, ``isa`` or ``backend``; ``tuning_cache`` without ``tune``, or not a tuning
+            cache; a network that needs more than ``max_memory``.
+        MemoryError: the system has less memory than that.
     """
     return Model(
         load_graph(path),
@@ -72,9 +72,9 @@ class Prediction(NamedTuple):
 
 
 class Model:
-    """A packed network, ready to run: call it with an image or a batch as you would call the torch module.
+    """A loaded network.  Call it with an image or a batch, like the PyTorch module.
 
-    It can be pickled and copied: the copy carries the network and the options, and builds an engine of its own.
+    It can be pickled and copied.  A copy carries the network and the options, and builds its own engine.
     """
 
     graph: Graph
@@ -162,19 +162,19 @@ class Model:
         return self.engine.output_shape[:2] == (1, 1) and not self.graph.output_is_map
 
     def __call__(self, images: ArrayLike) -> NDArray[np.float32]:
-        """What the torch module returned for the same images, in float32.
+        """Compute the output of the PyTorch module for these images, in float32.
 
-        A network that ends in a vector gives (N, features), or (features,) for one image: raw outputs, such as
-        logits, without a softmax.  One that ends in a map gives (N, C, H, W), or (C, H, W).
+        A network that ends in a vector returns (N, features), or (features,) for one image: raw outputs, such as
+        logits, without a softmax.  One that ends in a feature map returns (N, C, H, W), or (C, H, W).
 
         Args:
-            images: raw pixels as uint8 (H, W, C) or (N, H, W, C), gray also without C, normalized here by the file's
-                mean and std; or floats, already normalized, as (C, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C).
-                A network with an int8 stem takes pixels: floats are turned back into the nearest ones.
+            images: raw pixels as uint8 (H, W, C) or (N, H, W, C), gray also without C, which are normalized by the mean
+                and std of the file; or normalized floats as (C, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C). For a
+                network with an int8 stem, floats are converted back to the nearest pixels.
 
         Raises:
-            ValueError: wrong size, wrong number of channels, wrong dtype, NaN or infinity; floats that are no
-                normalized pixels where the network takes pixels.
+            ValueError: wrong size, number of channels or dtype; NaN or infinity; floats that are not normalized pixels,
+                for a network with an int8 stem.
         """
         batch_NHWC, single = prepare(images, self.input)
         output_NHWC = self.engine.run(batch_NHWC)
@@ -185,13 +185,13 @@ class Model:
         return output[0] if single else output
 
     def classify(self, image: ArrayLike) -> list[Prediction]:
-        """Every label with its probability for one image, most probable first.
+        """Return every label with its probability for one image, most probable first.
 
         The probabilities are ``softmax(model(image))``.  A network with one output and two labels, (negative,
-        positive), is read as a logit: the probability of the positive label is ``sigmoid(model(image))``.
+        positive), is treated as a logit: the probability of the positive label is ``sigmoid(model(image))``.
 
-        Raises ValueError where the file has no labels or the network gives a map, for a batch, for outputs that are not
-        finite, and as :meth:`__call__` does.
+        Raises ValueError if the file has no labels or the network returns a feature map, for a batch, if the outputs
+        are not finite, and as :meth:`__call__` does.
         """
         labels = self._labels()
         batch_NHWC, single = prepare(image, self.input)
@@ -231,9 +231,9 @@ class Model:
         return labels
 
     def profile(self, images: ArrayLike, repeats: int = 20) -> Profile:
-        """Where the time goes: a row a node, with the median of ``repeats`` times and how near it is to the limit.
+        """Time every node: one row each, with the median of ``repeats`` runs and its share of the throughput limit.
 
-        Raises ValueError as :meth:`__call__` does, and for the reference, which is not made to be fast.
+        Raises ValueError as :meth:`__call__` does, and for the reference backend.
         """
         if isinstance(self.engine, ReferenceEngine):
             raise ValueError("profile needs backend='native'")

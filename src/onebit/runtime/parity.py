@@ -1,13 +1,13 @@
-"""Parity of the C++ core with the reference interpreter, node by node, on the user's own images.
+"""Parity of the C++ core with the reference interpreter, node by node.
 
-Each node of the reference is fed the values that the C++ core computed, so one flipped bit is counted where it
-happens and not again in everything behind it.  Integer results must be equal, and so must all that an int8 convolution
-writes: its sums are integers and its steps round alike everywhere.  Another float may differ by rounding, and a
-float16 that it is rounded to may then be the one beside it; a bit made from it may differ only where it lies within
-rounding of its threshold.
+Each node of the reference receives the values that the C++ core computed, so a flipped bit is counted where it arises
+and not again in later nodes.  Integer results must be equal, and so must everything that an int8 convolution writes:
+its sums are integers, and all kernels round its steps the same way.  Other floats may differ by rounding, and so may
+the float16 values that they are rounded to, by one unit in the last place.  A bit computed from a float may differ only
+if the float is within the tolerance of its threshold.
 
-NaN and infinity are never equal to anything: a network that computes them does not pass.  The one exception is the
-infinity that a float16 stands for from 65,520 on, which is compared as 65,536, the number that would come next.
+NaN and infinity fail every comparison.  The exception is the infinity that float16 stores for values from 65,520 on,
+which is compared as 65,536.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def output_error(want: ArrayLike, got: ArrayLike, *, norm: float = np.inf) -> fl
 
     Args:
         want, got: (N, ...) outputs of N images.
-        norm: order of the norm; that of infinity, the largest magnitude, unless told otherwise.
+        norm: order of the norm; infinity, the largest magnitude, by default.
 
-    Returns infinity where either side holds NaN or infinity in any image.  Raises ValueError for different shapes.
+    Returns infinity if NaN or infinity occurs in either.  Raises ValueError for different shapes.
     """
     want_NF, got_NF = (np.reshape(side, (len(side), -1)).astype(np.float64) for side in map(np.asarray, (want, got)))
     if want_NF.shape != got_NF.shape:
@@ -46,19 +46,19 @@ def output_error(want: ArrayLike, got: ArrayLike, *, norm: float = np.inf) -> fl
 
 
 def not_finite(outputs: ArrayLike) -> int:
-    """How many of the images have NaN or infinity in their ``outputs`` (N, ...)."""
+    """Number of images whose ``outputs`` (N, ...) contain NaN or infinity."""
     outputs = np.asarray(outputs)
     return int((~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)).sum())
 
 
 def check_kernels(graph: Graph, images_NHWC: NDArray[Any], *, max_memory: int | None = None) -> list[dict[str, Any]]:
-    """Check every instruction set that this CPU can run; one row each.
+    """Check every instruction set that this CPU supports; one row each.
 
-    A row: isa, images, bits compared, flips (bits that differ), unexplained (flips, and floats of an int8 convolution,
-    that rounding does not explain), not_finite (numbers that are NaN or infinite on either side), where (the first of
-    what fails), float_error (largest relative difference of the finite ones), passed.
+    A row has: isa, images, bits (compared), flips (bits that differ), unexplained (flips, and floats of an int8
+    convolution, beyond rounding), not_finite (NaN or infinite numbers in either), where (the first failure),
+    float_error (largest relative difference of finite numbers), passed.
 
-    ``max_memory`` bounds each engine as in :func:`onebit.load`; here no value shares its memory with another.
+    ``max_memory`` limits each engine as in :func:`onebit.load`; values do not share memory here.
     """
     limit = default_max_memory(graph) if max_memory is None else max_memory
     return [_check_isa(graph, images_NHWC, isa, limit) for isa in usable_isas()]
@@ -76,7 +76,7 @@ def _check_isa(graph: Graph, images_NHWC: NDArray[Any], isa: str, max_memory: in
         for node in graph.nodes:
             want = dict(got)
             margins: dict[str, NDArray[Any]] = {}
-            with np.errstate(over="ignore", invalid="ignore"):  # what they lead to is counted
+            with np.errstate(over="ignore", invalid="ignore"):  # the results are counted below
                 run_node(graph, node, want, margins)
             exact = shapes[node.inputs[0]].type == PIXELS
             for step in node.epilogue:
@@ -97,7 +97,7 @@ def _compare(
     margin: NDArray[Any] | None,
     exact: bool,
 ) -> None:
-    """Count into ``row`` what differs in one value, and what is not finite."""
+    """Count the differences of one value, and its numbers that are not finite, into ``row``."""
     if value.type == BITS:
         channels = value.shape[2]
         differ = unpack_bits(want, channels) != unpack_bits(got, channels)
@@ -116,7 +116,7 @@ def _compare(
         sizes = np.abs(margin)
         rounding = TOLERANCE * sizes[np.isfinite(sizes)].max(initial=0.0)
         unexplained = int((differ & ~(sizes <= rounding)).sum())
-    elif exact or value.type == BITS:  # made from integers: there is no rounding
+    elif exact or value.type == BITS:  # computed from integers: no rounding
         unexplained = int(differ.sum())
     row["unexplained"] += unexplained
     row["not_finite"] += broken
@@ -125,14 +125,14 @@ def _compare(
 
 
 def _float_error(type: str, want: NDArray[Any], got: NDArray[Any]) -> tuple[NDArray[np.bool_], float]:
-    """Where both sides are finite, and their largest difference there, relative to the largest number."""
+    """Where both are finite, and their largest difference there, relative to the largest magnitude."""
     both = [side.astype(np.float64) for side in (want, got)]
     if type == HALF:
         both = [np.where(np.isinf(side), np.copysign(2.0**16, side), side) for side in both]
     finite = np.isfinite(both[0]) & np.isfinite(both[1])
     want64, got64 = (side[finite] for side in both)
     error = np.abs(want64 - got64)
-    if type == HALF:  # it may be the float16 beside the right one; the spacing of the largest is that of 40,000
+    if type == HALF:  # one unit in the last place is allowed; above 40,000 the spacing is that of 40,000
         beside = np.spacing(np.minimum(np.abs(want64), 40_000).astype(np.float16)).astype(np.float64)
         error = np.maximum(error - beside, 0)
     return finite, float(error.max(initial=0.0)) / max(float(np.abs(want64).max(initial=0.0)), 1e-30)

@@ -1,4 +1,4 @@
-"""Where the time of a packed network goes, node by node, against what the CPU can do at most."""
+"""Profile of a packed network: the latency of each node, relative to the throughput limit of the CPU."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Row = dict[str, Any]
 
 
 class Profile(list[Row]):
-    """One row a node, in the order in which they run; ``str()`` gives the table.
+    """One row per node, in execution order; ``str()`` returns a table.
 
-    A row holds name, op, shape (of the op's result: height, width, channels), runs_as, kernel ("with NODE" where it is
-    computed in one pass with that node, in whose ms its own are), macs (multiply-accumulates of one image), ms (of one
-    call), share (of the sum of all ms), gops (2 * multiply-accumulates per nanosecond), limit_ms (what the
-    multiply-accumulates would take at the limit of all threads) and limit_share (limit_ms/ms).  The last two are None
-    where there are no multiply-accumulates or no limit is known.
+    A row has: name, op, shape (of the op's result: height, width, channels), runs_as, kernel ("with NODE" if it runs in
+    one pass with that node, whose ms include it), macs (multiply-accumulates of one image), ms (of one call), share (of
+    the total), gops (2 * multiply-accumulates per nanosecond), limit_ms (time of the multiply-accumulates at the
+    throughput limit of all threads) and limit_share (limit_ms/ms).  The last two are None without multiply-accumulates
+    or a known limit.
     """
 
     def sums(self) -> list[Row]:
-        """The same for all nodes of each kind, named by it, and for the whole network, "total"."""
+        """The sums of the nodes of each kind, and of the whole network, named "total"."""
         kinds = list(dict.fromkeys(row["runs_as"] for row in self))
         groups = [(kind, [row for row in self if row["runs_as"] == kind]) for kind in kinds]
         return [_sum(name, rows) for name, rows in [*groups, ("total", list(self))]]
 
     def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[tuple[str, ...]]]:
-        """The table as texts: header, rows, sums."""
+        """The cells of the table: header, rows, sums."""
         header = ("name", "op", "shape", "runs as", "kernel", "ms", "share", "Gop/s", "% of limit")
         return header, [_cells(row) for row in self], [_cells(row) for row in self.sums()]
 

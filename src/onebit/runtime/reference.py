@@ -1,6 +1,6 @@
-"""The slow, plain interpreter: what every kernel of the C++ core must equal.
+"""The reference interpreter: slow and plain, and the definition of what every kernel of the C++ core must compute.
 
-It walks the nodes on whole batches; what an op or a step computes stands in its row.
+It executes the nodes on whole batches.  What an op or a step computes is defined in its row.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from onebit.runtime.images import as_input
 def run_node(
     graph: Graph, node: Node, values: dict[str, NDArray[Any]], margins: dict[str, NDArray[Any]] | None = None
 ) -> None:
-    """Compute ``node`` on the values (batches) that it names and write its outputs into ``values``.
+    """Execute ``node`` on the values (batches) that it reads, and write its outputs into ``values``.
 
-    ``margins``, if given, receives for each value of bits made from floats how far every float was from its threshold.
+    ``margins``, if given, receives the distance of every float from its threshold, for each value of bits computed from
+    floats.
     """
     op, use = OPS[node.op], graph.use(node)
     maps = (_opened(values[name], graph.values[name]) for name in node.inputs)
@@ -33,7 +34,7 @@ def run_node(
     channels, positions = y.shape[3], op.positions(node.attrs)
 
     def argument(name: str, entry: Any) -> Any:
-        """A field of a step as its row's function takes it."""
+        """A field of a step in the form that the ``reference`` of its row expects."""
         tables = STEPS[step["step"]].tables
         if name in tables:
             table = tables[name](channels, positions).unpacked(graph.tensors[entry])
@@ -53,14 +54,14 @@ def run_node(
 
 
 def _opened(value: NDArray[Any], form: Value) -> NDArray[Any]:
-    """A value as the rows take it: bits as booleans, halves as the floats that they are."""
+    """A value in the form that rows expect: bits as booleans, float16 as float32."""
     if form.type == BITS:
         return unpack_bits(value, form.shape[2])
     return value.astype(np.float32) if form.type == HALF else value
 
 
 class ReferenceEngine:
-    """Interpreter of a graph with the same face as the C++ engine; for tests and ``onebit verify``."""
+    """Interpreter with the interface of the C++ engine; for tests and ``onebit verify``."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -69,7 +70,7 @@ class ReferenceEngine:
         self._values: dict[str, NDArray[Any]] = {}
 
     def run(self, images_NHWC: NDArray[Any]) -> NDArray[np.float32]:
-        """Normalized float32 images (or raw uint8 pixels) to the output map, both (N, H, W, C)."""
+        """Run normalized float32 images or raw uint8 pixels.  Shape: (N, H, W, C) -> (N, H', W', C')."""
         spec = self.graph.input
         values = {spec.name: as_input(images_NHWC, spec)}
         for node in self.graph.nodes:
@@ -78,7 +79,7 @@ class ReferenceEngine:
         return values[self.graph.output]
 
     def values(self) -> dict[str, NDArray[Any]]:
-        """Every value of the last run but the input, by name: float32 or float16 (N, H, W, C), or uint32 words of the
+        """All values of the last run except the input, by name: float32 or float16 (N, H, W, C), or uint32 words for
         bits.
         """
         return {name: value for name, value in self._values.items() if name != self.graph.input.name}

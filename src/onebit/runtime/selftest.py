@@ -1,4 +1,4 @@
-"""Three small networks that have every kind of op between them, for ``onebit doctor`` and the tests."""
+"""Three small networks that together contain every op, for ``onebit doctor`` and the tests."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Fair timing of things that are to be compared: in turn, in one process, as medians."""
+"""Timing of alternatives for comparison: alternating, in one process, reported as medians."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call: median, 90th percentile, shortest, and how many calls they come from."""
+    """Seconds per call: median, 90th percentile, minimum, and the number of calls."""
 
     median: float
     p90: float
@@ -25,16 +25,17 @@ def time_in_turn(
     least: int = 11,
     stay: float = 0.0,
 ) -> dict[str, Timing]:
-    """Call every function of ``work`` in turn, A B A B ..., so that a change of the machine's speed meets all alike.
+    """Time several functions in alternation, A B A B ..., so that changes of the clock frequency affect all of them
+    equally.
 
     Args:
         work: name -> function without arguments.
-        seconds: stop after this long in all, but
-        least: not before every function was called so often.
-        warmup: calls of each that are not counted.
-        stay: seconds with one function before the next, A A A B B B ...; the calls in the first tenth of them, one at
-            least, are not counted: by then the caches are the function's own, and the threads of the one before sleep.
-            0 stands for one call, counted.
+        seconds: total duration; it is exceeded if a function has fewer than ``least`` calls by then.
+        least: minimum number of calls of each function.
+        warmup: uncounted calls of each function.
+        stay: seconds per turn with one function, A A A B B B ...  The calls in the first tenth of a turn, at least one,
+            are not counted: they fill the caches, and let the threads of the previous function go to sleep. 0: one
+            counted call per turn.
     """
     for function in work.values():
         for _ in range(warmup):
@@ -48,7 +49,7 @@ def time_in_turn(
 
 
 def _calls(function: Callable[[], object], stay: float) -> list[float]:
-    """Seconds of the calls that ``stay`` has room for, one at least; see above for those that are not counted."""
+    """Durations of the counted calls of one turn of ``stay`` seconds, at least one."""
     begin = time.perf_counter()
     if stay:
         function()

@@ -1,4 +1,4 @@
-"""Kernels chosen by the clock, and the file that remembers the choices."""
+"""Selection of kernels by timing, and the file that caches it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from onebit.runtime.cpu import cpu_name
 
 @contextmanager
 def remembered(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Within the block, engines that tune themselves need not time what ``path`` knows; what they find is added to it.
+    """Within this context, engines reuse the selections in ``path`` instead of timing, and add new ones to it.
 
-    The file is JSON: the CPU, the kernels of this build, and layer -> kernel. It is made where it does not exist, and
-    started anew where it comes from another CPU or build.  Raises ValueError where it holds something else, OSError
-    where it cannot be read or written.
+    The file is JSON: the CPU, the kernels of this build, and layer -> kernel.  It is created if missing, and replaced
+    if it is from another CPU or build.  Raises ValueError if it is not a tuning cache, and OSError if it cannot be read
+    or written.
     """
     file = Path(path)
     here = {"cpu": cpu_name(), "kernels": sorted(name for _, name, _ in _core.kernels())}
