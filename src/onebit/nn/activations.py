@@ -1,4 +1,4 @@
-"""Activations of binary networks; their parameters are per channel, and all fold into an epilogue when packed."""
+"""Activations of binary networks with per-channel parameters; packing fuses all of them into epilogues."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -11,7 +11,9 @@ from onebit.registry import Registry
 
 
 def along_channels(parameter_C: Tensor, x: Tensor) -> Tensor:
-    """``parameter_C`` in the shape that meets the channels, axis 1, of ``x``; ValueError unless x has that axis."""
+    """``parameter_C`` reshaped to broadcast over the channels, axis 1, of ``x``; ValueError unless x has that many
+    channels.
+    """
     if x.ndim < 2 or x.shape[1] != len(parameter_C):
         raise ValueError(f"the input must be (B, {len(parameter_C)}, ...), got the shape {tuple(x.shape)}")
     return parameter_C.reshape(-1, *[1] * (x.ndim - 2))
@@ -20,7 +22,7 @@ def along_channels(parameter_C: Tensor, x: Tensor) -> Tensor:
 class FPReLU(nn.Module):
     """``a_c max(0, x) + b_c min(0, x)``, both slopes learned: fully parametric ReLU (FTBNN, arXiv:2010.09294).
 
-    That a starts at 1 and b at 0.25 is our assumption.
+    The initial values a = 1 and b = 0.25 are our assumption.
 
     Shape: (B, C, H, W) or (B, C), unchanged.
     """
@@ -43,8 +45,8 @@ class FPReLU(nn.Module):
 class RPReLU(nn.Module):
     """``PReLU_c(x + before_c) + after_c``, slope and both shifts learned (ReActNet, arXiv:2003.03488).
 
-    The slope starts at 0.25, the shifts at 0.  The first form that we offer for RB-Net's balanced activation,
-    ``PReLU_c(z - delta_c) + zeta_c``, is the same formula; that it is the paper's is not known.
+    The slope starts at 0.25, the shifts at 0.  RB-Net's balanced activation in its first form here, ``PReLU_c(z -
+    delta_c) + zeta_c``, is the same formula; whether it is the paper's is not known.
 
     Shape: (B, C, H, W) or (B, C), unchanged.
     """
@@ -66,7 +68,7 @@ class RPReLU(nn.Module):
 
 
 class ChannelShuffle(nn.Module):
-    """Channel ``g n + i`` goes to ``i G + g``: what ``groups`` = G groups of n channels computed apart comes together.
+    """Channel shuffle: channel ``g n + i`` moves to ``i G + g``, which interleaves ``groups`` = G groups of n channels.
 
     Shape: (B, G n, H, W), unchanged.  As ``torch.nn.ChannelShuffle``, for any memory format.
     """

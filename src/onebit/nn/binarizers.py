@@ -1,6 +1,6 @@
-"""What turns a layer's weights and inputs into two levels and a scale; each owns its learned parameters.
+"""Binarizers map weights or inputs of a layer to two levels and a scale, and own their learned parameters.
 
-A binarizer returns its levels and its scale apart, so that the layer convolves exact small integers and multiplies once
+A binarizer returns levels and scale separately.  The layer convolves small integers exactly and multiplies once
 afterwards: ``conv(x, a*sign(w)) = a * conv(x, sign(w))`` holds exactly only in that order, and the packed network
 computes the same integers.  The gradients are those of the product, by the chain rule.
 """
@@ -17,11 +17,11 @@ from onebit.binarize import ESTIMATORS, binarize_sign, binarize_step, mean_abs
 from onebit.binarize.scales import check_granularity, power_of_two, rectify, standardize, trained_scale_start
 from onebit.registry import Registry
 
-SMALLEST_SCALE = 1e-4  # learned scales stay at or above this: a scale of 0 would end a layer's training
+SMALLEST_SCALE = 1e-4  # lower bound of learned scales: with a scale of 0 a layer would get no gradient
 
 
 class Binarizer(nn.Module):
-    """Base of all binarizers: holds the estimator and the training's progress.
+    """Base class of all binarizers: holds the estimator and the training progress.
 
     Args:
         estimator: name in ``onebit.binarize.ESTIMATORS``; ValueError for another.
@@ -37,40 +37,40 @@ class Binarizer(nn.Module):
         self.register_buffer("progress", torch.zeros(()), persistent=False)
 
     def keep_positive_(self) -> None:
-        """Bring learned scales back to at least 1e-4, in place; called after each optimizer step."""
+        """Clamp learned scales to at least 1e-4, in place; call it after each optimizer step."""
 
     def extra_repr(self) -> str:
         return f"estimator={self.estimator!r}"
 
 
 def _refuse_second(parameter: nn.Parameter | None) -> None:
-    """ValueError if a binarizer has made its parameters for another layer before."""
+    """ValueError if a binarizer already has parameters for another layer."""
     if parameter is not None:
         raise ValueError("this binarizer already belongs to a layer; give each layer its own")
 
 
 class WeightBinarizer(Binarizer):
-    """Latent weights (O, C/groups, K, K) or (O, F) to ``(signs in {-1, +1}, scale)``.
+    """Maps latent weights (O, C/groups, K, K) or (O, F) to ``(signs in {-1, +1}, scale)``.
 
     The scale is None, a scalar (per layer) or (O,) (per output channel).
     """
 
     def attach(self, weight: Tensor) -> None:
-        """Make the parameters that depend on the weights; the layer calls it once, when its weights exist."""
+        """Create the parameters that depend on the weights; the layer calls it once, when its weights exist."""
 
     def restart(self, weight: Tensor) -> None:
-        """Set learned scales to where they start for ``weight``, in place; for layers that were given other weights."""
+        """Reset learned scales to their initial values for ``weight``, in place; for layers with new weights."""
 
     def latent(self, weight: Tensor) -> Tensor:
-        """What is binarized: the weight itself, or the weight standardized or clipped."""
+        """The tensor to binarize: the weight, possibly standardized or clamped."""
         return weight
 
     def signs(self, latent: Tensor) -> Tensor:
-        """-1 or +1 for each latent weight, with the estimator's gradient."""
+        """-1 or +1 for each latent weight, with the gradient of the estimator."""
         return binarize_sign(latent, self.estimator, self.progress)
 
     def scale(self, latent: Tensor) -> Tensor | None:
-        """What the signs are multiplied with: None, a scalar, or (O,)."""
+        """The factor of the signs: None, a scalar, or (O,)."""
         return None
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -89,7 +89,7 @@ class MeanScaleWeight(WeightBinarizer):
     """``mean|w| * sign(w)`` (XNOR-Net, arXiv:1603.05279).
 
     Args:
-        granularity: "channel" or "layer": over what the mean is taken.
+        granularity: "channel" or "layer": what the mean is taken over.
         detached: no gradient through the scale.
     """
 
@@ -111,8 +111,8 @@ class MeanScaleWeight(WeightBinarizer):
 class TrainedScaleWeight(WeightBinarizer):
     """``alpha * sign(w)`` with learned ``alpha`` (Trained Binarization, arXiv:1909.11366).
 
-    ``d alpha = sum g sign(w)``; ``d w = g alpha H(w)``.  That alpha starts at mean|w| and is one per layer unless
-    asked is our assumption.
+    ``d alpha = sum g sign(w)``; ``d w = g alpha H(w)``.  The initial value mean|w| and one alpha per layer by default
+    are our assumption.
 
     Args:
         granularity: "layer" or "channel".
@@ -150,10 +150,10 @@ class TrainedScaleWeight(WeightBinarizer):
 class RectifiedWeight(WeightBinarizer):
     """``mean(C) * sign(w)`` with a learned C, the rectifier, of the shape of one filter (RBCN, arXiv:1908.07748).
 
-    The rectified convolution is ``conv(x, C . sign(w))``, C shared by all filters of the layer.  As in the authors'
-    sibling work the forward pass takes C's mean, one scale per layer, and the backward pass the gradient of the whole:
-    ``d C = sum_o g_o sign(w_o)``, ``d w = g mean(C) H(w)`` with g the gradient of ``C . sign(w)``.  That C starts at
-    mean|w| and that its entries stay positive are our assumptions.
+    The rectified convolution is ``conv(x, C . sign(w))``, with one C shared by all filters of the layer.  As in the
+    authors' sibling work, the forward pass uses mean(C), one scale per layer, and the backward pass the gradient of all
+    of C: ``d C = sum_o g_o sign(w_o)``, ``d w = g mean(C) H(w)`` with g the gradient of ``C . sign(w)``.  The initial
+    value mean|w| and positive entries are our assumptions.
     """
 
     roles: ClassVar[dict[str, str]] = {"rectifier": "weight-scale"}
@@ -174,7 +174,7 @@ class RectifiedWeight(WeightBinarizer):
         signs = super().signs(latent)
         if self.rectifier is None or not torch.is_grad_enabled():
             return signs
-        # The layer hands back mean(C) times the gradient of C . sign(w); adding zeros leads it to C, entry by entry.
+        # The layer returns mean(C) times the gradient of C . sign(w); adding zeros routes it to the entries of C.
         zeros, mean = self.rectifier - self.rectifier.detach(), self.rectifier.mean().detach()
         return signs + zeros * signs.detach() / torch.where(mean == 0, 1.0, mean)
 
@@ -184,10 +184,10 @@ class RectifiedWeight(WeightBinarizer):
 
     @torch.no_grad()
     def keep_positive_(self) -> None:
-        """Bring the entries of C back to at least 1e-4.
+        """Clamp the entries of C to at least 1e-4.
 
-        An entry below 0 would turn the kernel loss around: it pulls a weight toward C . sign(w), which then lies on
-        the other side of 0, so that the weight stays near 0 and its sign flips to the end of the training.
+        A negative entry would invert the kernel loss: it pulls a weight toward C . sign(w), which is then on the other
+        side of 0. The weight stays near 0, and its sign flips until the end of training.
         """
         if self.rectifier is not None:
             self.rectifier.clamp_min_(SMALLEST_SCALE)
@@ -209,9 +209,9 @@ class StandardizedWeight(WeightBinarizer):
 class RectifiedClampWeight(TrainedScaleWeight):
     """``alpha_o * sign(v)``, ``v`` the standardized weights clamped to their quantiles (ReCU, arXiv:2103.12369).
 
-    The clamp, at the tau- and (1-tau)-quantile of a Laplace distribution, moves no sign: it brings weights far from
-    zero back into reach.  tau goes from 0.85 to 0.99 with the progress of the training; that it does so along ``e^p``
-    is our reading.  That alpha, one per output channel, starts at mean|w| is our assumption.
+    The clamp, to the tau- and (1-tau)-quantile of a Laplace distribution, changes no sign and moves weights far from
+    zero closer to it.  tau rises from 0.85 to 0.99 with the training progress p; following ``e^p`` is our
+    interpretation.  The initial value mean|w| of alpha, one per output channel, is our assumption.
     """
 
     def __init__(self, estimator: str = "identity", *, granularity: str = "channel") -> None:
@@ -222,10 +222,10 @@ class RectifiedClampWeight(TrainedScaleWeight):
 
 
 class InputBinarizer(Binarizer):
-    """Real inputs, any shape, to ``(levels, scale)``; a level ``v`` stands for ``scale * v + offset``.
+    """Maps inputs of any shape to ``(levels, scale)``; a level ``v`` represents ``scale * v + offset``.
 
-    ``low`` and ``high`` are the two levels before the scale; ``rule`` says which inputs become low ("sign": x < t,
-    "step": x <= t) for the threshold t, 0 or one per channel.
+    ``low`` and ``high`` are the two levels before scaling.  ``rule`` defines which inputs become low ("sign": x < t,
+    "step": x <= t) for the threshold t, which is 0 or one per channel.
     """
 
     low: ClassVar[float]
@@ -238,26 +238,26 @@ class InputBinarizer(Binarizer):
 
     @property
     def zero_level(self) -> float:
-        """The level of an input of 0 where the threshold is 0."""
+        """The level of an input of 0 with a threshold of 0."""
         return self.high if self.rule == "sign" else self.low
 
     def attach(self, channels: int, spatial: int) -> None:
-        """Make the parameters that each input channel has; ``spatial`` axes lie behind the channels'.
+        """Create the per-channel parameters; ``spatial`` axes follow the channel axis.
 
         The layer calls it once.
         """
         self.channel_shape = (-1,) + (1,) * spatial
 
     def threshold(self) -> Tensor | None:
-        """t per input channel, (C,); None stands for 0."""
+        """t per input channel, (C,); None means 0."""
         return None
 
     def scale(self) -> Tensor | None:
-        """What the levels are multiplied with: None or a scalar."""
+        """The factor of the levels: None or a scalar."""
         return None
 
     def offset(self) -> Tensor | None:
-        """What is added to all levels behind the scale: None or a scalar."""
+        """The offset added to the scaled levels: None or a scalar."""
         return None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -279,7 +279,7 @@ class SignInput(InputBinarizer):
 
 
 class ShiftedSignInput(SignInput):
-    """``sign(x + shift_c)`` with a learned shift per channel, 0 at first: RSign of ReActNet (arXiv:2003.03488)."""
+    """``sign(x + shift_c)`` with a learned shift per channel, initially 0: RSign of ReActNet (arXiv:2003.03488)."""
 
     roles: ClassVar[dict[str, str]] = {"shift": "slope"}
 
@@ -298,10 +298,10 @@ class ShiftedSignInput(SignInput):
 
 
 class BalancedSignInput(SignInput):
-    """``s sign(x - theta_c) + b`` with learned theta per channel, s and b per layer, at first 0, 1, 0.
+    """``s sign(x - theta_c) + b`` with learned theta per channel, s and b per layer, initially 0, 1, 0.
 
     A form of RB-Net's balanced activation, which "adjusts the distribution of the scaled activations after
-    binarization"; the formula is our assumption.  The border of a padded map holds the middle, b.
+    binarization"; the formula is our assumption.  The padding has the middle level, b.
     """
 
     roles: ClassVar[dict[str, str]] = {"theta": "slope", "s": "input-scale", "b": "slope"}
@@ -348,7 +348,7 @@ class TrainedStepInput(StepInput):
     ``d beta = sum g step(x)``; ``d x = g beta H(x)``.
 
     Args:
-        start: first value of beta, above 0 (our assumption: 1).
+        start: initial value of beta, above 0 (our assumption: 1).
     """
 
     roles: ClassVar[dict[str, str]] = {"beta": "input-scale"}

@@ -1,4 +1,4 @@
-"""``binarize_``: turn the layers of any torch model into binary ones by rule, and say what was done."""
+"""``binarize_``: replace the layers of any PyTorch model by binary ones, and report what was done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from onebit.text import text_table
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of one layer: its name, its class before, whether it is binary now, and why (not)."""
+    """The result for one layer: its name, its original class, whether it is binary now, and the reason."""
 
     name: str
     layer: str
@@ -32,13 +32,13 @@ class Conversion:
 
 @dataclass(frozen=True)
 class BinarizeReport:
-    """What was done; prints as a table.
+    """The result of :func:`binarize_`; prints as a table.
 
     Attributes:
-        rows: one per convolution, transposed ones and those of other dimensions included, and per linear layer.
-        warnings: about what surrounds the binary layers.
-        added: names of the parameters that are new: learned scales and thresholds. All others are those that the model
-            had, the very same objects, so an optimizer that was made before trains them on.
+        rows: one per convolution, including transposed ones and those of other dimensions, and per linear layer.
+        warnings: about the surroundings of the binary layers.
+        added: names of the new parameters: learned scales and thresholds.  All other parameters are the original
+            objects, so an existing optimizer continues to train them.
     """
 
     rows: tuple[Conversion, ...]
@@ -47,7 +47,7 @@ class BinarizeReport:
 
     @property
     def binary(self) -> tuple[str, ...]:
-        """Names of the layers that are binary now."""
+        """Names of the binary layers."""
         return tuple(row.name for row in self.rows if row.binary)
 
     def __str__(self) -> str:
@@ -59,21 +59,21 @@ class BinarizeReport:
 
 
 def binarize_(model: nn.Module, scheme: str | Scheme, keep_real: Sequence[str] | None = None) -> BinarizeReport:
-    """Replace convolutions and linear layers of ``model`` by binary ones, in place, with the very same parameters.
+    """Replace convolutions and linear layers of ``model`` by binary ones, in place, with the same Parameter objects.
 
     Args:
-        model: any torch module; also inside of DataParallel, AveragedModel or ``torch.compile``.
+        model: any PyTorch module; may be wrapped in DataParallel, AveragedModel or ``torch.compile``.
         scheme: a name in ``SCHEMES`` or a :class:`Scheme`.
-        keep_real: names of layers that stay real, or patterns as in :func:`onebit.nn.names.match_names`.  None stands
-            for the field's rule: the first layer that sees the image and the last linear layer stay real, in the order
-            in which they run, or of registration where ``torch.fx`` cannot trace the model.
+        keep_real: layers that stay in full precision, as names or patterns of :func:`onebit.nn.names.match_names`.
+            None follows the usual rule of the literature: the first layer that reads the image and the last linear
+            layer stay, in execution order, or in registration order if ``torch.fx`` cannot trace the model.
 
     Returns:
-        A report that names every convolution and linear layer, what it is now and why.
+        A report that lists every convolution and linear layer, what it is now, and why.
 
     Raises:
         ValueError: unknown scheme, a float scheme, ``keep_real`` that matches no layer, nothing to replace.
-        TypeError: ``keep_real`` is one text instead of a list of them.
+        TypeError: ``keep_real`` is a string instead of a list.
     """
     scheme = as_scheme(scheme)
     if scheme.is_float:
@@ -93,7 +93,7 @@ def binarize_(model: nn.Module, scheme: str | Scheme, keep_real: Sequence[str] |
         kept = {name: f"kept real by {pattern!r}" for name, pattern in matched.items()}
     before = set(model.parameters())
     rows = []
-    made: dict[nn.Module, nn.Module] = {}  # a layer that is used under two names stays one layer
+    made: dict[nn.Module, nn.Module] = {}  # a layer with two names stays one layer
     for name, layer in layers.items():
         own = isinstance(layer, BinaryConv2d | BinaryLinear)
         reason = "has its own binarizers already" if own else kept.get(name) or _obstacle(layer)
@@ -107,14 +107,14 @@ def binarize_(model: nn.Module, scheme: str | Scheme, keep_real: Sequence[str] |
 
 
 def _trace(model: nn.Module) -> fx.Graph:
-    """What the model does with its first argument, whatever torch.fx raises where it cannot tell."""
+    """Trace the model as a function of its first argument; raises whatever torch.fx raises if it cannot."""
     parameters = inspect.signature(model.forward).parameters
     optional = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
     return LayerTracer().trace(model, concrete_args=optional or None)
 
 
 def _order(model: nn.Module, layers: dict[str, nn.Module]) -> list[nn.Module]:
-    """The layers in the order in which the image runs through them, or of registration where that is not known."""
+    """The layers in execution order, or in registration order if that is not known."""
     try:
         graph = _trace(model)
     except Exception:  # whatever the model's own code raises on a symbolic image
@@ -144,7 +144,7 @@ def _is_binary(layer: nn.Module) -> bool:
 
 
 def _obstacle(layer: nn.Module) -> str:
-    """Why ``layer`` cannot become binary, or nothing."""
+    """The reason why ``layer`` cannot become binary, or ""."""
     kind = type(layer).__name__
     if is_parametrized(layer):
         return "its weight is computed by a parametrization; make it plain with parametrize.remove_parametrizations"
@@ -194,7 +194,7 @@ def _binary(layer: nn.Module, scheme: Scheme) -> nn.Module:
 
 
 def _warnings(model: nn.Module) -> tuple[str, ...]:
-    """Binary layers whose inputs would all become one level, such as the sign of a ReLU's output."""
+    """Warnings for binary layers whose inputs would all have one level, such as the sign of a ReLU's output."""
     try:
         graph = _trace(model)
     except Exception as error:
@@ -219,7 +219,7 @@ def _warnings(model: nn.Module) -> tuple[str, ...]:
 
 
 def _one_level(inputs: InputBinarizer, signs: Signs) -> str:
-    """What becomes of inputs of these signs if that is one level, and the mend; else nothing."""
+    """For inputs of these signs: the single level that they would have and a remedy, or ""."""
     lows = {-1} if inputs.rule == "sign" else {-1, 0}
     if signs == ANY or not (signs <= lows or signs.isdisjoint(lows)):
         return ""

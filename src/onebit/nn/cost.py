@@ -1,8 +1,8 @@
-"""What a model costs before it is packed: weights, real and binary multiply-accumulates, layer by layer.
+"""Costs of a model before packing: weights, and full-precision and binary multiply-accumulates, per layer.
 
-``OPs = FLOPs + BOPs/64``, as the field counts (e.g. arXiv:1808.00278): FLOPs are multiply-accumulates
-with a real number on at least one side, BOPs those of two-level numbers on both sides.  Norms, activations, additions
-and pools are not counted.  A layer with one real side therefore counts as FLOPs.
+``OPs = FLOPs + BOPs/64``, as in the literature (e.g. arXiv:1808.00278): FLOPs are multiply-accumulates with at least
+one full-precision operand, BOPs those with two binary operands.  Norms, activations, additions and pools are not
+counted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from onebit.text import text_table
 
 @dataclass(frozen=True)
 class CostRow:
-    """One convolution or linear layer; products are those of one image."""
+    """One convolution or linear layer; products are per image."""
 
     name: str
     layer: str  # name of the class
@@ -42,14 +42,14 @@ class CostRow:
 
 @dataclass(frozen=True)
 class Cost:
-    """All rows, and the number of all parameters (those of norms and activations too); ``str()`` gives a table."""
+    """All rows, and the total number of parameters (including norms and activations); ``str()`` returns a table."""
 
     rows: tuple[CostRow, ...]
     parameters: int
 
     @property
     def flops(self) -> int:
-        """Multiply-accumulates with a real side."""
+        """Multiply-accumulates with a full-precision operand."""
         return sum(row.flops for row in self.rows)
 
     @property
@@ -63,7 +63,7 @@ class Cost:
         return self.flops + self.bops / 64
 
     def as_dict(self) -> dict[str, Any]:
-        """Rows and totals as plain values."""
+        """Rows and totals as a dictionary of plain values."""
         totals = {name: getattr(self, name) for name in ("parameters", "flops", "bops", "ops")}
         return {"layers": [{**asdict(row), "ops": row.ops} for row in self.rows], "total": totals}
 
@@ -89,14 +89,15 @@ class Cost:
 
 
 def count_cost(model: nn.Module, *input_shapes: tuple[int, int, int]) -> Cost:
-    """Count what ``model`` costs for one image of shape (C, H, W), or one of each shape; nothing is computed.
+    """Count the costs of ``model`` for one image of shape (C, H, W), or one image of each shape, without computing
+    anything.
 
-    The model is copied to the meta device and run there, so a model that was built under ``torch.device("meta")`` costs
-    no memory; the one given stays as it is.  A layer that runs several times has its weights counted once and its
-    products each time.
+    A copy of the model runs on the meta device, so a model built under ``torch.device("meta")`` takes no memory.  The
+    given model does not change.  The weights of a layer that runs several times are counted once, its products every
+    time.
 
     Raises:
-        ValueError: a shape that is no triple of whole numbers from 1, or that the model cannot take.
+        ValueError: a shape that is not a triple of positive integers, or that the model cannot take.
     """
     for shape in input_shapes:
         if len(shape) != 3 or any(not isinstance(side, int) or side < 1 for side in shape):
@@ -137,7 +138,7 @@ def _row(name: str, layer: nn.Module, x: Tensor, out: Tensor, *, first: bool) ->
 
 
 def _positions(layer: nn.Module, x: Tensor, out: Tensor) -> int:
-    """How often the whole weight is applied to one image."""
+    """How often the whole weight is applied per image."""
     if isinstance(layer, nn.Linear):
         return out[0].numel() // out.shape[-1]
     if isinstance(layer, ReshapedPointwiseConv2d):  # at every block of the padded map, before the restore

@@ -1,4 +1,4 @@
-"""Binary convolution and linear layer, as trained; the tests hold them to their packed form."""
+"""Binary convolution and linear layer for training; the tests check them against their packed form."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def as_input_binarizer(choice: str | InputBinarizer | None) -> InputBinarizer | 
 
 
 class Operands(NamedTuple):
-    """What a binary layer multiplies, and what it does to the sums: ``scale * sum + bias``."""
+    """The operands of a binary layer, and the affine map of its sums: ``scale * sum + bias``."""
 
     x: Tensor
     weight: Tensor
@@ -43,7 +43,7 @@ class Operands(NamedTuple):
 
 
 def operands(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Operands:
-    """Binarize the inputs and the weights of ``layer``; an offset of the inputs becomes a bias per output channel."""
+    """Binarize the inputs and the weights of ``layer``; an input offset becomes a bias per output channel."""
     weight, scale, bias = layer.weight, None, layer.bias
     if layer.weight_binarizer is not None:
         if layer.real_weights:
@@ -64,10 +64,10 @@ def operands(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Operands:
 
 
 class _Beside(torch.autograd.Function):
-    """``weight``, and in its graph parameters that it does not depend on and that get no gradient.
+    """``weight``, with additional parameters in its autograd graph that do not affect it and get zero gradients.
 
-    DistributedDataParallel stops where a parameter is not part of the graph, and those of a weight binarizer are not
-    while weights are real.
+    DistributedDataParallel raises an error for parameters outside the graph, such as those of a weight binarizer while
+    weights have full precision.
     """
 
     @staticmethod
@@ -82,23 +82,23 @@ class _Beside(torch.autograd.Function):
 class BinaryConv2d(nn.Conv2d):
     """2-D convolution of two-level weights and two-level inputs.
 
-    ``out[b,o] = scale[o] * sum_c,k levels(x)[b,c] * sign(weight)[o,c,k] + bias[o]``, where ``scale`` is the product
-    of the binarizers' scales.  ``real_weights``, False unless :func:`set_real_weights` says otherwise, leaves the
-    weights as they are for a phase of the training.  With both binarizers None it is ``torch.nn.Conv2d``.  The
-    binarizer of the inputs belongs to this layer, so that a network reads: norm, binary convolution, norm, ...
+    ``out[b,o] = scale[o] * sum_c,k levels(x)[b,c] * sign(weight)[o,c,k] + bias[o]``, where ``scale`` is the product of
+    the scales of both binarizers.  While ``real_weights`` is True (see :func:`set_real_weights`), the latent weights
+    are used as they are.  With both binarizers None it is ``torch.nn.Conv2d``.  The input binarizer belongs to this
+    layer, so that a network reads: norm, binary convolution, norm, ...
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``torch.nn.Conv2d``;
-            ``bias`` is off unless asked, since a norm follows as a rule; ``padding`` may be "same" or "valid".
-        pad_value: what the border holds, in units of the levels before their scale: -1, 0 or +1 for {-1, +1} inputs,
-            0 or 1 for {0, 1} inputs, 0 for real ones.  0 between -1 and +1 is exact when packed, at a small cost.
-        weight_binarizer: a name in ``WEIGHT_BINARIZERS``, an object of this layer's own, or None for real weights.
-        input_binarizer: a name in ``INPUT_BINARIZERS``, an object, or None for real inputs.
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``torch.nn.Conv2d``, but
+            ``bias`` is False by default, since a norm usually follows; ``padding`` may be "same" or "valid".
+        pad_value: value of the padding, in units of the unscaled levels: -1, 0 or +1 for {-1, +1} inputs, 0 or 1 for
+            {0, 1} inputs, 0 for full-precision inputs.  0 with {-1, +1} is exact when packed, at a small cost.
+        weight_binarizer: a name in ``WEIGHT_BINARIZERS``, an object owned by this layer, or None for full precision.
+        input_binarizer: a name in ``INPUT_BINARIZERS``, an object owned by this layer, or None for full precision.
 
     Shape: (B, C, H, W) -> (B, O, H', W').
 
     Raises:
-        ValueError: unknown names, a ``pad_value`` that the inputs' levels do not have.
+        ValueError: unknown names, a ``pad_value`` that is not a level of the inputs.
     """
 
     roles: ClassVar[dict[str, str]] = {"weight": "latent"}

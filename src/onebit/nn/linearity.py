@@ -1,7 +1,7 @@
-"""How linear a binary network is: FTBNN's question (arXiv:2010.09294), answered on a batch of images.
+"""Linearity of binary networks (FTBNN, arXiv:2010.09294), measured on a batch of images.
 
-FTBNN argues that a binary convolution whose output follows the real one's too closely leaves the network with too
-little non-linearity.  The two measures below are ours.
+FTBNN argues that a binary convolution whose output follows that of the full-precision one too closely leaves the
+network with too little non-linearity.  The two measures below are ours.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from onebit.nn.names import match_names
 
 @dataclass(frozen=True)
 class Linearity:
-    """One measurement: the share of the variance of a layer's or a block's output that a linear map explains."""
+    """One measurement: the fraction of the variance of a layer's or block's output that a linear map explains."""
 
     name: str
     kind: str  # "convolution" or "block"
@@ -32,21 +32,22 @@ class Linearity:
 
 
 def probe_linearity(model: nn.Module, images_BCHW: Tensor, *, blocks: Sequence[str] = ()) -> list[Linearity]:
-    """Measure every binary convolution of ``model``, and the blocks that ``blocks`` names, on a batch of images.
+    """Measure every binary convolution of ``model``, and the blocks selected by ``blocks``, on a batch of images.
 
-    "convolution": R^2 of the best line per channel from the output of the real convolution (latent weights, real
-    inputs) to that of the binary one, mean over the channels; 1 - R^2 is what binarization did beyond a scale.
-    "block": R^2 of the best 1x1 linear map (with bias) from the block's input, average-pooled to the size of the
-    output, to its output; low means that the block does something that a linear layer could not.
+    "convolution": R^2 of the best linear fit per channel from the output of the full-precision convolution (latent
+    weights, full-precision inputs) to that of the binary one, averaged over the channels; 1 - R^2 is the effect of
+    binarization beyond scaling. "block": R^2 of the best 1x1 linear map (with bias) from the block's input,
+    average-pooled to the size of the output, to its output; low values mean that the block computes something that a
+    linear layer cannot.
 
     Args:
-        model: any model with binary layers; evaluated without gradients, in evaluation mode, and left as it was.
+        model: any model with binary layers; evaluated without gradients, in eval mode, and not changed.
         images_BCHW: normalized images; a few hundred suffice.
-        blocks: names or patterns, as in :func:`onebit.nn.names.match_names`, of modules that take and give one map. Of
-            nested ones the outermost are measured: ``"blocks.*"`` stands for the blocks.
+        blocks: names or patterns, as in :func:`onebit.nn.names.match_names`, of modules with one input map and one
+            output map.  Of nested modules the outermost are measured: ``"blocks.*"`` selects the blocks.
 
     Raises:
-        ValueError: no binary convolution, a name that matches no module, a module that gives no map.
+        ValueError: no binary convolution, a name that matches no module, a module that does not return a map.
     """
     modules = dict(model.named_modules())
     wanted: dict[str, str] = {name: "convolution" for name, m in modules.items() if _is_binary(m)}

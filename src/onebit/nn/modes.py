@@ -1,4 +1,4 @@
-"""Models as they are trained and as they are looked at: wrappers around them, and the modes of their modules."""
+"""Wrappers around models, and the training and evaluation modes of their modules."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 @contextmanager
 def evaluating(*models: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside of the block; behind it, every module is in the mode in which it was."""
+    """Context with all modules in eval mode; on exit, every module returns to its previous mode."""
     modes = [(module, module.training) for model in models for module in model.modules()]
     try:
         for model in models:
@@ -22,7 +22,7 @@ def evaluating(*models: nn.Module) -> Iterator[None]:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside of DataParallel, DistributedDataParallel, AveragedModel and ``torch.compile``."""
+    """The model inside DataParallel, DistributedDataParallel, AveragedModel and ``torch.compile`` wrappers."""
     while True:
         if isinstance(model, DataParallel | DistributedDataParallel | AveragedModel):
             model = model.module

@@ -1,4 +1,4 @@
-"""Names of layers, and the patterns that stand for several: one meaning wherever a setting takes them."""
+"""Layer names and name patterns, with the same syntax in all settings."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -6,18 +6,19 @@ from fnmatch import fnmatchcase
 
 
 def match_names(patterns: Sequence[str], names: Iterable[str], setting: str, kind: str = "layer") -> dict[str, str]:
-    """The ``names`` that any of the ``patterns`` matches, in the order of ``names``, each with its first pattern.
+    """The ``names`` that match any of the ``patterns``, in the order of ``names``, each with the first pattern that
+    matches.
 
-    A pattern is a name, or has ``*`` for any text (dots included), ``?`` for one character, ``[abc]`` for one of
-    several: ``"layer1.*"`` stands for everything inside of layer1.
+    A pattern is a name, with ``*`` for any text (including dots), ``?`` for one character, ``[abc]`` for one of
+    several: ``"layer1.*"`` matches everything inside layer1.
 
     Args:
-        setting: how messages call the patterns.
-        kind: how they call what is named.
+        setting: name of the patterns in messages.
+        kind: name of the matched objects in messages.
 
     Raises:
         ValueError: a pattern that matches nothing, with the nearest name.
-        TypeError: one text in place of a list.
+        TypeError: a string instead of a list.
     """
     if isinstance(patterns, str):
         raise TypeError(f"{setting} must be a list of {kind} names, got the text {patterns!r}; write [{patterns!r}]")

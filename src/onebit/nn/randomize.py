@@ -1,4 +1,4 @@
-"""Networks as if they were trained: norms, slopes and shifts away from their start, so that no threshold is trivial."""
+"""Random statistics for untrained networks, so that no threshold, slope or norm is trivial."""
 
 import torch
 from torch import nn
@@ -9,16 +9,16 @@ SHIFTS = ("before", "after", "shift", "theta", "b")  # parameters of activations
 
 
 def randomize_(model: nn.Module, input_shape: tuple[int, int, int], *, seed: int = 0, slope: float = 0.05) -> None:
-    """Give a new network the statistics of noise and random norms, slopes and shifts, in place; it ends in eval mode.
+    """Give an untrained network noise statistics and random norms, slopes and shifts, in place; it ends in eval mode.
 
-    Norms: mean and variance of each map on two images of noise, both then moved at random; factors of either sign;
-    shifts.  Slopes lie between ``slope`` and 1, the shifts of signs and activations around 0.
+    Norms get the mean and variance of their input on two noise images, both perturbed, factors of either sign, and
+    shifts.  Slopes are between ``slope`` and 1; shifts of signs and activations are around 0.
 
     Args:
-        model: a model of the zoo; its weights stay.
+        model: a model of the zoo; its weights do not change.
         input_shape: (C, H, W) of one image.
-        seed: of everything here.
-        slope: the smallest one; below 0 some activations are not monotone.
+        seed: seed of all random numbers.
+        slope: the smallest slope; below 0, some activations are not monotonic.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What each parameter is for, decided by the layer that owns it, never by its name."""
+"""Roles of parameters, determined by the layer that owns them, never by their names."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def parameter_roles(model: nn.Module) -> dict[str, str]:
-    """Name of every parameter -> its role.
+    """Map the name of every parameter to its role.
 
-    "latent": the real weight behind a binary one; "weight-scale", "input-scale": learned scales; "slope": slopes,
-    shifts and thresholds of activations; "norm": scale and shift of a normalization; "real": everything else, biases of
-    binary layers included.  A layer of one's own says so with a class attribute ``roles = {"parameter": "role"}``.
+    "latent": the full-precision weight of a binary layer; "weight-scale", "input-scale": learned scales; "slope":
+    slopes, shifts and thresholds of activations; "norm": scale and shift of a normalization; "real": everything else,
+    including biases of binary layers.  Custom layers declare roles with a class attribute ``roles = {"parameter":
+    "role"}``.
     """
     roles: dict[str, str] = {}
     seen: set[int] = set()
@@ -33,7 +34,7 @@ def parameter_roles(model: nn.Module) -> dict[str, str]:
 
 
 def parameters_by_role(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Role -> its parameters, each once; roles, and the parameters of each, in the order of the model."""
+    """Map each role to its parameters, without duplicates, in the order of the model."""
     parameters = dict(model.named_parameters())
     members: dict[str, list[nn.Parameter]] = {}
     for name, role in parameter_roles(model).items():
@@ -52,14 +53,14 @@ def _role(module: nn.Module, name: str, declared: dict[str, str]) -> str:
 
 
 def keep_positive_(model: nn.Module) -> None:
-    """Bring all learned scales back to at least 1e-4, in place; call it after each optimizer step."""
+    """Clamp all learned scales to at least 1e-4, in place; call it after each optimizer step."""
     for module in model.modules():
         if isinstance(module, Binarizer):
             module.keep_positive_()
 
 
 def set_progress(model: nn.Module, progress: float) -> None:
-    """Tell every binarizer which share of the training is done; ValueError outside [0, 1]."""
+    """Set the training progress of every binarizer; ValueError outside [0, 1]."""
     if not 0 <= progress <= 1:
         raise ValueError(f"progress must be from 0 to 1, got {progress}")
     with torch.no_grad():
@@ -69,9 +70,9 @@ def set_progress(model: nn.Module, progress: float) -> None:
 
 
 def set_real_weights(model: nn.Module, real: bool) -> None:
-    """Let the binary layers compute with their latent weights (True) or with the signs of them (False).
+    """Let the binary layers use their latent weights (True) or the signs of them (False).
 
-    The first step of the two-step schedule trains binary activations with real weights (Real-to-Binary,
+    The first step of the two-step schedule trains binary activations with full-precision weights (Real-to-Binary,
     arXiv:2003.11535; ReActNet, arXiv:2003.03488).
     """
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""The reshaped point-wise convolution of RB-Net: a 1x1 convolution of space that was rearranged into depth."""
+"""The reshaped point-wise convolution of RB-Net: a 1x1 convolution between space-to-depth and depth-to-space."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from onebit.nn.layers import BinaryConv2d, as_input_binarizer, operands
 class ReshapedPointwiseConv2d(BinaryConv2d):
     """``pixel_shuffle(conv1x1(pixel_unshuffle(x, r)), u)`` with binary weights and inputs.
 
-    With ``restore``, r = 2 stride and u = 2: at stride 1 a 2x2 tile of the input gives a 2x2 tile of the output, with
-    4 C O products a pixel where a 3x3 convolution has 9 C O (2.25 times fewer), and with 16 C O weights (1.78 times
-    more).
-    Without it, r = stride and u = 1: the down-sampling that keeps the 2.25.  The operator is that of the authors'
-    earlier public code; that it is RB-Net's (IEEE TCSVT 2022) is very likely; the form without ``restore`` is our
-    assumption.  It equals an r x r convolution of stride r whose outputs are laid out in u x u tiles, and is packed so.
+    With ``restore``, r = 2 stride and u = 2: at stride 1 each 2x2 tile of the input becomes a 2x2 tile of the output,
+    with 4 C O products per pixel instead of the 9 C O of a 3x3 convolution (2.25 times fewer), and with 16 C O weights
+    (1.78 times more). Without it, r = stride and u = 1: a down-sampling that keeps the factor of 2.25.  The operator is
+    from the authors' earlier public code and very likely RB-Net's (IEEE TCSVT 2022); the form without ``restore`` is
+    our assumption.  It equals an r x r convolution with stride r whose outputs form u x u tiles, and is packed as such.
 
-    Neighboring tiles do not see each other.  ``roll=1`` moves the map by one pixel, cyclically, before and back
-    behind: tiles of such a layer straddle those of the others, at no cost (our addition).
+    Tiles do not overlap.  ``roll=1`` shifts the map by one pixel, cyclically, before the operator and back after it:
+    the tiles of such a layer overlap those of the others, at no cost (our addition).
 
-    Maps whose sides r does not divide are padded at the bottom and right, with the level that the binarizer gives 0,
-    and the result is cropped to ``ceil(H u / r) x ceil(W u / r)``.
+    Maps whose height or width is not a multiple of r are padded at the bottom and right, with the level that the
+    binarizer maps 0 to, and the output is cropped to ``ceil(H u / r) x ceil(W u / r)``.
 
     Args:
         in_channels, out_channels: channels of the maps.
         stride: H / H' of the maps.
-        restore: whether the result is rearranged back into space.
-        roll: 0 or 1; 1 at stride 1 only.
-        norm: put a BatchNorm2d on the u u O channels before they are rearranged; else one may follow the layer.
+        restore: whether the output is rearranged back into space.
+        roll: 0 or 1; 1 only at stride 1.
+        norm: whether to apply a BatchNorm2d to the u u O channels before they are rearranged; otherwise one may follow
+            the layer.
         weight_binarizer, input_binarizer: as in :class:`BinaryConv2d`.
 
     Shape: (B, C, H, W) -> (B, O, H', W').  ``weight`` is (u u O, C r r, 1, 1).
 
     Raises:
         ValueError: stride below 1, stride 1 without restore (that is a 1x1 convolution), roll with another stride; a
-            map of another number of channels.
+            map with another number of channels.
     """
 
     block: int

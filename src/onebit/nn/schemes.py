@@ -1,4 +1,4 @@
-"""Schemes: named settings of how a network's layers become binary, and the layers that they make."""
+"""Schemes: named settings for binary layers, and factories of these layers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Scheme:
-    """How the layers of a network become binary.
+    """How weights and inputs of the layers are binarized.
 
     Args:
-        weights: a name in ``WEIGHT_BINARIZERS``, or None for real weights.
-        weight_options: its arguments, such as ``{"estimator": "tanh"}``; the others get their defaults.
-        inputs: a name in ``INPUT_BINARIZERS``, or None for real inputs.
-        input_options: its arguments, likewise.
-        pad_value: what the border of a padded map holds, in units of the levels.
+        weights: a name in ``WEIGHT_BINARIZERS``, or None for full precision.
+        weight_options: its arguments, such as ``{"estimator": "tanh"}``; the others have their defaults.
+        inputs: a name in ``INPUT_BINARIZERS``, or None for full precision.
+        input_options: its arguments.
+        pad_value: value of the padding, in units of the levels.
 
     Raises:
-        ValueError: an unknown name or option, with the nearest one, or an option that it cannot have.
+        ValueError: an unknown name or option, with the nearest one, or an invalid value of an option.
     """
 
     weights: str | None = "mean-scale"
@@ -52,7 +52,7 @@ class Scheme:
             self.conv2d(1, 1, 1)
 
     def describe(self) -> str:
-        """One line: what becomes of weights and inputs."""
+        """One line that describes how weights and inputs are binarized."""
         return "; ".join(_described(f"{side}s", getattr(self, f"{side}s"), self._options(side)) for side in _SIDES)
 
     def _options(self, side: str) -> Options:
@@ -81,7 +81,7 @@ class Scheme:
         groups: int = 1,
         bias: bool = False,
     ) -> nn.Conv2d:
-        """A convolution of this scheme; for a float scheme a plain ``torch.nn.Conv2d``."""
+        """A convolution of this scheme; a ``torch.nn.Conv2d`` for a float scheme."""
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         if self.is_float:
             return nn.Conv2d(*shape)
@@ -131,7 +131,7 @@ _SIDES: dict[str, Registry[Any]] = {"weight": WEIGHT_BINARIZERS, "input": INPUT_
 
 
 def _defaults(side: str, name: str | None) -> dict[str, Any]:
-    """The options of a named binarizer with their defaults; none for real weights or inputs."""
+    """The options of a named binarizer with their defaults; empty for full precision."""
     if name is None:
         return {}
     return {option: parameter.default for option, parameter in signature(_SIDES[side][name]).parameters.items()}
@@ -185,9 +185,9 @@ def as_scheme(choice: str | Scheme, **changes: Any) -> Scheme:
     """The scheme of that name, or the given one, with single settings changed.
 
     Args:
-        changes: ``weights``, ``inputs``, ``pad_value``, and the options of the binarizers that the scheme then has:
-            ``weight_estimator`` is the option "estimator" of that of the weights, ``input_start`` the option "start" of
-            that of the inputs.  Another binarizer keeps the options that it has as well.
+        changes: ``weights``, ``inputs``, ``pad_value``, and options of the resulting binarizers: ``weight_estimator``
+            is the option "estimator" of the weight binarizer, ``input_start`` the option "start" of the input
+            binarizer.  If the binarizer changes, it keeps the options that it also has.
 
     Raises:
         ValueError: an unknown scheme, binarizer or setting, with the nearest name.
@@ -219,7 +219,7 @@ def as_scheme(choice: str | Scheme, **changes: Any) -> Scheme:
     )
 
 
-# What schemes called their binarizers before: their names now, and the settings that were meant.
+# Former names of binarizers in schemes -> their current names and settings.
 _WEIGHTS_BEFORE: dict[str, tuple[str | None, Options]] = {
     "none": (None, {}),
     "mean": ("mean-scale", {"weight_detached": False}),
@@ -231,10 +231,9 @@ _SETTINGS_BEFORE = (*_DEFAULTS_BEFORE, "input_estimator", "input_start")
 
 
 def read_scheme_options(name: str, options: Options) -> dict[str, Any]:
-    """The settings of :func:`as_scheme` for the scheme ``name`` of a run, in today's words.
+    """The settings of :func:`as_scheme` for the scheme ``name`` of an older run, under their current names.
 
-    Schemes had words of their own for some binarizers before, and the settings of all binarizers, whether theirs looked
-    at them or not.
+    Older runs had other names for some binarizers, and recorded the settings of all binarizers, used or not.
     """
     found = dict(options)
     if "input_scale_start" in found:

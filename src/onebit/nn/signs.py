@@ -1,7 +1,7 @@
-"""Which signs the values of a network can have: a ReLU's are never negative, whatever the weights are.
+"""Possible signs of the values in a network: the output of a ReLU is never negative, whatever the weights are.
 
-What is known of a value is the set of its possible signs out of -1, 0 and +1.  Layers and functions that the table does
-not have may give any.
+A value is described by the set of its possible signs, a subset of -1, 0 and +1.  Layers and functions outside the table
+may return any.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ IN_WORDS = {
 
 
 def possible_signs(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> dict[fx.Node, Signs]:
-    """The signs that each value of ``graph`` can have, if the image holds pixels: numbers from 0 up.
+    """The possible signs of each value of ``graph``, if the image holds pixels, which are never negative.
 
     Args:
-        modules: by the names that the graph has for them.
+        modules: the modules by their names in the graph.
     """
     found: dict[fx.Node, Signs] = {}
     for node in graph.nodes:
@@ -45,14 +45,14 @@ def possible_signs(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> dict[fx
 
 
 def source_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node:
-    """The node whose values ``node`` has, pooled, rearranged or scaled by positive numbers at most."""
+    """The node that ``node`` passes on, at most pooled, rearranged or scaled by positive numbers."""
     while _RULES.get(kind_of(node, modules)) is _keep and isinstance(node.args[0], fx.Node):
         node = node.args[0]
     return node
 
 
 def kind_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
-    """One name for the forms of a layer or function: "maxpool" for MaxPool2d, ``F.max_pool2d`` and their like."""
+    """One name for all forms of a layer or function: "maxpool" for MaxPool2d, ``F.max_pool2d`` and similar."""
     if node.op == "call_module":
         name = type(modules[str(node.target)]).__name__
     elif node.op in ("call_function", "call_method"):
@@ -63,7 +63,7 @@ def kind_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
 
 
 def _operands(node: fx.Node) -> list[Any]:
-    """What the node computes with: its first argument, or all entries of a list, and a second one for arithmetic."""
+    """The operands of the node: its first argument, or all entries of a list, and a second one for arithmetic."""
     first = node.args[0] if node.args else next(iter(node.kwargs.values()), None)
     if isinstance(first, list | tuple):
         return list(first)
@@ -78,7 +78,7 @@ def _signs(entry: Any, found: Mapping[fx.Node, Signs]) -> Signs:
 
 
 def _settings(node: fx.Node, modules: Mapping[str, nn.Module]) -> dict[str, Any]:
-    """Low and high end of a clamp, the exponent of a power; None where they are not known."""
+    """Lower and upper bound of a clamp, the exponent of a power; None if unknown."""
     layer = modules.get(str(node.target)) if node.op == "call_module" else None
     named = {
         "low": getattr(layer, "min_val", node.kwargs.get("min", node.kwargs.get("min_val"))),

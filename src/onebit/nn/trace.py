@@ -1,4 +1,4 @@
-"""Symbolic tracing of models with binary layers: they stay whole, as torch's own layers do."""
+"""Symbolic tracing of models with binary layers as leaf modules, like the layers of torch.nn."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ _LEAVES = (BinaryConv2d, BinaryLinear, FPReLU, RPReLU, ChannelShuffle)
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether a trace keeps ``module`` whole: a layer of torch.nn or of this package.
+    """Whether ``module`` is a leaf of the trace: a layer of torch.nn or of this package.
 
-    A subclass of one of torch's layers is one too, unless it has a forward of its own; that is looked into.
+    A subclass of a torch.nn layer is a leaf too, unless it overrides forward.
     """
     if isinstance(module, _LEAVES):
         return True
@@ -23,12 +23,12 @@ def is_layer(module: nn.Module) -> bool:
 
 
 class LayerTracer(fx.Tracer):
-    """``torch.fx`` tracer that keeps layers whole."""
+    """``torch.fx`` tracer that treats layers as leaves."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_layer(m)
 
 
 def source_module(node: Any, modules: dict[str, nn.Module]) -> nn.Module | None:
-    """The layer that an fx node calls, or None if it is no layer call."""
+    """The layer that an fx node calls, or None if it calls no layer."""
     return modules.get(node.target) if node.op == "call_module" else None
