@@ -1,7 +1,7 @@
-"""Batched augmentation on whatever device the batch is on, and normalization.
+"""Batched augmentation on the device of the batch, and normalization.
 
-Augmentations see float images in [0, 1], before normalization, so what a shift brings in is black.  All randomness
-comes from torch's global generator, which the training loop seeds at every step.
+Augmentations take float images in [0, 1], before normalization, so the area that a shift exposes is black.  All
+randomness comes from PyTorch's global generator, which the training loop seeds at every step.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ AUGMENTATIONS: Registry[Callable[[int], nn.Module]] = Registry("augmentation")
 
 @AUGMENTATIONS.register("none")
 def none(image_size: int) -> nn.Module:
-    """Images as they are."""
+    """No augmentation."""
     return nn.Identity()
 
 
 @AUGMENTATIONS.register("crop-flip")
 def crop_flip(image_size: int) -> nn.Module:
-    """Random crop out of the image padded by an eighth (4 pixels at 32), and a horizontal flip half the time."""
+    """Random crop of the image padded by an eighth (4 pixels at 32), and a horizontal flip with probability 0.5."""
     import kornia.augmentation as K
 
     crop = K.RandomCrop((image_size, image_size), padding=max(image_size // 8, 1), cropping_mode="resample")
@@ -33,14 +33,16 @@ def crop_flip(image_size: int) -> nn.Module:
 
 @AUGMENTATIONS.register("shift-rotate")
 def shift_rotate(image_size: int) -> nn.Module:
-    """Small shifts, rotations and changes of scale, no flip: for digits and letters."""
+    """Small shifts, rotations and changes of scale without flips, for digits and letters."""
     import kornia.augmentation as K
 
     return nn.Sequential(K.RandomAffine(degrees=10.0, translate=(0.1, 0.1), scale=(0.9, 1.1), p=1.0))
 
 
 class Normalize(nn.Module):
-    """uint8 (B, C, H, W) -> float32 ``(x / 255 - mean) / std``; ``augment`` sees ``x / 255``, in training mode only."""
+    """uint8 (B, C, H, W) -> float32 ``(x / 255 - mean) / std``; in training mode, ``augment`` is applied to ``x /
+    255``.
+    """
 
     mean: Tensor
     std: Tensor

@@ -1,4 +1,4 @@
-"""What a data set is: two sets of labeled uint8 images and what a network must know about them."""
+"""Data sets: labeled uint8 images for training and testing, and the network input that they define."""
 
 import hashlib
 import os
@@ -20,11 +20,11 @@ from onebit.runtime.images import CROP, fit_pixels, tell_counts
 
 
 class DataError(ValueError):
-    """Data that is missing or damaged; the message names the file, where it was looked for and what to do."""
+    """Missing or damaged data; the message names the file, where it was expected, and a remedy."""
 
 
 class ImageSet(Protocol):
-    """Labeled images of one size, read by index."""
+    """Labeled images of equal size, accessed by index."""
 
     def __len__(self) -> int: ...
 
@@ -34,13 +34,13 @@ class ImageSet(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 in hex; sets of other images, another order or other labels have another one."""
+        """SHA-256 in hex over images, order and labels."""
         ...
 
 
 @dataclass(frozen=True)
 class MemorySet:
-    """An image set that fits in memory."""
+    """An image set held in memory."""
 
     images_NCHW: Tensor  # uint8
     labels_N: Tensor  # int64
@@ -71,11 +71,11 @@ class MemorySet:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set: what to train on, what to test on, and the input of a network for it.
+    """A data set: training set, test set, and the network input that they define.
 
-    ``input.mean`` and ``input.std`` are those of the training images scaled to [0, 1]; ``input.fit`` is how its images
-    were brought to size, and how pictures of other sizes are.  ``left_out`` counts, by kind, what the reader found and
-    did not take.
+    ``input.mean`` and ``input.std`` are the statistics of the training images scaled to [0, 1]; ``input.fit`` defines
+    how images of other sizes are resized, those of the data set included.  ``left_out`` counts, by kind, the entries
+    that the reader skipped.
     """
 
     name: str
@@ -87,24 +87,24 @@ class ImageData:
 
     @property
     def contents(self) -> "Contents":
-        """What was taken, and what was not."""
+        """What was read, and what was skipped."""
         return Contents(self.name, len(self.train), len(self.test), len(self.classes), dict(self.left_out))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width), as torch has it."""
+        """(channels, height, width), in the order of PyTorch."""
         return self.input.channels, self.input.height, self.input.width
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the classes and of both sets; a run that is resumed must find the one that it was started with."""
+        """SHA-256 of the classes and of both sets; a resumed run must find the data that it was started with."""
         parts = (*self.classes, self.train.digest, self.test.digest)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a reader took, in numbers, and what it left out, by kind; ``str()`` tells it in one line."""
+    """Counts of what a reader read and of what it skipped, by kind; ``str()`` returns one line."""
 
     dataset: str
     train_images: int
@@ -119,7 +119,9 @@ class Contents:
 
 
 class Reader(Protocol):
-    """Reads one data set; ``image_size`` None keeps the images' own size, another is reached as ``fit`` says."""
+    """Reads one data set; ``image_size`` None keeps the size of the images, otherwise they are resized according to
+    ``fit``.
+    """
 
     def __call__(self, data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData: ...
 
@@ -128,7 +130,7 @@ DATASETS: Registry[Reader] = Registry("data set")
 
 
 def data_folder(data_dir: Path | None, dataset: str, wanted: str) -> Path:
-    """The folder to look in: ``data_dir``, else the environment variable ONEBIT_DATA; DataError if there is none."""
+    """The data folder: ``data_dir``, or else the environment variable ONEBIT_DATA; DataError if neither is set."""
     named = data_dir if data_dir is not None else os.environ.get("ONEBIT_DATA") or None
     if named is None:
         raise DataError(
@@ -153,14 +155,14 @@ def statistics(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[float, ...
 
 
 def input_of(size: int, mean: tuple[float, ...], std: tuple[float, ...], fit: Fit) -> InputSpec:
-    """The input of networks for square images, gray or RGB by the number of channels."""
+    """The input of a network for square images; gray or RGB by the number of channels."""
     if size < 1:
         raise ValueError(f"image_size must be at least 1, got {size}")
     return InputSpec(size, size, len(mean), mean, std, "L" if len(mean) == 1 else "RGB", fit=fit)
 
 
 def fitted(images_NCHW: Tensor, spec: InputSpec) -> Tensor:
-    """uint8 images brought to the size of ``spec`` as pictures are; unchanged when they have that size."""
+    """uint8 images resized to the size of ``spec``, in the same way as pictures; unchanged if they have that size."""
     if tuple(images_NCHW.shape[2:]) == (spec.height, spec.width) and (spec.fit is None or spec.fit.crop_pct == 1):
         return images_NCHW
     out_NCHW = np.empty((len(images_NCHW), spec.channels, spec.height, spec.width), np.uint8)
@@ -178,7 +180,7 @@ def in_memory(
     fit: Fit,
     channel_statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> ImageData:
-    """An :class:`ImageData` of tensors (images, labels), resized; statistics are measured unless given."""
+    """An :class:`ImageData` from tensors (images, labels), resized; statistics are computed unless given."""
     for part, (images, _) in (("training", train), ("test", test)):
         if not images.numel():
             raise DataError(f"data set {name!r} holds {part} images of shape {tuple(images.shape)} (N, C, H, W): none")
@@ -194,16 +196,16 @@ def in_memory(
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """A permutation of ``count`` positions that depends on ``seed`` and ``epoch`` alone.
+    """A permutation of ``count`` indices that depends only on ``seed`` and ``epoch``.
 
-    So a run that is resumed in the middle of an epoch sees the images that it would have seen.
+    A run that is resumed within an epoch therefore sees the same remaining images.
     """
     generator = torch.Generator().manual_seed(mix(seed, epoch))
     return torch.randperm(count, generator=generator)
 
 
 def mix(*numbers: int) -> int:
-    """One 63-bit seed from several integers: equal inputs give equal seeds, near ones give unrelated seeds.
+    """Combine integers to one 63-bit seed: equal inputs give equal seeds, similar ones unrelated seeds.
 
     The finalizer of SplitMix64 (Steele, Lea, Flood 2014), applied once per number.
     """

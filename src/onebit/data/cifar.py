@@ -1,8 +1,8 @@
-"""CIFAR-10 and CIFAR-100 in their official layouts, binary or Python, every file checked before use.
+"""CIFAR-10 and CIFAR-100 in their official layouts, binary or Python; every file is checked before use.
 
 Format: https://www.cs.toronto.edu/~kriz/cifar.html.  A binary record is the label byte(s) followed by 3072 bytes: red,
-green and blue planes of 32x32.  A Python batch is a pickled dictionary; it is read by an unpickler that builds arrays,
-lists and strings and nothing else.
+green and blue planes of 32x32.  A Python batch is a pickled dictionary, read by an unpickler that accepts only arrays,
+lists and strings.
 """
 
 import hashlib
@@ -38,11 +38,11 @@ CIFAR100_CLASSES = """
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a CIFAR set keeps its files and how to tell that they are whole.
+    """Names and checksums of the files of a CIFAR set.
 
-    ``md5`` maps the name of a Python-layout file to two sums: of that file, and of its records in the binary layout
-    (None: not published, then only size and labels are checked).  A Python file is good if either sum fits, so a
-    re-pickled copy of the official images passes.
+    ``md5`` maps the name of a Python-layout file to two checksums: of the file, and of its records in the binary layout
+    (None if not published: then only size and labels are checked).  A Python file is valid if either matches, so a
+    re-pickled copy of the official images is accepted.
     """
 
     name: str
@@ -112,7 +112,7 @@ def cifar100(data_dir: Path | None = None, image_size: int | None = None, fit: F
 
 
 def read(layout: Layout, data_dir: Path | None, image_size: int | None, fit: Fit = CROP) -> ImageData:
-    """Read a CIFAR set from ``data_dir``: the folder of one of its layouts, or the folder around it."""
+    """Read a CIFAR set from ``data_dir``: the folder of one of its layouts, or its parent folder."""
     wanted = f"the folder {layout.binary_folder!r} or {layout.python_folder!r}"
     root = data_folder(data_dir, layout.name, wanted)
     candidates = [root / layout.binary_folder, root / layout.python_folder]
@@ -151,7 +151,7 @@ def tensors(layout: Layout, parts: list[NDArray[np.uint8]]) -> tuple[Tensor, Ten
 
 
 def binary_records(layout: Layout, folder: Path, stem: str) -> NDArray[np.uint8]:
-    """The records (N, R) of one file of the binary layout, checked."""
+    """The records (N, R) of one file in the binary layout, verified."""
     path = folder / f"{stem}.bin"
     size = len(layout.label_keys) + PIXELS
     expected = layout.images[stem] * size
@@ -166,7 +166,7 @@ def binary_records(layout: Layout, folder: Path, stem: str) -> NDArray[np.uint8]
 
 
 def python_records(layout: Layout, folder: Path, stem: str) -> NDArray[np.uint8]:
-    """The same records read from one file of the Python layout, checked."""
+    """The same records from one file in the Python layout, verified."""
     path = folder / stem
     raw = path.read_bytes()
     try:
@@ -187,7 +187,7 @@ def python_records(layout: Layout, folder: Path, stem: str) -> NDArray[np.uint8]
 
 
 def _label_column(labels: Any) -> NDArray[np.uint8]:
-    """Labels (N, 1) as the binary layout holds them; ValueError for what is none."""
+    """Labels (N, 1) as in the binary layout; ValueError for invalid ones."""
     labels_N = np.asarray(labels)
     if labels_N.ndim != 1 or labels_N.dtype.kind not in "iu" or labels_N.min() < 0 or labels_N.max() > 255:
         raise ValueError(f"holds labels of type {labels_N.dtype} that are not all whole numbers from 0 to 255")
@@ -205,7 +205,7 @@ def check(layout: Layout, path: Path, md5: str | None, content: bytes, records_N
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Builds NumPy arrays and plain values only: a pickle can otherwise run any code."""
+    """Unpickler that creates only NumPy arrays and plain values; a pickle could otherwise run any code."""
 
     ALLOWED = frozenset(
         {

@@ -1,4 +1,4 @@
-"""The handwritten digits bundled with scikit-learn: 1797 gray images of 8x8 pixels, no files to fetch."""
+"""The handwritten digits bundled with scikit-learn: 1797 gray images of 8x8 pixels, without downloads."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ TEST_IMAGES = 360
 def digits(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
     """scikit-learn's bundled digits: 1437 train, 360 test, 8x8 gray.
 
-    The split is stratified by class and always the same.  Pixels come as 0..16 and are scaled to 0..255.
+    The split is stratified by class and fixed.  Pixels of 0..16 are scaled to 0..255.
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

@@ -1,4 +1,4 @@
-"""Your own images: ``train/`` and ``val/`` with one folder of pictures per class, decoded when they are needed."""
+"""Folders of pictures: ``train/`` and ``val/`` with one folder per class, decoded on access."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ DEFAULT_SIZE = 224
 
 
 class FolderSet:
-    """An image set on disk; each picture is read as a network of this input takes it."""
+    """An image set on disk; pictures are read as for a network with this input."""
 
     def __init__(self, paths: Sequence[Path], labels: Sequence[int], spec: InputSpec) -> None:
         self.paths = list(paths)
@@ -47,9 +47,9 @@ class FolderSet:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the files' names below the folder that holds them all, their sizes in bytes and their labels.
+        """SHA-256 of the relative file names, file sizes and labels.
 
-        Reading every file would take as long as an epoch.
+        Reading the contents would take as long as an epoch.
         """
         folder = os.path.commonpath(self.paths)
         found = hashlib.sha256()
@@ -61,7 +61,7 @@ class FolderSet:
 
 @DATASETS.register("folder")
 def folder(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
-    """Your own pictures in data_dir/train/CLASS/ and data_dir/val/CLASS/ and folders below, as RGB."""
+    """Your own pictures in data_dir/train/CLASS/ and data_dir/val/CLASS/, read recursively as RGB."""
     spec = input_of(DEFAULT_SIZE if image_size is None else image_size, IMAGENET_MEAN, IMAGENET_STD, fit)
     root = data_folder(data_dir, "folder", "the folders 'train' and 'val' with one folder of images per class")
     left_out: Counter[str] = Counter()
@@ -74,7 +74,7 @@ def folder(data_dir: Path | None = None, image_size: int | None = None, fit: Fit
 
 
 def _class_folders(part: Path, left_out: Counter[str]) -> tuple[str, ...]:
-    """The names of the class folders; hidden ones, and files beside them, are counted as left out."""
+    """Names of the class folders; hidden folders, and files next to the folders, are counted as skipped."""
     names = []
     for path in part.iterdir() if part.is_dir() else ():
         if path.name.startswith("."):

@@ -1,4 +1,4 @@
-"""MNIST and its relatives: IDX files, plain or gzipped, checked against their own headers.
+"""MNIST and similar sets: IDX files, plain or gzipped, checked against their headers.
 
 Format: two zero bytes, a type byte (8: unsigned byte), the number of dimensions, each dimension as a big-endian 32-bit
 integer, then the data (http://yann.lecun.com/exdb/mnist).
@@ -27,7 +27,7 @@ MOST_DEFLATED = 1032  # bytes that one byte of a .gz file can stand for
 
 @DATASETS.register("mnist")
 def mnist(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
-    """MNIST and anything in its layout (Fashion-MNIST, KMNIST): four IDX files of gray images, plain or .gz."""
+    """MNIST and sets in its layout (Fashion-MNIST, KMNIST): four IDX files of gray images, plain or .gz."""
     root = data_folder(data_dir, "mnist", f"the files {FILES['train'][0]} and so on, plain or .gz")
     folder = next(
         (path for path in (root, root / "mnist", root / "MNIST" / "raw") if _find(path, FILES["train"][0])), root
@@ -53,7 +53,7 @@ def _split(folder: Path, images_name: str, labels_name: str) -> tuple[Tensor, Te
 
 
 def _read(folder: Path, stem: str, dimensions: int) -> np.ndarray:
-    """The array of one IDX file; DataError if it is missing, truncated or something else."""
+    """The array of one IDX file; DataError if it is missing, truncated or not an IDX file."""
     path = _find(folder, stem)
     if path is None:
         raise DataError(f"mnist: neither {stem} nor {stem}.gz is in {str(folder)!r}; put the four official files there")

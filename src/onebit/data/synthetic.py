@@ -1,4 +1,4 @@
-"""Random images for tests: they need no files, and there is nothing in them to learn."""
+"""Random images for tests: no files needed, and nothing to learn."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from onebit.runtime.images import CROP
 
 @DATASETS.register("random16")
 def random16(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
-    """16 random color images of 32x32 and 8 for testing, 10 classes; always the same ones."""
+    """16 random 32x32 color images and 8 for testing, 10 classes; fixed."""
     generator = torch.Generator().manual_seed(16)
 
     def images(count: int) -> tuple[torch.Tensor, torch.Tensor]:

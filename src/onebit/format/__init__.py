@@ -1,1 +1,1 @@
-"""The packed file: graph, ops, bits, costs; NumPy alone."""
+"""The packed file: graph, ops, bits, costs; depends only on NumPy."""

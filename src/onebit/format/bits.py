@@ -1,7 +1,7 @@
-"""Packing of signs into 32-bit words: the runtime's one place for the bit order.
+"""Packing of signs into 32-bit words: the runtime's only definition of the bit order.
 
-Bit 0 is +1 (high), bit 1 is -1 (low).  Entry ``c`` of the last axis is bit ``c % 32``, least significant first, of
-word ``c // 32``; the unused bits of the last word are 0.
+Bit 0 is +1 (high), bit 1 is -1 (low).  Entry ``c`` of the last axis is bit ``c % 32``, least significant first, of word
+``c // 32``; the unused bits of the last word are 0.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ def words_for(count: int) -> int:
 
 
 def is_low(x: NDArray[Any], rule: str, threshold: NDArray[Any] | float = 0.0) -> NDArray[np.bool_]:
-    """Where a float becomes the low level: ``x < t`` by the rule "sign", ``x <= t`` by the rule "step"."""
+    """Whether a float maps to the low level: ``x < t`` for the rule "sign", ``x <= t`` for the rule "step"."""
     return x < threshold if rule == "sign" else x <= threshold
 
 
@@ -37,10 +37,10 @@ def unpack_bits(words: NDArray[np.uint32], count: int) -> NDArray[np.bool_]:
 
 
 def signs(low: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """What booleans (True = bit 1 = low) stand for: False -> +1, True -> -1, as float32."""
+    """The values of booleans (True = bit 1 = low): False -> +1, True -> -1, as float32."""
     return np.where(low, np.float32(-1), np.float32(1))
 
 
 def unpack_signs(words: NDArray[np.uint32], count: int) -> NDArray[np.float32]:
-    """The signs that packed bits stand for: bit 0 -> +1, bit 1 -> -1, as float32."""
+    """The signs of packed bits: bit 0 -> +1, bit 1 -> -1, as float32."""
     return signs(unpack_bits(words, count))

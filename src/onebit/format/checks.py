@@ -1,4 +1,4 @@
-"""Checks of single settings of a packed file; each raises FormatError, naming the field, or returns nothing."""
+"""Checks of single fields of a packed file; each raises FormatError with the name of the field, or returns nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Check = Callable[[str, Any], None]  # of a field's name and what was found there
 
 
 def is_whole(value: object) -> bool:
-    """Whether ``value`` is an integer; True and False are none."""
+    """Whether ``value`` is an integer and not a boolean."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -59,7 +59,7 @@ def number(field: str, value: Any) -> None:
 
 
 def text(field: str, value: Any) -> None:
-    """Any text that can be written as UTF-8."""
+    """Any string that can be encoded as UTF-8."""
     if not _is_text(value):
         raise refusal(field, value, "a text")
 
@@ -72,13 +72,13 @@ def _is_text(value: object) -> bool:
 
 
 def printable_name(field: str, value: Any) -> None:
-    """A text by which a node, a value or a tensor is called."""
+    """A name of a node, a value or a tensor."""
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME or not value.isprintable():
         raise refusal(field, value, f"a text of 1 to {MAX_NAME} printable characters")
 
 
 def plain(field: str, value: Any) -> None:
-    """What JSON holds and every reader takes: texts, finite numbers, true, false, null, lists, objects."""
+    """Plain JSON values: strings, finite numbers, true, false, null, lists, objects."""
     fault = _fault(value, MAX_DEPTH)
     if fault is not None:
         path, found, allowed = fault
@@ -86,7 +86,7 @@ def plain(field: str, value: Any) -> None:
 
 
 def _fault(value: Any, depth: int) -> tuple[tuple[object, ...], object, str] | None:
-    """Path, value and what is allowed of the first entry that :func:`plain` refuses."""
+    """Path, value and allowed values of the first entry that :func:`plain` refuses."""
     if value is None or isinstance(value, bool) or _is_text(value):
         return None
     if isinstance(value, int):
@@ -108,7 +108,9 @@ def _fault(value: Any, depth: int) -> tuple[tuple[object, ...], object, str] | N
 def check_fields(
     field: str, found: object, wanted: Mapping[str, Check], optional: Mapping[str, Check] | None = None
 ) -> None:
-    """``found`` is an object with every wanted field and no others but the optional ones, all as their checks say."""
+    """``found`` is an object with all wanted fields, none besides these and the optional ones, and all pass their
+    checks.
+    """
     optional = optional or {}
     if not isinstance(found, Mapping):
         raise refusal(field, found, "an object")

@@ -1,7 +1,7 @@
-"""The safetensors container: eight bytes of length, a JSON header of so many bytes, the bytes of the tensors.
+"""The safetensors container: eight bytes with the length of the header, a JSON header, and the bytes of the tensors.
 
-The safetensors package writes it. It is read here, since what a packed file holds must never end the process, and the
-package's reader aborts where memory runs out; nothing is taken before the header was found to fit the file.
+The safetensors package writes it.  This module reads it, because the package's reader aborts the process when it runs
+out of memory, which a packed file must never cause.  Nothing is allocated before the header is known to match the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HINT = "a .onebit file is a safetensors file: copy it again or pack the model a
 
 
 def write_container(text: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    """A file of the document ``text`` and ``tensors``; FormatError where its header would be too long to be read."""
+    """A file with the document ``text`` and ``tensors``; FormatError if its header would exceed the limit."""
     from safetensors.numpy import save  # only who writes waits for it
 
     data = save({name: np.ascontiguousarray(t) for name, t in tensors.items()}, metadata={"onebit": text})
@@ -34,9 +34,9 @@ def write_container(text: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def read_container(path: str | os.PathLike[str]) -> tuple[str, dict[str, NDArray[Any]]]:
-    """The document and the tensors, which cannot be written to, of the file ``path``.
+    """Read the document and the tensors, as read-only arrays, of the file ``path``.
 
-    Raises OSError where the file cannot be read, and FormatError where it is no such container.
+    Raises OSError if the file cannot be read, and FormatError if it is not such a container.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -61,8 +61,8 @@ def read_container(path: str | os.PathLike[str]) -> tuple[str, dict[str, NDArray
 
 
 def parse_json(text: str | bytes) -> Any:
-    """``json.loads`` for what strangers send: FormatError for no JSON, for a key that comes twice, for NaN, infinity
-    and numbers that no float64 or int64 holds, and for what is nested too deeply.
+    """``json.loads`` for untrusted input: FormatError for invalid JSON, duplicate keys, NaN, infinity, numbers outside
+    float64 or int64, and excessive nesting.
     """
     hooks: Any = {"parse_constant": _refuse_constant, "parse_float": _finite, "parse_int": _whole}
     try:
@@ -142,7 +142,7 @@ def _layout(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
 
 
 def _check_layout(layout: Mapping[str, tuple[str, tuple[int, ...], int, int]], size: int) -> None:
-    """Tensors follow one another without gap or overlap, from the header to the end of the file."""
+    """Check that tensors are contiguous, without gap or overlap, from the header to the end of the file."""
     at = 0
     for name, (_, _, begin, end) in sorted(layout.items(), key=lambda item: item[1][2:]):
         if begin != at:

@@ -1,17 +1,17 @@
-"""The one exception that a bad packed file raises."""
+"""The exception that an invalid packed file raises."""
 
 
 class FormatError(ValueError):
-    """A packed file that cannot be used; the message names the field, what was found and what is allowed."""
+    """An invalid packed file; the message names the field, the value found and the values allowed."""
 
 
 def refusal(field: str, found: object, allowed: str) -> FormatError:
-    """The error for a field that holds ``found``; whoever holds the field puts its own name and a dot before it."""
+    """The error for a field with the value ``found``; callers prepend the name of the enclosing field and a dot."""
     return FormatError(f"{field}: found {shown(found)}; allowed: {allowed}")
 
 
 def shown(found: object, limit: int = 80) -> str:
-    """``repr(found)``, cut where it is longer than ``limit``."""
+    """``repr(found)``, truncated to ``limit`` characters."""
     try:
         text = repr(found)
     except (ValueError, RecursionError):  # a whole number of thousands of digits; lists nested as deep

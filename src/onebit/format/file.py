@@ -1,4 +1,4 @@
-"""Read and write packed files; the layout is documented byte by byte in docs/format.md."""
+"""Reading and writing packed files; docs/format.md specifies the layout."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> int:
 def load_graph(path: str | os.PathLike[str]) -> Graph:
     """Read and validate a packed file.
 
-    What it takes: the size of the file, and while it reads, up to thirty times that of the header.
+    Takes as much memory as the file, and during reading up to thirty times the size of the header.
 
-    Raises FileNotFoundError or another OSError where the file cannot be read, and FormatError, naming the field, what
-    was found and what is allowed, where its content is not a packed network of this version.
+    Raises FileNotFoundError or another OSError if the file cannot be read, and FormatError, with the field, the value
+    found and the values allowed, if it is not a valid packed network of this version.
     """
     path = os.fspath(path)
     try:
@@ -58,7 +58,7 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
 
 
 def parse(text: str, tensors: Mapping[str, NDArray[Any]], where: str = "file") -> Graph:
-    """Build and validate the graph that the JSON document ``text`` describes over ``tensors``."""
+    """Build and validate the graph that the JSON document ``text`` and ``tensors`` describe."""
     try:
         document = parse_json(text)
         _require(document, _FIELDS, "document", optional=("output_is_map",))

@@ -1,7 +1,7 @@
-"""What a packed network is: nodes, values and tensors, and the check that they fit together.
+"""The graph of a packed network: nodes, values and tensors, and its validation.
 
-``docs/format.md`` is the contract.  The tables ``OPS`` and ``STEPS`` hold what each op and each epilogue step carries;
-the walk of :func:`validate` goes over the nodes and asks the rows.
+``docs/format.md`` is the specification.  The tables ``OPS`` and ``STEPS`` define the fields of each op and each
+epilogue step; :func:`validate` visits the nodes and delegates to the rows.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ RESIZES = ("crop", "stretch")
 
 @dataclass(frozen=True)
 class Fit:
-    """How a picture of any size becomes an image of the input's size.
+    """How a picture of any size is resized to the size of the input.
 
     Attributes:
-        resize: "crop" scales the largest box in the middle of the picture that has the proportions of the input;
-            "stretch" scales the whole picture, each side by itself.
-        crop_pct: of "crop", the part of each side of that box which is kept, above 0 up to 1.  0.875 is what
-            torchvision's Resize(256) and CenterCrop(224) keep.
+        resize: "crop" scales the largest centered box with the aspect ratio of the input; "stretch" scales the whole
+            picture, which changes its aspect ratio.
+        crop_pct: for "crop", the fraction of each side of that box that is kept, above 0 and at most 1.  0.875
+            corresponds to torchvision's Resize(256) and CenterCrop(224).
     """
 
     resize: str
@@ -63,8 +63,9 @@ class Fit:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The image that the network takes: ``x = (pixel/255 - mean)/std`` per channel, or, with the type "uint8", the
-    pixels themselves; ``fit`` says how pictures of other sizes are prepared, None if the file does not say.
+    """The network's input image: ``x = (pixel/255 - mean)/std`` per channel or, for the type "uint8", the pixels.
+
+    ``fit`` defines how pictures of other sizes are resized; None if the file does not specify it.
     """
 
     height: int
@@ -80,7 +81,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Node:
-    """One op with the chain of steps behind it; fields as in docs/format.md."""
+    """One op with its epilogue; fields as in docs/format.md."""
 
     name: str
     op: str
@@ -100,13 +101,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A whole network: the nodes in execution order and the tensors they name.
+    """A network: the nodes in execution order and the tensors that they reference.
 
-    A graph never changes, its tensors included: what :attr:`values` found once holds.
+    A graph and its tensors are immutable, so :attr:`values` is computed once.
 
     Attributes:
-        output_is_map: a result of one pixel is a map (C, 1, 1), as the model returned it, and not a vector of C
-            features; larger results are maps in any case.
+        output_is_map: whether a 1x1 output is a map (C, 1, 1), as the model returned it, rather than a vector of C
+            features; larger outputs are always maps.
     """
 
     input: InputSpec
@@ -119,30 +120,30 @@ class Graph:
 
     @cached_property
     def values(self) -> Mapping[str, Value]:
-        """Type and shape of every value by name; FormatError as in :func:`validate`, which this does the first time."""
+        """Type and shape of every value by name, computed on first use; FormatError as in :func:`validate`."""
         return _Walk(self).run()
 
     def use(self, node: Node) -> Use:
-        """What the row of the node's op is asked with."""
+        """The arguments of the row of the node's op."""
         tensors = {role: self.tensors[name] for role, name in node.tensors.items()}
         return Use(node.attrs, tensors, tuple(self.values[name].shape for name in node.inputs))
 
 
 def activation_dtype_of(graph: Graph) -> str:
-    """ "float16" where any value is stored as such, else "float32"."""
+    """ "float16" if any value is stored as such, else "float32"."""
     return HALF if any(step.get("type") == HALF for node in graph.nodes for step in node.epilogue) else FLOAT
 
 
 def validate(graph: Graph) -> Mapping[str, Value]:
-    """Check every field, tensor and wire of ``graph``; return the type and shape of every value by name.
+    """Validate every field, tensor and connection of ``graph``; return the type and shape of every value by name.
 
-    Raises FormatError, naming the field, what was found and what is allowed.
+    Raises FormatError with the field, the value found and the values allowed.
     """
     return graph.values
 
 
 class _Walk:
-    """Goes over the nodes in order; knows what values were written so far and which tensors were checked as what."""
+    """Visits the nodes in order; tracks the values written so far and the tensors checked so far."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

@@ -1,4 +1,4 @@
-"""How much memory a network takes once it is loaded, from its graph alone."""
+"""Memory of a loaded network, computed from its graph."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _FRAGMENTATION = 1.25  # of the memory that values share
 
 
 def bytes_to_load(graph: Graph, threads: int = 1) -> int:
-    """Bytes that the C++ core takes for ``graph`` on any CPU, beside the tensors themselves.
+    """Upper bound in bytes of what the C++ core allocates for ``graph`` on any CPU, in addition to the tensors.
 
-    An upper estimate of the sum of
+    It is the sum of
 
-    - weights and tables in the layout of the kernels; nodes with equal tensors and geometry share them;
-    - the values of one image that are live at the same time;
-    - the scratch memory of the node that needs most.
+    - weights and tables in the layout of the kernels, which nodes with equal tensors and geometry share;
+    - the values of one image whose lifetimes overlap, at their maximum;
+    - the scratch buffer of the node that needs most.
 
-    It takes time in proportion to the number of nodes and steps.
+    Takes time linear in the number of nodes and steps.
 
-    Raises FormatError where the graph is not valid.
+    Raises FormatError if the graph is not valid.
     """
     values = graph.values
     weights: dict[object, int] = {"pixels": 4 * 256 * graph.input.channels}  # the float of every pixel value
@@ -48,14 +48,14 @@ def bytes_to_load(graph: Graph, threads: int = 1) -> int:
 
 
 def _size(value: Value) -> int:
-    """Bytes of a value, in whole cache lines."""
+    """Bytes of a value, rounded up to cache lines."""
     height, width, channels = value.shape
     pixel = {BITS: 4 * words_for(channels), HALF: 2 * channels, PIXELS: channels}.get(value.type, 4 * channels)
     return round_up(height * width * pixel, 64)
 
 
 def _peak(graph: Graph, values: Mapping[str, Value]) -> int:
-    """The largest sum of the bytes of values that are live at the same node."""
+    """The peak memory of values: the largest sum of bytes that are live at the same node."""
     last: dict[str, int] = {graph.input.name: 0, graph.output: len(graph.nodes)}
     for place, node in enumerate(graph.nodes):
         reads = [*node.inputs, *(step["input"] for step in node.epilogue if "input" in step)]

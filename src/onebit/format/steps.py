@@ -1,4 +1,4 @@
-"""The table of epilogue steps: one whole row each, with what the reference computes."""
+"""The table of epilogue steps: one row each, with its reference computation."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Step:
 
     @property
     def of_one_variable(self) -> bool:
-        """Whether it changes the result by the result alone."""
+        """Whether it is an elementwise function of the current result only."""
         return self.writes is None and not self.reads
 
     @property
@@ -114,7 +114,7 @@ def _threshold(y: NDArray[Any], *, below: NDArray[Any], flip: NDArray[Any]) -> N
 
 
 def _store(y: NDArray[Any], *, type: str = FLOAT) -> NDArray[Any]:
-    """As "float16" the nearest, of two the even one; infinity from 65,520 on."""
+    """Round to float16 as "float16" values do: to nearest, ties to even; infinity from 65,520 on."""
     if type != HALF:
         return y
     with np.errstate(over="ignore"):

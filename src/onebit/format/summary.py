@@ -1,7 +1,7 @@
-"""What a packed network costs, layer by layer: bits, bytes, MACs, BOPs, OPs.
+"""Costs of a packed network per layer: bits, bytes, MACs, BOPs, OPs.
 
-``OPs = MACs + BOPs/64``: MACs are multiply-accumulates of real numbers, BOPs those of binary ones; norms, activations,
-additions and pools are not counted, as in the papers of the field.
+``OPs = MACs + BOPs/64``: MACs are multiply-accumulates of floats or int8, BOPs those of bits.  Norms, activations,
+additions and pools are not counted, as in the literature.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onebit.text import text_table
 
 @dataclass(frozen=True)
 class Row:
-    """One node: what it is, what it weighs, what it computes, how it runs."""
+    """One node: its op, its size, its costs, and how it runs."""
 
     name: str
     layer: str
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """All rows and the size of the file; ``str()`` gives the table."""
+    """All rows and the size of the file; ``str()`` returns the table."""
 
     rows: tuple[Row, ...]
     header_bytes: int
@@ -60,11 +60,11 @@ class Summary:
 
     @property
     def float_bytes(self) -> int:
-        """What the same weights take as 32-bit floats."""
+        """Bytes of the same weights as 32-bit floats."""
         return sum(4 * row.weights for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Plain values for ``--json``."""
         totals = {
             name: getattr(self, name) for name in ("macs", "bops", "ops", "header_bytes", "file_bytes", "float_bytes")
         }
@@ -105,7 +105,7 @@ def short(count: float) -> str:
 
 
 def summarize(graph: Graph, file_bytes: int) -> Summary:
-    """The costs of ``graph``, whose file has ``file_bytes`` bytes; FormatError where it is not valid."""
+    """The costs of ``graph``, whose file has ``file_bytes`` bytes; FormatError if it is not valid."""
     validate(graph)
     counted: set[str] = set()  # a tensor that several nodes share counts for the first
     rows = tuple(_row(graph, node, counted) for node in graph.nodes)

@@ -1,4 +1,4 @@
-"""What a tensor of the file must be for the role that it plays, and what it holds once unpacked."""
+"""Type, shape and range of a tensor in its role, and its unpacked values."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class TensorSpec:
     """Type, shape and range of a tensor.
 
     Attributes:
-        dtype: "float32", whose numbers must be finite; "int32" or "int8"; or "uint32" for packed bits.
-        shape: its sides.
-        bits: of packed bits: how many each row of ``words_for(bits)`` words along the last axis holds; the unused ones
-            must be 0.
-        lowest, highest: of integers: what they must lie between.
+        dtype: "float32", finite; "int32" or "int8"; or "uint32" for packed bits.
+        shape: its shape.
+        bits: for packed bits, the number of bits in each row of ``words_for(bits)`` words along the last axis; unused
+            bits must be 0.
+        lowest, highest: for integers, their range.
     """
 
     dtype: str
@@ -33,17 +33,17 @@ class TensorSpec:
 
     @property
     def entries(self) -> int:
-        """How many numbers the tensor holds, each bit counted as one."""
+        """Number of elements; each bit counts as one."""
         return math.prod(self.shape) // words_for(self.bits) * self.bits if self.bits else math.prod(self.shape)
 
     @property
     def entry_bits(self) -> int:
-        """The size of one number: 1, 8 or 32 bits."""
+        """Bits per element: 1, 8 or 32."""
         return 1 if self.bits else 8 * np.dtype(self.dtype).itemsize
 
     def check(self, field: str, name: str, tensor: NDArray[Any]) -> None:
-        """FormatError where ``tensor``, which the file calls ``name``, has another type or shape, or where a number is
-        none or out of range, or an unused bit 1.
+        """FormatError if ``tensor``, with ``name`` in the file, has another type or shape, an element that is not
+        finite or out of range, or an unused bit that is 1.
         """
         where = f"{field} (tensor {name})"
         if tensor.dtype != self.dtype or tensor.shape != self.shape:
@@ -59,7 +59,7 @@ class TensorSpec:
             raise refusal(where, "1 in an unused bit", f"0 past channel {self.bits}")
 
     def unpacked(self, tensor: NDArray[Any]) -> NDArray[Any]:
-        """The tensor with one entry per number: bits become booleans along the last axis, True for 1."""
+        """The tensor with one entry per element: bits become booleans along the last axis, True for 1."""
         if not self.bits:
             return tensor
         entries = unpack_bits(tensor.reshape(-1, words_for(self.bits)), self.bits)

@@ -1,4 +1,4 @@
-"""What nodes hand to each other: the types of docs/format.md and the limits of their sizes."""
+"""Values that nodes pass to each other: their types, as in docs/format.md, and limits of their sizes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ Shape = tuple[int, int, int]  # height, width, channels
 
 @dataclass(frozen=True)
 class Value:
-    """Type ("float32", "float16", "bits", or "uint8" for pixels) and shape (height, width, channels) of what one node
-    hands to another.
-    """
+    """Type ("float32", "float16", "bits", or "uint8" for pixels) and shape (height, width, channels) of a value."""
 
     type: str
     shape: Shape
 
 
 def bounded(where: str, shape: Shape) -> Shape:
-    """``shape``; FormatError where a value may not have it."""
+    """``shape``, if it is allowed for a value; else FormatError."""
     if any(side < 1 or side > MAX_SIDE for side in shape) or math.prod(shape) > MAX_ELEMENTS:
         raise refusal(where, shape, f"sides from 1 to {MAX_SIDE} and at most {MAX_ELEMENTS} elements")
     return shape

@@ -47,7 +47,7 @@ def operands(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Operands:
     weight, scale, bias = layer.weight, None, layer.bias
     if layer.weight_binarizer is not None:
         if layer.real_weights:
-            weight = _Beside.apply(weight, *layer.weight_binarizer.parameters())
+            weight = _KeepInGraph.apply(weight, *layer.weight_binarizer.parameters())
         else:
             weight, scale = layer.weight_binarizer(layer.weight)
     inputs = layer.input_binarizer
@@ -63,8 +63,8 @@ def operands(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Operands:
     return Operands(x, weight, scale, bias)
 
 
-class _Beside(torch.autograd.Function):
-    """``weight``, with additional parameters in its autograd graph that do not affect it and get zero gradients.
+class _KeepInGraph(torch.autograd.Function):
+    """``weight``, with additional parameters in its autograd graph that do not affect it and get no gradient.
 
     DistributedDataParallel raises an error for parameters outside the graph, such as those of a weight binarizer while
     weights have full precision.

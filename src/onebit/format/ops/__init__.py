@@ -1,4 +1,4 @@
-"""The table of ops: one whole row each, in the module of its family."""
+"""The table of ops: one row each, in the module of its family."""
 
 from onebit.format.ops import convolution, pool, rearrange, reshaped
 from onebit.format.ops.op import WEIGHT_ROLES, Op, Use

@@ -68,15 +68,17 @@ def _products(use: Use) -> int:
 
 
 def _borders(use: Use) -> int:
-    """How many results, at most, lie differently to the border of the map: for so many the core keeps a sum."""
+    """Upper bound of the number of outputs with different overlaps with the border, for each of which the core keeps a
+    sum.
+    """
     rows, columns, _ = _shape(use)
     reach = [-(-p // s) for p, s in zip(use.attrs["padding"], use.attrs["stride"], strict=True)]
     return min(rows, 2 * reach[0] + 1) * min(columns, 2 * reach[1] + 1)
 
 
 def _memory(use: Use, units: int, weight_bytes: int, map_bytes: int, borders: int = 0) -> Memory:
-    """Of a convolution whose channels of a group are ``units`` words or numbers, each of ``map_bytes`` in a map and
-    ``weight_bytes`` in a weight.
+    """Memory of a convolution whose groups have ``units`` words or numbers of channels, each of ``map_bytes`` in a map
+    and ``weight_bytes`` in a weight.
     """
     attrs, (height, width, _) = use.attrs, use.shape
     out, *kernel = weight_sides(use)

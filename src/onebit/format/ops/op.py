@@ -1,4 +1,4 @@
-"""The row that every op has, and the use of an op by a node."""
+"""The row of an op, and the use of an op by a node."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WEIGHT_ROLES = ("weight", "weight_bits")  # of tensors whose entries count as th
 
 @dataclass(frozen=True)
 class Use:
-    """An op as one node uses it: its attributes, its tensors by role, the shapes of the maps that it takes."""
+    """The use of an op by one node: its attributes, its tensors by role, the shapes of its input maps."""
 
     attrs: Mapping[str, Any]
     tensors: Mapping[str, NDArray[Any]]
@@ -32,18 +32,18 @@ class Use:
 
     @property
     def shape(self) -> Shape:
-        """Of the first map that it takes, of most ops the only one."""
+        """The shape of the first input map; most ops have only one."""
         return self.shapes[0]
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that the C++ core takes for a node beside its values, on any CPU; upper estimates.
+    """Upper bounds of the bytes that the C++ core allocates for a node in addition to its values, on any CPU.
 
     Attributes:
-        weights: the node's tensors in the layout of the kernels, and tables made from them.
+        weights: the node's tensors in the layout of the kernels, and tables computed from them.
         scratch: shared by all threads while the node runs.
-        worker_scratch: of each thread while the node runs.
+        worker_scratch: per thread while the node runs.
     """
 
     weights: int = 0

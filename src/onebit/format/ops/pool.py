@@ -1,4 +1,4 @@
-"""Pools: the largest or the mean of the floats of a window, the largest or the smallest of its bits."""
+"""Pools: maximum or mean over windows of floats, maximum or minimum over windows of bits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _shape(use: Use) -> Shape:
 
 
 def _memory(use: Use) -> Memory:
-    """Addresses of the taps of a tile; or the rows of the map, where they are computed as they are pooled."""
+    """Scratch for the addresses of the taps of a tile, or for the rows of the map if pooling is fused."""
     taps, (_, width, channels) = math.prod(use.attrs["kernel"]), use.shape
     rows = STRIPE * use.attrs["stride"][0] + use.attrs["kernel"][0]
     return Memory(weights=4 * channels, worker_scratch=TILE * taps * 8 + rows * width * channels * 4)

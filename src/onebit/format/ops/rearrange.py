@@ -1,4 +1,4 @@
-"""Ops without arithmetic of their own: they hand their input on, or its numbers in another order or company."""
+"""Ops without arithmetic: identity, reordering, padding and concatenation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reshaped point-wise convolutions: blocks of pixels in, blocks of pixels out; docs/format.md has the six steps."""
+"""Reshaped point-wise convolutions: from blocks of pixels to blocks of pixels; docs/format.md has the six steps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _real_tensors(use: Use) -> Mapping[str, TensorSpec]:
 
 
 def _blocks(use: Use) -> tuple[int, int]:
-    """Rows and columns of blocks that the map is taken in."""
+    """Number of rows and columns of blocks of the map."""
     block = use.attrs["block"]
     return -(-use.shape[0] // block), -(-use.shape[1] // block)
 

@@ -1,4 +1,4 @@
-"""Windows that slide over a map: how many there are, and their content."""
+"""Sliding windows over a map: their number and their content."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def window_counts(
 
 
 def padded_pixels(sides: Pair, padding: Pair) -> int:
-    """How many pixels the map has with its padding."""
+    """Number of pixels of the padded map."""
     return (sides[0] + 2 * padding[0]) * (sides[1] + 2 * padding[1])
 
 
