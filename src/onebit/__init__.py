@@ -1,6 +1,7 @@
-"""onebit: train, compress and run 1-bit convolutional networks.
+"""onebit: train, pack and run 1-bit convolutional networks.
 
-Running a packed network needs NumPy and safetensors alone; the training side is imported when one of its names is used.
+Running a packed network needs only NumPy and safetensors.  The training side is imported on first use of one of its
+names.
 """
 
 from importlib import import_module
@@ -64,7 +65,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":  # the library that reads it takes longer to import than a network to load
+    if name == "__version__":  # lazy: importing importlib.metadata takes longer than loading a network
         return _version()
     if name in _FROM_TORCH_SIDE:
         return getattr(_imported(_FROM_TORCH_SIDE[name], name), name)
@@ -72,7 +73,7 @@ def __getattr__(name: str) -> Any:
         from importlib.util import find_spec
 
         if find_spec(f"onebit.{name}") is not None:
-            return _imported(f"onebit.{name}", name)  # a part of the library that nothing has imported yet
+            return _imported(f"onebit.{name}", name)  # a subpackage that has not been imported yet
     raise AttributeError(f"module 'onebit' has no attribute {name!r}")
 
 

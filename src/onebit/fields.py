@@ -1,4 +1,4 @@
-"""Fields of documents that come from files: what each may hold, checked before anything is computed with it."""
+"""Validation of the fields of documents that are read from files."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """Which values a field may hold, and how that is said."""
+    """A check of a field's value, and a description of the allowed values."""
 
     accepts: Callable[[Any], bool]
     allowed: str
 
 
 def check_fields(value: object, rules: Mapping[str, Rule], owner: str = "") -> None:
-    """ValueError that names the field, what was found and what is allowed; fields without a rule may hold anything.
+    """Raise ValueError with the field, the value found and the values allowed; fields without a rule may hold anything.
 
     Args:
-        owner: name of the field that ``value`` is, "" for the document itself.
+        owner: name of the field that holds ``value``, "" for the document itself.
     """
     if not isinstance(value, Mapping):
         raise ValueError(f"{f'field {owner!r}' if owner else 'the document'} must be an object, got {short(value)}")
@@ -29,10 +29,10 @@ def check_fields(value: object, rules: Mapping[str, Rule], owner: str = "") -> N
 
 
 def short(value: object) -> str:
-    """``repr``, cut where it gets long."""
+    """``repr``, truncated if long."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of too many digits; a structure that is too deep
+    except (ValueError, RecursionError):  # an integer with too many digits; a structure nested too deeply
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -47,14 +47,14 @@ def number(low: float = -math.inf, above: float = -math.inf, high: float = 1e300
     """A finite number, at least ``low``, greater than ``above``, and at most ``high``."""
     bound = f" from {low:g}" if low > -math.inf else f" above {above:g}" if above > -math.inf else ""
     bound += f" up to {high:g}" if high < 1e300 else ""
-    # A whole number may pass a float's range; what is near its end is no number of ours.
+    # Integers may exceed the range of a float.
     return Rule(
         lambda v: _is_number(v) and low <= v <= high and above < v and abs(v) <= 1e300, f"a finite number{bound}"
     )
 
 
 def measured() -> Rule:
-    """A number that came out of a computation: NaN and infinity, too, or null where nothing was measured."""
+    """A computed number, including NaN and infinity, or null if nothing was measured."""
     return Rule(lambda v: v is None or _is_number(v), "a number or null")
 
 
@@ -63,7 +63,7 @@ def _is_number(value: object) -> bool:
 
 
 def text() -> Rule:
-    """A text."""
+    """A string."""
     return Rule(lambda v: isinstance(v, str), "a text")
 
 
@@ -73,7 +73,7 @@ def flag() -> Rule:
 
 
 def mapping() -> Rule:
-    """An object, whose names are texts."""
+    """An object with string keys."""
     return Rule(lambda v: isinstance(v, dict) and all(isinstance(name, str) for name in v), "an object")
 
 
@@ -83,7 +83,7 @@ def one_of(*choices: object) -> Rule:
 
 
 def list_of(rule: Rule, length: int | None = None) -> Rule:
-    """A list of what ``rule`` accepts, with ``length`` entries."""
+    """A list of values that ``rule`` accepts, with ``length`` entries."""
     allowed = f"a list, each entry {rule.allowed}" if length is None else f"a list of {length}, each {rule.allowed}"
     return Rule(
         lambda v: isinstance(v, list | tuple) and length in (None, len(v)) and all(map(rule.accepts, v)), allowed
@@ -91,5 +91,5 @@ def list_of(rule: Rule, length: int | None = None) -> Rule:
 
 
 def optional(rule: Rule) -> Rule:
-    """What ``rule`` accepts, or null."""
+    """A value that ``rule`` accepts, or null."""
     return Rule(lambda v: v is None or rule.accepts(v), f"{rule.allowed} or null")

@@ -1,21 +1,21 @@
-"""Files that are either the old one or the new one, never half."""
+"""Atomic writes: readers see either the old or the new content of a file."""
 
 import os
 
 try:
     import fcntl
-except ModuleNotFoundError:  # Windows: what a killed process leaves behind stays there
+except ModuleNotFoundError:  # Windows: temporary files of killed processes are not removed
     fcntl = None  # type: ignore[assignment]
 
 _TEMPORARY = ".onebit-tmp-"  # and 16 digits
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace ``path`` by ``content``: write beside it, then rename, a step that a crash cannot split.
+    """Replace the content of ``path`` atomically: write a temporary file in the same folder, then rename it.
 
-    A process that is killed while it writes leaves a hidden ``.onebit-tmp-…``; whoever writes into that folder next
-    removes it.  Raises OSError, naming the file and the reason (no permission, disk full, ...), and then leaves nothing
-    behind.
+    A process that is killed while it writes leaves a hidden ``.onebit-tmp-…`` file, which the next write to that folder
+    removes.  Raises OSError with the name of the file and the reason (no permission, disk full, ...), and then leaves
+    no temporary file behind.
     """
     folder = os.path.dirname(os.path.abspath(path))
     temporary: str | None = None
@@ -27,8 +27,8 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
             if fcntl is not None:
-                os.replace(temporary, path)  # as long as the lock keeps others from sweeping it
-        if fcntl is None:  # where an open file cannot be renamed
+                os.replace(temporary, path)  # while the lock keeps other processes from removing it
+        if fcntl is None:  # an open file cannot be renamed there
             os.replace(temporary, path)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {os.fspath(path)!r}: {error.strerror}") from error
@@ -38,9 +38,9 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def sweep(folder: str | os.PathLike[str]) -> None:
-    """Remove what killed processes left of :func:`write_atomic` in ``folder``; files that are being written stay.
+    """Remove the temporary files of killed processes from ``folder``; files that are being written stay.
 
-    Whoever writes holds a lock on the file, which the system takes back where the process dies.
+    Writers hold a lock on their temporary file, which the system releases when the process dies.
     """
     if fcntl is None:
         return
@@ -49,19 +49,19 @@ def sweep(folder: str | os.PathLike[str]) -> None:
     for path in found:
         try:
             handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:  # gone by now, or another user's
+        except OSError:  # already removed, or owned by another user
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.unlink(path)
-        except OSError:  # somebody writes it
+        except OSError:  # being written
             continue
         finally:
             os.close(handle)
 
 
 def _create(folder: str) -> tuple[int, str]:
-    """A new file in ``folder`` with the permissions of an ordinary one, locked: its handle and its path."""
+    """Create a locked temporary file in ``folder`` with default permissions; return its handle and its path."""
     while True:
         path = os.path.join(folder, _TEMPORARY + os.urandom(8).hex())
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
@@ -71,9 +71,9 @@ def _create(folder: str) -> tuple[int, str]:
 
 
 def _locked(handle: int) -> bool:
-    """Lock the new file; False where somebody swept it before."""
+    """Lock the new file; False if another process has already removed it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks: there nobody can sweep either
+    except OSError:  # a file system without locks, where no process removes files
         return True
     return os.fstat(handle).st_nlink > 0

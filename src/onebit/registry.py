@@ -1,4 +1,4 @@
-"""Name -> object lookup used by estimators, models, methods, data sets and recipes."""
+"""Registries of estimators, models, methods, data sets and recipes by name."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -12,9 +12,9 @@ Item = TypeVar("Item")
 
 
 class Registry(Generic[T]):
-    """Names in, things out; filled by decorators at import time.
+    """Maps names to objects; filled by decorators at import time.
 
-    Kept dull on purpose: no aliases, no overwriting, no default for a missing name.
+    Deliberately simple: no aliases, no overwriting, no default for a missing name.
     """
 
     def __init__(self, kind: str) -> None:
@@ -22,7 +22,7 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[Item], Item]:
-        """Decorator that files the decorated object under ``name``; ValueError if the name is taken."""
+        """Decorator that registers the decorated object under ``name``; ValueError if the name is taken."""
 
         def add(item: Item) -> Item:
             if name in self._items:
@@ -41,7 +41,7 @@ class Registry(Generic[T]):
             raise ValueError(f"Unknown {self.kind} {name!r}; {hint}") from None
 
     def check(self, name: str) -> None:
-        """Raise the same error as ``self[name]``; for validating a setting early."""
+        """Raise the same error as ``self[name]``, to validate a setting early."""
         self[name]
 
     def __contains__(self, name: object) -> bool:
@@ -55,11 +55,11 @@ class Registry(Generic[T]):
 
 
 def check_options(owner: str, factory: Callable[..., object], options: Mapping[str, object]) -> None:
-    """ValueError, with the nearest name, for an option that ``factory`` does not take or whose type it does not.
+    """Raise ValueError for an option that ``factory`` does not take, with the nearest name, or whose type is wrong.
 
     Args:
-        owner: how messages call the options, e.g. "method_options".
-        factory: a class or function whose parameters are annotated.
+        owner: name of the options in messages, e.g. "method_options".
+        factory: a class or function with annotated parameters.
     """
     function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     hints = get_type_hints(function)
@@ -73,7 +73,7 @@ def check_options(owner: str, factory: Callable[..., object], options: Mapping[s
 
 
 def check_types(settings: object) -> None:
-    """ValueError for the first field of a dataclass whose value is not of the annotated type."""
+    """Raise ValueError for the first field of a dataclass whose value does not have the annotated type."""
     hints = get_type_hints(type(settings))
     for field in fields(settings):  # type: ignore[arg-type]
         _check_type(field.name, getattr(settings, field.name), hints[field.name])
@@ -87,7 +87,9 @@ def _check_type(name: str, value: object, hint: Any) -> None:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Whether a value from a command line or a file is of an annotated type; a text is no sequence, true no number."""
+    """Whether a value from a command line or a file has an annotated type; a string is no sequence, a boolean no
+    number.
+    """
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
@@ -123,7 +125,7 @@ _TYPE_WORDS: dict[Any, tuple[str, str]] = {
 
 
 def _words(hint: Any) -> list[str]:
-    """What :func:`_fits` allows, in words."""
+    """Description of the values that :func:`_fits` accepts."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return [word for each in inner for word in _words(each)]

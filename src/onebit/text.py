@@ -1,4 +1,4 @@
-"""Text for people: tables, sizes, and texts from files made safe for a terminal."""
+"""Text output: tables, sizes, and strings from files made safe for a terminal."""
 
 import re
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "
 
 
 def printable(text: object, limit: int = 200) -> str:
-    r"""``text`` on one line, without what a terminal would obey instead of show, at most ``limit`` characters of it.
+    r"""``text`` on one line, without characters that a terminal interprets, truncated to ``limit`` characters.
 
-    Control characters, line breaks, marks that change the direction of writing and other invisible characters become
-    escapes such as ``\x1b`` and ``\u202e``; a longer text ends with ``...``.  Use it for whatever a file or a folder
-    brought along: names of layers and classes, notes, provenance.
+    Control characters, line breaks, marks of text direction and other invisible characters become escapes such as
+    ``\x1b`` and ``\u202e``; a truncated text ends with ``...``.  Use it for everything that comes from a file or a
+    folder: names of layers and classes, notes, provenance.
     """
     plain = str(text)
     if len(plain) > limit:
@@ -28,9 +28,9 @@ def text_table(
     sums: Sequence[Sequence[object]] = (),
     indent: str = "",
 ) -> str:
-    """Columns as wide as their longest text, each made :func:`printable`; a line under the header and above the sums.
+    """A table with aligned columns, cells made :func:`printable`, and rules below the header and above the sums.
 
-    Every row has as many cells as the others.
+    All rows have the same number of cells.
     """
     lines = [[printable(cell) for cell in row] for row in ([header] if header else []) + [*body, *sums]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -44,7 +44,7 @@ def text_table(
 
 
 def parse_bytes(text: str) -> int:
-    """A size as people write it, "2GiB", "500 MB" or "1000000", in bytes; ValueError for anything else."""
+    """Parse a size such as "2GiB", "500 MB" or "1000000" to bytes; ValueError if it is not a size."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(|k|Ki|M|Mi|G|Gi|T|Ti)B?", text.strip())
     if match is None:
         raise ValueError(f"a size must be a number of bytes, or one with a unit such as 2GiB or 500MB, got {text!r}")

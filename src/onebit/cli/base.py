@@ -1,4 +1,4 @@
-"""What every verb shares: its parser and the exception for failures that the user can mend."""
+"""Common parts of all verbs: the parser, shared flags, and the exception for user errors."""
 
 import os
 import re
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
 
 
 def share_cores() -> None:
-    """Let waiting threads sleep instead of spin; call it before torch is imported, a value that the user set stays.
+    """Let idle threads sleep instead of spin; call it before importing torch.  A value set by the user has priority.
 
-    On two cores with other work on them, spinning made training 10 times slower (OpenMP's OMP_WAIT_POLICY).
+    On two busy cores, spinning made training 10 times slower (OMP_WAIT_POLICY of OpenMP).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 class Failure(Exception):
-    """Something the user can mend; the message is the one line that is shown."""
+    """An error that the user can fix; the message is printed on one line."""
 
 
 def as_flags(text: str, *settings: str) -> str:
-    """A message of the library with flags in place of ``settings``: "stem='int8'" -> "--stem 'int8'"."""
+    """A library message with flags instead of ``settings``: "stem='int8'" -> "--stem 'int8'"."""
     names = "|".join(map(re.escape, settings))
     return re.sub(rf"(?<![\w.'/-])({names})\b(=?)", lambda found: f"--{found[1]}{' ' if found[2] else ''}", text)
 
 
 def add_max_memory(parser: "ArgumentParser") -> None:
-    """The flag ``--max_memory`` of the verbs that load packed files; :func:`max_memory_of` reads it."""
+    """Add the flag ``--max_memory`` of the verbs that load packed files; :func:`max_memory_of` reads it."""
     parser.add_argument(
         "--max_memory",
         type=str | None,
@@ -41,7 +41,7 @@ def add_max_memory(parser: "ArgumentParser") -> None:
 
 
 def max_memory_of(args: "Namespace") -> int | None:
-    """Bytes that the user allows, if any; ValueError for a text that is no size."""
+    """The limit in bytes, or None; ValueError if it is not a size."""
     if args.max_memory is None:
         return None
     try:
@@ -54,7 +54,7 @@ def max_memory_of(args: "Namespace") -> int | None:
 
 
 def verb_parser(verb: str, description: str, example: str, **options: Any) -> "ArgumentParser":
-    """The parser of one verb: its help ends with an example, and ``--json`` is understood.
+    """The parser of one verb, with an example at the end of its help, and the flag ``--json``.
 
     Wrong usage prints one line and exits with code 2.
     """

@@ -93,7 +93,7 @@ def run(args: "Namespace") -> dict[str, Any]:
 
 
 def draw(result: dict[str, Any], path: str) -> None:
-    """Write the picture of a result's profile to ``path``."""
+    """Write a plot of the profile to ``path``."""
     from onebit.files import write_atomic
 
     try:
@@ -107,7 +107,7 @@ def draw(result: dict[str, Any], path: str) -> None:
 
 
 def check_batch(batch: int, model: "Model") -> None:
-    """Failure where the images of one call, or the outputs, would take more than ``MAX_BATCH_BYTES`` as floats."""
+    """Raise Failure if the images of one call, or the outputs, would exceed ``MAX_BATCH_BYTES`` as floats."""
     spec, out = model.input, model.engine.output_shape
     floats = max(spec.height * spec.width * spec.channels, math.prod(out))
     if 4 * floats * batch > MAX_BATCH_BYTES:
@@ -118,10 +118,10 @@ def check_batch(batch: int, model: "Model") -> None:
 
 
 def float_twin(model: "Model", images: "NDArray[Any]", threads: int) -> tuple[Any, str]:
-    """A call of the float network of the same shape on ``images`` (N, H, W, C), or None and the reason.
+    """A call of the float network of the same architecture on ``images`` (N, H, W, C), or None and the reason.
 
-    What the file says of its network is a stranger's word: it is built without memory first, and believed where its
-    outputs have the packed network's shape.
+    The provenance of a file is untrusted.  The network is first built on the meta device, and used only if its outputs
+    have the shape of those of the packed network.
     """
     provenance = model.graph.provenance
     name, options = provenance.get("model"), provenance.get("model_options", {})
@@ -136,7 +136,7 @@ def float_twin(model: "Model", images: "NDArray[Any]", threads: int) -> tuple[An
     if name not in MODELS:
         return None, f"model {name!r} is not in the zoo"
     x_BCHW = torch.from_numpy(images).permute(0, 3, 1, 2)  # NHWC in memory: channels_last as it is
-    sizes = {key: provenance[key] for key in ("num_classes",) if key in provenance}  # where files had it before
+    sizes = {key: provenance[key] for key in ("num_classes",) if key in provenance}  # older files have it
     arguments = {"in_channels": images.shape[3], **sizes}
     shape = model.engine.output_shape
     try:
@@ -160,7 +160,7 @@ def float_twin(model: "Model", images: "NDArray[Any]", threads: int) -> tuple[An
 
 
 def show(result: dict[str, Any]) -> None:
-    """Two lines of times and their ratio; the cold start and the profile if they were asked for."""
+    """Print latencies and their ratio, and, if requested, the cold start and the profile."""
     print(f"{result['machine']}, {result['threads']} thread(s), batch {result['batch']}")
     for name in ("packed", "torch_float"):
         if name in result:

@@ -1,4 +1,4 @@
-"""``onebit doctor``: what this installation and this machine can do."""
+"""``onebit doctor``: check this installation and what this CPU supports."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,8 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{version, python, machine, isas, chosen, forced, libraries, self_test}; and errors where the core computes
-    wrong results.
+    """{version, python, machine, isas, chosen, forced, libraries, self_test}; and errors if the core computes wrong
+    results.
     """
     import os
     import platform
@@ -62,7 +62,7 @@ def _version(name: str) -> str:
 
 
 def _self_test() -> list[dict[str, Any]]:
-    """Every op, in three small networks on noise: every usable instruction set against the reference."""
+    """Check every op, in three small networks on noise, with every usable instruction set against the reference."""
     import numpy as np
 
     from onebit.runtime.parity import check_kernels
@@ -78,7 +78,7 @@ def _self_test() -> list[dict[str, Any]]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """A short page."""
+    """Print the report."""
     print(f"onebit {result['version']}, Python {result['python']}, {result['machine']}")
     print(text_table([(row["isa"], _state(row)) for row in result["isas"]], indent="  "))
     if result["forced"]:

@@ -1,4 +1,4 @@
-"""Reading the images that a user names on the command line."""
+"""Reading images from paths on the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_fit(parser: ArgumentParser) -> None:
-    """The flag ``--fit`` of the verbs that read pictures."""
+    """Add the flag ``--fit`` of the verbs that read pictures."""
     parser.add_argument(
         "--fit",
         type=Literal["file", "crop", "stretch"],
@@ -33,14 +33,14 @@ def add_fit(parser: ArgumentParser) -> None:
 
 
 def fitting(spec: InputSpec, fit: str) -> InputSpec:
-    """``spec`` with the fit that the user chose; a file that says the same keeps its ``crop_pct``."""
+    """``spec`` with the fit of the command line; if the file specifies the same kind, its ``crop_pct`` is kept."""
     if fit == "file" or (spec.fit is not None and spec.fit.resize == fit):
         return spec
     return replace(spec, fit=Fit(fit))
 
 
 def list_images(names: Sequence[str]) -> tuple[list[str], Counter[str]]:
-    """The files that ``names`` name, in order, folders replaced by the pictures in them; and what was left out there.
+    """The files of ``names`` in order, with folders replaced by the pictures in them; and counts of skipped entries.
 
     Raises Failure for a name that does not exist and for a folder without pictures.
     """
@@ -65,9 +65,9 @@ def list_images(names: Sequence[str]) -> tuple[list[str], Counter[str]]:
 
 
 def read_image(path: str, spec: InputSpec) -> NDArray:
-    """One file as an image for the network: uint8 (H, W, C), or float32 where it is a ``.npy`` array of floats.
+    """Read one file as an image for the network: uint8 (H, W, C), or float32 for a ``.npy`` array of floats.
 
-    Raises Failure for a file that is damaged or that does not fit the network; it names the file and what to do.
+    Raises Failure for a file that is damaged or does not fit the network; the message names the file and a remedy.
     """
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's, of a picture that is refused anyway
     try:

@@ -1,4 +1,4 @@
-"""``onebit inspect``: what is in a packed file, layer by layer."""
+"""``onebit inspect``: the contents of a packed file, layer by layer."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ def run(args: "Namespace") -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """The table, with the facts about the whole file above it."""
+    """Print the table, after the facts about the whole file."""
     spec, classes = result["input"], result["classes"]
     size = f"{spec['height']}x{spec['width']}x{spec['channels']}"
     facts = [

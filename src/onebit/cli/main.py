@@ -1,15 +1,16 @@
-"""Entry point of the ``onebit`` command: find the verb, run it, turn every failure into one line and an exit code.
+"""Entry point of the ``onebit`` command: dispatch to a verb, and turn every failure into one line and an exit code.
 
 A verb is a module of this package with three functions:
 
     parse(argv) -> Namespace     its jsonargparse parser, from ``base.verb_parser``; a ValueError here is wrong usage
-    run(args) -> dict            the work; the result is plain values; ValueError, OSError, MemoryError here exit with 1
-    show(result) -> None         the same result for people, on standard output
+    run(args) -> dict            the work; returns plain values; ValueError, OSError, MemoryError here exit with 1
+    show(result) -> None         prints the result on standard output
 
-and a line in ``VERBS``.  Where a result has ``errors``, they are told after it and the code is 1.  Only the verb that
-is asked for is imported, so ``onebit run`` never pays for torch.
-Exit codes: 0 done, 1 it failed for a reason the user can mend, 2 wrong usage, 130 interrupted.  ``ONEBIT_DEBUG=1``
-shows tracebacks.  With ``--json`` standard output holds one JSON object and nothing else.
+and a row in ``VERBS``.  If a result has ``errors``, they are printed after it and the code is 1.  Only the requested
+verb is imported, so ``onebit run`` never imports torch.
+
+Exit codes: 0 success, 1 an error that the user can fix, 2 wrong usage, 130 interrupted.  ``ONEBIT_DEBUG=1`` shows
+tracebacks.  With ``--json``, standard output holds one JSON object and nothing else.
 """
 
 import contextlib
@@ -63,14 +64,14 @@ def usage() -> str:
 
 
 def complain(message: str) -> None:
-    """One line on standard error, whatever the message looks like inside; part of it may come from a file."""
+    """One line for standard error; line breaks and control characters are escaped, since parts may come from a file."""
     print(f"onebit: error: {printable(' '.join(message.split()), limit=2000)}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's own) and return the exit code."""
+    """Run the command line ``argv`` (by default that of the process) and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # an encoding without some letter shows its number instead
+        if isinstance(stream, io.TextIOWrapper):  # characters outside the encoding are printed as escapes
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
@@ -98,7 +99,7 @@ def _run_verb(name: str, argv: list[str]) -> int:
     module = importlib.import_module(f"onebit.cli.{name}")
     try:
         args = module.parse(argv)
-    except SystemExit as stop:  # the parser has said what it had to say (--help, wrong usage)
+    except SystemExit as stop:  # the parser has printed its message (--help)
         return stop.code if isinstance(stop.code, int) else 2
     except (ValueError, TypeError) as error:
         if debugging():
@@ -107,7 +108,7 @@ def _run_verb(name: str, argv: list[str]) -> int:
         return 2
     result: dict[str, Any]
     if args.json:
-        with contextlib.redirect_stdout(sys.stderr):  # nothing but the object may reach standard output
+        with contextlib.redirect_stdout(sys.stderr):  # only the JSON object may be written to standard output
             result = module.run(args)
         print(json.dumps(_plain(result), allow_nan=False))
     else:
@@ -120,9 +121,7 @@ def _run_verb(name: str, argv: list[str]) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """A result as JSON has it: numbers of NumPy as Python's, paths as texts, null for NaN and infinity, which JSON has
-    no word for.
-    """
+    """A result as plain JSON values: NumPy numbers become Python's, paths strings, NaN and infinity null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -135,15 +134,15 @@ def _plain(value: Any) -> Any:
 
 
 def _guarded(work: Callable[[], int], name: str) -> int:
-    """Run ``work`` of the verb ``name``; a failure becomes its one line and exit code."""
+    """Run ``work`` of the verb ``name``; a failure becomes one line and an exit code."""
     try:
         code = work()
-        sys.stdout.flush()  # a closed pipe shows here rather than at exit
+        sys.stdout.flush()  # a closed pipe raises here rather than at exit
         return code
     except KeyboardInterrupt as stop:
         print(f"onebit: {printable(stop, limit=2000) or 'interrupted'}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as head, has left: not a failure
+    except BrokenPipeError:  # the reader, such as head, has closed the pipe: not a failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ImportError as error:
@@ -173,7 +172,7 @@ def _guarded(work: Callable[[], int], name: str) -> int:
 
 
 def _missing(verb: str, error: ImportError) -> str:
-    """What to do where a library, or a part of this one, cannot be imported."""
+    """The message for a library, or a part of this one, that cannot be imported."""
     missing = (error.name or "").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or missing in ("", "onebit"):
         return f"this installation is broken ({error}): install it again with pip install --force-reinstall onebit"

@@ -65,8 +65,8 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """{file, layers, total, table, stem, activations}; the last two say what an int8 stem and float16 activations cost,
-    or are null.
+    """{file, layers, total, table, stem, activations}; the last two are the costs of an int8 stem and of float16
+    activations, or null.
     """
     from pathlib import Path
 
@@ -101,7 +101,7 @@ def run(args: "Namespace") -> dict[str, Any]:
 
 
 class _Data:
-    """The images of the run's data set, where it can be read; a folder that the user names must hold it."""
+    """The images of the run's data set if available; a folder given by the user must contain it."""
 
     def __init__(self, args: "Namespace") -> None:
         from onebit.data import DataError
@@ -121,13 +121,13 @@ class _Data:
             self.why_none = str(error)
 
     def compare_stems(self, packed: Any) -> dict[str, Any]:
-        """What the int8 stem costs on the test images, or on noise where there are none."""
+        """Cost of the int8 stem on the test images, or on noise if there are none."""
         from onebit.train.deploy import compare_stems
 
         return self._compare(compare_stems, packed)
 
     def compare_activations(self, packed: Any) -> dict[str, Any]:
-        """What float16 activations cost, likewise."""
+        """Cost of float16 activations on the test images, or on noise if there are none."""
         from onebit.train.deploy import compare_activations
 
         return self._compare(compare_activations, packed)
@@ -179,7 +179,7 @@ def _show_activations(row: dict[str, Any]) -> None:
 
 
 def _show_scores(row: dict[str, Any], what: str, before: str, after: str) -> None:
-    """The main score with either, what was lost, and how many answers stayed."""
+    """The main score with both variants, the loss, and how many answers are equal."""
     from onebit.tasks import TASKS
 
     task = TASKS[row["task"]]

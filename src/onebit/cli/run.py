@@ -41,8 +41,8 @@ def parse(argv: list[str]) -> "Namespace":
 def run(args: "Namespace") -> dict[str, Any]:
     """{file, images: [{image, classes: [{class, probability}]}], left_out: {kind: count}, errors}, most probable first.
 
-    Where the file has no labels, {image, outputs: [{index, value}]}, largest first, or for a map {image, map: {shape,
-    min, mean, max}}.  An image that cannot be read or run has a line in errors and does not stop the others.
+    For files without labels: {image, outputs: [{index, value}]}, largest first, or for a map {image, map: {shape, min,
+    mean, max}}.  An image that cannot be read or run adds a line to errors and does not stop the others.
     """
     from onebit.cli.images import fitting, list_images, read_image
     from onebit.runtime.model import load
@@ -63,7 +63,7 @@ def run(args: "Namespace") -> dict[str, Any]:
 
 
 def _answer(model: "Model", image: "NDArray[Any]", top: int) -> dict[str, Any]:
-    """What is told of one image; ValueError where the outputs are not finite."""
+    """The result for one image; ValueError if the outputs are not finite."""
     import numpy as np
 
     if model.classes is not None and model.engine.output_shape[:2] == (1, 1):
@@ -80,7 +80,7 @@ def _answer(model: "Model", image: "NDArray[Any]", top: int) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """One line per image: path, then classes with their probabilities; what was left out of folders at the end."""
+    """Print one line per image with its classes and probabilities, and the counts of skipped entries."""
     from onebit.runtime.images import tell_counts
 
     for entry in result["images"]:

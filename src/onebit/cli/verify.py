@@ -1,4 +1,4 @@
-"""``onebit verify``: does a packed network compute what was trained, on these images, on this machine?"""
+"""``onebit verify``: check a packed network against the reference and against the trained model."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -87,7 +87,7 @@ def run(args: "Namespace") -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """One line per kernel path, one for torch; what was left out of folders before them."""
+    """Print one line per instruction set and one for PyTorch, after the counts of skipped entries."""
     from onebit.runtime.images import tell_counts
 
     if result["left_out"]:
@@ -136,7 +136,7 @@ def _show_torch(row: dict[str, Any]) -> None:
 
 
 def _told(row: dict[str, Any]) -> str:
-    """How far the outputs are apart, or that some cannot be compared."""
+    """The difference of the outputs, or how many are not finite."""
     if row["not_finite"]:
         return f"outputs of {row['not_finite']} images are NaN or infinite"
     return f"outputs differ by {row['output_error']:.1e}"

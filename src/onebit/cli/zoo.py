@@ -1,4 +1,4 @@
-"""``onebit zoo``: what this installation can train and run, read from the registries."""
+"""``onebit zoo``: the contents of the registries of this installation."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ def parse(argv: list[str]) -> "Namespace":
 
 
 def run(args: "Namespace") -> dict[str, Any]:
-    """Every kind's names with the first line of their documentation: {kind: {name: line}}.
+    """The names of every kind with the first line of their documentation: {kind: {name: line}}.
 
     For the kind "models" alone, "networks" is added: one row per network and standard size.
     """
@@ -82,7 +82,7 @@ def networks() -> list[dict[str, Any]]:
 
 
 def first_line(item: object) -> str:
-    """What an object says of itself, or the first line of its docstring."""
+    """The description of an object, or the first line of its docstring."""
     if not isinstance(item, type) and hasattr(item, "describe"):
         return str(item.describe())
     text = (getattr(item, "__doc__", None) or "").strip()

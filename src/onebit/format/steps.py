@@ -36,20 +36,20 @@ def _anything(here: str, step: Any) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """All there is to know about a step of an epilogue; docs/format.md says it in words.
+    """The complete definition of an epilogue step; docs/format.md describes it in words.
 
     Attributes:
-        reference: what becomes of the current result (N, H, W, C), in NumPy, given the step's fields by name: tensors
-            as entries that broadcast against the result (flags as booleans), ``input`` as a map of floats. The new
-            result, or where the step writes a value, what it writes.
-        settings, options: fields that are numbers or words, those that must be there and those that may be absent.
+        reference: the NumPy definition; takes the current result (N, H, W, C) and the step's fields by name: tensors
+            broadcast against the result (flags as booleans), ``input`` as a float map.  Returns the new result or, if
+            the step writes a value, that value.
+        settings, options: required and optional fields that are numbers or strings.
         tensors, optional_tensors: fields that name tensors, and what these must be.
-        check: of the whole step: FormatError where settings do not fit each other.
-        reads: whether it takes another value of floats, in the field ``input``.
-        writes: type of the value that it writes, named in the field ``output``; None where it changes the result.
-        exact: it works on the exact integer of an op, and is then the only step.
-        bits: it may stand behind an op that gives bits, and is then the only step.
-        margin: of a step that makes bits of floats, how far each is from its threshold.
+        check: check of the whole step: FormatError if settings are inconsistent.
+        reads: whether it reads another float value, in the field ``input``.
+        writes: type of the value that it writes, named in the field ``output``; None if it changes the current result.
+        exact: whether it takes the exact integer of an op, and is then the only step.
+        bits: whether it may follow an op whose result is bits, and is then the only step.
+        margin: for a step that computes bits from floats, the distance of each float from its threshold.
     """
 
     reference: Callable[..., NDArray[Any]]

@@ -1,8 +1,8 @@
 """AlexNet with batch norms, the ImageNet network of Trained Binarization (arXiv:1909.11366) and XNOR-Net.
 
-Published: AlexNet by name.  Our assumptions: the form with norms instead of local response norms, of one column without
-groups (96-256-384-384-256 and 4096-4096), first convolution and last linear layer real, fc6 and fc7 binary, the pool
-right behind the convolution (so that it sees exact integers) and the ReLU before the last layer.
+Published: AlexNet by name.  Our assumptions: norms instead of local response norms, one column without groups
+(96-256-384-384-256 and 4096-4096), full precision in the first convolution and the last linear layer, binary fc6 and
+fc7, the pool directly after the convolution (so that it pools exact integers) and the ReLU before the last layer.
 """
 
 from typing import Any

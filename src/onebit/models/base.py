@@ -14,7 +14,7 @@ MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
 
 
 def build(network: Network, device: str = "cpu") -> nn.Module:
-    """The untrained network of a row of ``onebit.zoo.networks.NETWORKS``; on the device "meta" without values."""
+    """The untrained network of a row of ``onebit.zoo.networks.NETWORKS``; without values on the device "meta"."""
     with torch.device(device):
         return MODELS[network.model](num_classes=network.num_classes, input_size=network.size, **network.options)
 
@@ -58,14 +58,14 @@ def whole_numbers(name: str, value: str | Sequence[int], count: int, multiple: i
 
 
 def nonlinearity(scheme: Scheme) -> nn.Module:
-    """What stands between a norm and the next convolution: a ReLU in a real network; a binary layer brings its own
-    step.
+    """The activation between a norm and the next convolution: a ReLU in a full-precision network, none in a binary one,
+    whose layers binarize their inputs.
     """
     return nn.Identity() if scheme.inputs is not None else nn.ReLU()
 
 
 class PadChannels(nn.Module):
-    """Zero channels before and behind the real ones: the shortcut without weights."""
+    """Zero channels before and after the existing ones: a shortcut without weights."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class PadChannels(nn.Module):
 
 
 class DuplicateChannels(nn.Module):
-    """(B, C, H, W) -> (B, copies*C, H, W): all channels, again and again."""
+    """(B, C, H, W) -> (B, copies*C, H, W): all channels, repeated."""
 
     def __init__(self, copies: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class DuplicateChannels(nn.Module):
 
 
 def zeros_around(cin: int, cout: int) -> list[nn.Module]:
-    """``cin`` -> ``cout`` channels by zero channels, half of them before; nothing if there are none to add.
+    """``cin`` -> ``cout`` channels by adding zero channels, half of them before; no layer if the numbers are equal.
 
     Raises ValueError if ``cout`` is below ``cin``.
     """
@@ -103,7 +103,7 @@ def zeros_around(cin: int, cout: int) -> list[nn.Module]:
 
 
 def copies_of(cin: int, cout: int) -> list[nn.Module]:
-    """``cin`` -> ``cout`` channels by as many whole copies as fit, then zero channels for what is left.
+    """``cin`` -> ``cout`` channels by as many whole copies as fit, then zero channels for the remainder.
 
     Raises ValueError if ``cout`` is below ``cin``.
     """
@@ -122,12 +122,14 @@ def _check_growth(cin: int, cout: int) -> None:
 
 
 def halved(side: int) -> int:
-    """Side of a map behind a stride of 2 in any of our stems, blocks and pools: rounded up."""
+    """Size of a map after a stride of 2 in any of our stems, blocks and pools: half of it, rounded up."""
     return (side + 1) // 2
 
 
 def halving_pool(side: int) -> nn.AvgPool2d:
-    """2x2 average pool of a map with that side to ``halved(side)``; an odd map is averaged over what is there."""
+    """2x2 average pool of a map of that size to ``halved(side)``; the last window of an odd map averages only its
+    existing pixels.
+    """
     if side % 2 == 0:
         return nn.AvgPool2d(2)
     return nn.AvgPool2d(2, padding=1, count_include_pad=False)

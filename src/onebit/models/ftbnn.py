@@ -1,9 +1,10 @@
-"""FTBNN's family (arXiv:2010.09294): a ResNet with FPReLU, purified of real operations, widened in groups.
+"""The FTBNN family (arXiv:2010.09294): ResNets with FPReLU, purified of full-precision operations, widened with groups.
 
-Published: the baseline is like ResNet-18 with a shortcut around every convolution, the idea of purification (fewer real
-operations) and of groups.  Our assumptions, since no configuration is at hand: all names and numbers here, the shortcut
-by duplicated channels, the light stem, the place of the FPReLU (behind the addition), the shuffle behind the groups,
-and that the stem keeps its width and its channels are copied (or padded with zeros) up to those of the first stage.
+Published: a baseline like ResNet-18 with a shortcut around every convolution, and the ideas of purification (fewer
+full-precision operations) and of groups.  Our assumptions, since no configuration is available: all names and numbers
+here, the shortcut with duplicated channels, the light stem, the FPReLU after the addition, the channel shuffle after
+grouped convolutions, and a stem that keeps its width, with channels repeated (or padded with zeros) to match the first
+stage.
 """
 
 from typing import Any
@@ -22,7 +23,7 @@ def _family(widths: tuple[int, ...], blocks: tuple[int, ...], options: dict[str,
 
 
 def _purified(k: float, groups: int, options: dict[str, Any]) -> ResNet:
-    """ResNet-18 without real operations but stem and classifier; body ``k`` times as wide, in ``groups`` groups."""
+    """ResNet-18 with full precision only in stem and classifier; body ``k`` times as wide, in ``groups`` groups."""
     size = options.get("input_size", IMAGENET["input_size"])
     check_sizes(1, 1, size)
     settings = {"stem": "light" if size >= LARGE else "cifar", "stem_width": WIDTHS[0], "downsample": "duplicate"}

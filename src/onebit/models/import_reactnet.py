@@ -37,11 +37,11 @@ NORM = ("weight", "bias", "running_mean", "running_var", COUNTER)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a ``torch.save`` file of tensors holds, on the CPU; no code in it is run.
+    """Tensors of a ``torch.save`` file, on the CPU; no code in it is executed.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is damaged, or holds objects other than tensors, numbers, texts and containers of them.
+        ValueError: it is damaged, or holds objects other than tensors, numbers, strings and containers of them.
     """
     path = Path(path)
     try:

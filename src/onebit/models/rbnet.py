@@ -1,9 +1,9 @@
-"""RB-Net's family (IEEE TCSVT 2022): ResNets of reshaped point-wise convolutions with balanced activations.
+"""The RB-Net family (IEEE TCSVT 2022): ResNets of reshaped point-wise convolutions with balanced activations.
 
-Published: the operator and the activation by name, ResNet-18 as the frame, 66.8 % on ImageNet at 52M OPs.  From the
-authors' other code: 3x3 convolutions at stride 2 and the norm behind the restore (the defaults of ``rb-net-20``).  Our
-assumptions: the formula of the balanced activation, the form "pointwise", the roll, and both networks near 52M OPs,
-which are named for what they are, since the paper's own layout is not known.
+Published: the operator and the activation by name, ResNet-18 as base architecture, 66.8 % on ImageNet at 52M OPs.  From
+the authors' other code: 3x3 convolutions at stride 2 and the norm after the restore (the defaults of ``rb-net-20``).
+Our assumptions: the formula of the balanced activation, the variant "pointwise", the roll, and both networks near 52M
+OPs, since the architecture of the paper is not known.
 """
 
 from typing import Any
@@ -21,18 +21,18 @@ NORMS = ("after", "before")
 
 
 def reshaped_convolution(scheme: Scheme, downsample: str, roll: str, norm: str) -> Convolution:
-    """Reshaped point-wise convolutions for a ResNet.
+    """Factory of reshaped point-wise convolutions for a ResNet.
 
     Args:
-        scheme: how they become binary.
-        downsample: at stride 2: "conv3x3" (a 3x3 convolution), "pointwise" (space into depth and a 1x1 convolution,
-            nothing restored) or "rpc" (the operator itself with blocks of 4).
-        roll: "none", or "alternate": every second one of stride 1 works on a map that is rolled by a pixel, which lets
-            neighboring tiles see each other.
-        norm: "after" the restore (one per channel) or "before" it (one per channel and place in the tile).
+        scheme: how they are binarized.
+        downsample: at stride 2: "conv3x3" (a 3x3 convolution), "pointwise" (space to depth and a 1x1 convolution, not
+            restored) or "rpc" (the operator itself with blocks of 4).
+        roll: "none", or "alternate": every second one of stride 1 shifts the map by a pixel, cyclically, so that its
+            tiles overlap those of its neighbors.
+        norm: "after" the restore (one per channel) or "before" it (one per channel and position in the tile).
 
     Raises:
-        ValueError: another word for one of the last three.
+        ValueError: another value for one of the last three.
     """
     check_choice("downsample", downsample, DOWNSAMPLES)
     check_choice("roll", roll, ROLLS)
@@ -55,7 +55,7 @@ def reshaped_convolution(scheme: Scheme, downsample: str, roll: str, norm: str) 
 
 
 def _family(widths: tuple[int, ...], blocks: tuple[int, ...], options: dict[str, Any], **settings: Any) -> ResNet:
-    """A ResNet of them; ``downsample``, ``roll`` and ``norm`` are theirs, ``shortcut`` is ResNet's ``downsample``."""
+    """A ResNet of reshaped point-wise convolutions; ``shortcut`` is ResNet's ``downsample``."""
     options = {"scheme": "rb-net", "activation": "balanced", "roll": "none", "norm": "after", **settings, **options}
     downsample, roll, norm = (options.pop(name) for name in ("downsample", "roll", "norm"))
     shortcut = options.pop("shortcut")
@@ -67,7 +67,7 @@ def _family(widths: tuple[int, ...], blocks: tuple[int, ...], options: dict[str,
 
 
 def _stem(options: dict[str, Any], large: str) -> dict[str, Any]:
-    """Sizes of input and output, and the stem that fits them."""
+    """Sizes of input and output, and the matching stem."""
     size = options.get("input_size", 224)
     check_sizes(1, 1, size)
     return {"num_classes": 1000, "input_size": size, "stem": large if size >= LARGE else "cifar"}
@@ -81,13 +81,15 @@ def rb_net_20(**options: Any) -> ResNet:
 
 @MODELS.register("rb-net-18-rpc-stem")
 def rb_net_18_rpc_stem(**options: Any) -> ResNet:
-    """ResNet-18 of reshaped point-wise convolutions, a real one as stem, binary 1x1 shortcuts; 51.7M OPs at 224."""
+    """ResNet-18 of reshaped point-wise convolutions, a full-precision one as stem, binary 1x1 shortcuts; 51.7M OPs at
+    224.
+    """
     settings = {"downsample": "pointwise", "shortcut": "binary1x1", **_stem(options, "rpc")}
     return _family((64, 128, 256, 512), (2, 2, 2, 2), options, **settings)
 
 
 @MODELS.register("rb-net-18-wide")
 def rb_net_18_wide(**options: Any) -> ResNet:
-    """ResNet of them, blocks 2-2-4-2, 1.25 times as wide, 3x3 stem of stride 2, free shortcuts; 52.1M OPs at 224."""
+    """RPC ResNet, blocks 2-2-4-2, 1.25 times as wide, 3x3 stem with stride 2, free shortcuts; 52.1M OPs at 224."""
     settings = {"downsample": "pointwise", "shortcut": "duplicate", **_stem(options, "light")}
     return _family((80, 160, 320, 640), (2, 2, 4, 2), options, **settings)

@@ -1,7 +1,7 @@
-"""ReActNet (arXiv:2003.03488): shifted signs and activations; on ResNet-18 and on a MobileNet-like frame (ReActNet-A).
+"""ReActNet (arXiv:2003.03488): shifted signs and activations; based on ResNet-18 and on MobileNet (ReActNet-A).
 
-Published (paper and authors' code): the blocks, the widths and strides, the stems without an activation, real 1x1
-shortcuts in the ResNet and none with weights in ReActNet-A.  Our assumption: the forms for 32x32 images.
+Published (paper and authors' code): blocks, widths and strides, stems without an activation, full-precision 1x1
+shortcuts in the ResNet and none with weights in ReActNet-A.  Our assumption: the variants for 32x32 images.
 """
 
 from itertools import pairwise
@@ -19,17 +19,18 @@ WIDTHS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024) 
 
 
 class ReActBlock(nn.Module):
-    """A 3x3 convolution and a point-wise one, each with a norm, a shortcut and an activation of its own.
+    """A 3x3 convolution and a point-wise convolution, each with its norm, shortcut and activation.
 
-    ``y = activation1(norm1(spatial(x)) + shortcut(x))``; ``out = activation2(norm2(pointwise(y)) + y)``.  Where the
-    channels double, two point-wise convolutions, each with its norm and the shortcut, give the halves of the channels.
+    ``y = activation1(norm1(spatial(x)) + shortcut(x))``; ``out = activation2(norm2(pointwise(y)) + y)``.  If the number
+    of channels doubles, two point-wise convolutions, each with its norm and the shortcut, compute one half of the
+    channels each.
 
     Args:
         cin, cout: channels; ``cout`` is ``cin`` or twice as many.
         stride: of the 3x3 convolution.
-        side: of the input map; decides how the shortcut halves it.
+        side: height and width of the input map; determines how the shortcut halves it.
         activation: a name in ``ACTIVATIONS``.
-        scheme: how the convolutions become binary.
+        scheme: how the convolutions are binarized.
     """
 
     def __init__(self, cin: int, cout: int, stride: int, side: int, activation: str, scheme: Scheme) -> None:
@@ -51,16 +52,17 @@ class ReActBlock(nn.Module):
 class ReActNetA(nn.Module):
     """(B, in_channels, H, W) -> logits (B, num_classes): 3x3 stem and norm, 13 blocks, global pool, linear layer.
 
-    Stem and classifier are real.  A block behind the second shrinks the map where it doubles the channels.
+    Stem and classifier have full precision.  After the second block, a block that doubles the channels also halves the
+    map.
 
     Args:
         num_classes, in_channels: sizes of the output and the input.
-        input_size: side of the square images; from 64 on, the stem has stride 2, below it has stride 1.
-        width: factor on all channel counts.
-        stages: channels of the stem and of the 13 blocks, each as many as the one before or twice as many, as a list
-            or a text such as "32-64-...".
+        input_size: side of the square images; the stem has stride 2 from 64 on, else stride 1.
+        width: factor for all channel counts.
+        stages: channels of the stem and of the 13 blocks, each equal to the previous one or twice as many, as a list or
+            a string such as "32-64-...".
         activation: a name in ``ACTIVATIONS``.
-        scheme: how the convolutions behind the stem become binary.
+        scheme: how the convolutions after the stem are binarized.
 
     Raises:
         ValueError: bad sizes, names or stages.
@@ -113,7 +115,7 @@ def reactnet_a(*, scheme: str | Scheme = "reactnet", **options: Any) -> ReActNet
 
 @MODELS.register("reactnet18")
 def reactnet18(**options: Any) -> ResNet:
-    """ReActNet on ResNet-18: shifted signs, RPReLU, real 1x1 shortcuts; 164M OPs at 224x224."""
+    """ReActNet on ResNet-18: shifted signs, RPReLU, full-precision 1x1 shortcuts; 164M OPs at 224x224."""
     settings = {
         "scheme": "reactnet",
         "num_classes": 1000,

@@ -1,7 +1,8 @@
 """ResNets of binary convolutions: the 16-32-64 family for 32x32 images and ResNet-18/34 (arXiv:1512.03385).
 
-Stem and classifier stay real.  A block holds either one binary convolution with its own shortcut (Bi-Real Net,
-arXiv:1808.00278) or the two of the plain basic block.  Other families put their own convolutions into the same frame.
+Stem and classifier stay in full precision.  A block holds either one binary convolution with its own shortcut (Bi-Real
+Net, arXiv:1808.00278) or the two of the plain basic block.  Other families use this architecture with their own
+convolutions.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,28 +36,28 @@ Convolution = Callable[[int, int, int], list[nn.Module]]
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetConfig:
-    """Shape of a ResNet.
+    """Configuration of a ResNet.
 
     Args:
         widths: output channels of each stage, before ``width``.
         depths: 3x3 convolutions in each stage, an even number.
         num_classes, in_channels: sizes of the output and the input.
-        input_size: side of the square images; decides the stem "auto", and how an odd map is halved.
-        width: factor on all channel counts.
-        scheme: how the 3x3 convolutions behind the stem become binary.
-        stem: "cifar" (3x3), "imagenet" (7x7 of stride 2 and 3x3 max pool of stride 2), "light" (the same with 3x3 of
-            stride 2), "rpc" (real reshaped point-wise convolution of stride 4), or "auto": "imagenet" from a side of 64
-            on, else "cifar".
-        stem_width: channels of the stem, before ``width``; its map is copied until the first stage has its channels.
-            0 stands for those of the first stage.
+        input_size: side of the square images; determines the stem "auto", and how odd maps are halved.
+        width: factor for all channel counts.
+        scheme: how the 3x3 convolutions after the stem are binarized.
+        stem: "cifar" (3x3), "imagenet" (7x7 with stride 2 and 3x3 max pool with stride 2), "light" (the same with 3x3
+            and stride 2), "rpc" (full-precision reshaped point-wise convolution with stride 4), or "auto": "imagenet"
+            for sizes from 64 on, else "cifar".
+        stem_width: channels of the stem, before ``width``; its output is repeated to match the first stage.  0: the
+            channels of the first stage.
         stem_activation: whether the stem ends with ``activation``.
         convs_per_shortcut: 1 (one shortcut around every convolution) or 2 (the plain basic block).
-        downsample: shortcut where the shape changes, behind a 2x2 average pool where the map shrinks: "pad" (zero
-            channels), "duplicate" (the channels again), both without weights; "conv1x1" (real 1x1 convolution and norm)
-            or "binary1x1" (binary 1x1 convolution and norm).
+        downsample: shortcut where the shape changes, after a 2x2 average pool if the map shrinks: "pad" (zero
+            channels), "duplicate" (repeated channels), both without weights; "conv1x1" (full-precision 1x1 convolution
+            and norm) or "binary1x1" (binary 1x1 convolution and norm).
         activation: a name in ``onebit.nn.activations.ACTIVATIONS``.
-        activation_place: "after" the addition or "before" it.
-        groups: of the binary 3x3 convolutions; their channels are shuffled behind them if there are several.
+        activation_place: "after" or "before" the addition.
+        groups: groups of the binary 3x3 convolutions; with several, a channel shuffle follows.
     """
 
     widths: tuple[int, ...]
@@ -95,14 +96,16 @@ class ResNetConfig:
 
     @property
     def chosen_stem(self) -> str:
-        """The stem, "auto" resolved."""
+        """The stem, with "auto" resolved."""
         if self.stem != "auto":
             return self.stem
         return "imagenet" if self.input_size >= LARGE else "cifar"
 
 
 def residual_stem(config: ResNetConfig, channels: int) -> nn.Sequential:
-    """(B, in_channels, H, W) -> (B, channels, H', W'): real convolution, norm, activation, pool, copies of channels."""
+    """(B, in_channels, H, W) -> (B, channels, H', W'): full-precision convolution, norm, activation, pool, repeated
+    channels.
+    """
     kind = config.chosen_stem
     out = scaled(config.stem_width, config.width) if config.stem_width else channels
     if kind == "rpc":
@@ -116,7 +119,7 @@ def residual_stem(config: ResNetConfig, channels: int) -> nn.Sequential:
 
 
 def residual_shortcut(cin: int, cout: int, stride: int, side: int, kind: str, scheme: Scheme) -> nn.Module:
-    """What goes around a convolution of a map with that side: nothing changed, or one of ``DOWNSAMPLES``."""
+    """The shortcut around a convolution of a map of that size: the identity, or one of ``DOWNSAMPLES``."""
     if cin == cout and stride == 1:
         return nn.Identity()
     pool: list[nn.Module] = [halving_pool(side)] if stride > 1 else []
@@ -153,7 +156,7 @@ class ResidualBlock(nn.Module):
 
 
 def convolution3x3(scheme: Scheme, groups: int = 1) -> Convolution:
-    """3x3 convolutions of that scheme, the shuffle of their groups, a norm."""
+    """3x3 convolutions of that scheme, a channel shuffle for groups, a norm."""
 
     def make(cin: int, cout: int, stride: int) -> list[nn.Module]:
         shuffle = [ChannelShuffle(groups)] if groups > 1 else []
@@ -166,8 +169,8 @@ class ResNet(nn.Module):
     """(B, in_channels, H, W) -> logits (B, num_classes): stem, stages, global average pool, linear layer.
 
     Args:
-        config: the network's shape.
-        convolution: what makes the convolutions of the blocks; None stands for 3x3 ones of the scheme.
+        config: configuration of the network.
+        convolution: factory of the convolutions in the blocks; by default 3x3 convolutions of the scheme.
     """
 
     def __init__(self, config: ResNetConfig, convolution: Convolution | None = None) -> None:
@@ -198,16 +201,17 @@ def resnet_config(
     blocks: Sequence[int],
     options: dict[str, Any],
 ) -> ResNetConfig:
-    """The config of a factory whose stages are ``widths`` wide and ``blocks`` basic blocks deep, unless told otherwise.
+    """The config of a factory with stages of ``widths`` channels and ``blocks`` basic blocks, unless ``options``
+    override it.
 
     Args:
         widths: channels of each stage.
-        blocks: basic blocks, of two convolutions each, in each stage.
+        blocks: basic blocks per stage, with two convolutions each.
         options: fields of :class:`ResNetConfig`, and ``stages`` and ``blocks``, which replace the two above: lists, or
-            texts such as "32-32-64-128".
+            strings such as "32-32-64-128".
 
     Raises:
-        ValueError: stages that are not as many multiples of 8, blocks that are not as many whole numbers.
+        ValueError: ``stages`` that are not as many multiples of 8, ``blocks`` that are not as many positive integers.
     """
     options = dict(options)
     widths = whole_numbers("stages", options.pop("stages", widths), len(widths), multiple=8)

@@ -1,1 +1,1 @@
-"""Pictures and pages made from run records; never imports torch."""
+"""Plots of run records and profiles; never imports torch."""

@@ -9,11 +9,11 @@ from onebit.report.style import BLUE, ORANGE, figure
 
 
 def curve_png(record: dict[str, Any], score: str, *, percent: bool) -> bytes:
-    """A record's epochs as a PNG; ValueError for a record without measured epochs.
+    """Plot the epochs of a record as a PNG; ValueError for a record without measured epochs.
 
     Args:
-        score: name of the score to draw beside the loss.
-        percent: whether it is a share of 1.
+        score: name of the score that is plotted in addition to the loss.
+        percent: whether the score is a fraction of 1.
     """
     rows = record["epochs"]
     if all(row[f"test_{score}"] is None for row in rows):
@@ -38,7 +38,7 @@ def curve_png(record: dict[str, Any], score: str, *, percent: bool) -> bytes:
 
 
 def _draw(axes: Any, rows: list[dict[str, Any]], name: str, unit: float) -> None:
-    """Both lines of a number that was measured in training, on the test images, or in both."""
+    """Plot the training and test values of a quantity, whichever exist."""
     for part, color in (("train", BLUE), ("test", ORANGE)):
         points = [(row["epoch"], unit * row[f"{part}_{name}"]) for row in rows if row.get(f"{part}_{name}") is not None]
         if points:

@@ -1,4 +1,4 @@
-"""The picture of how linear the layers and blocks of one or several networks are."""
+"""Plot of the linearity of layers and blocks of one or several networks."""
 
 import io
 from collections.abc import Mapping, Sequence

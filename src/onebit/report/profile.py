@@ -1,4 +1,4 @@
-"""The picture of a profile: a bar a node, as long as its time, colored by what it computes with."""
+"""Plot of a profile: one bar per node, with its latency as length, colored by what it computes with."""
 
 import io
 from typing import Any
@@ -10,7 +10,7 @@ COLORS = {"1-bit": PALETTE[0], "float": PALETTE[1], "int8": PALETTE[2], "moves d
 
 
 def profile_png(rows: list[dict[str, Any]], title: str) -> bytes:
-    """A PNG of the rows of ``Model.profile``, with the share of the limit behind each bar; ValueError for no rows."""
+    """Plot the rows of ``Model.profile`` as a PNG, with the share of the limit at each bar; ValueError for no rows."""
     if not rows:
         raise ValueError("there are no rows to draw")
     canvas, (panel,) = figure(1, width=9.0, height=1.6 + 0.22 * len(rows))

@@ -1,4 +1,4 @@
-"""How all our plots look; figures are made without pyplot, so that no global state or display is involved."""
+"""Style of all plots; figures are created without pyplot, so no global state or display is involved."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", 
 def figure(
     panels: int, width: float = 4.2, height: float = 3.6, columns: int | None = None
 ) -> tuple[Figure, list[Any]]:
-    """A figure with that many panels of ``width`` x ``height`` inches, ``columns`` or else all side by side: no frame
-    on top and right, a light grid.
+    """A figure with a number of panels of ``width`` x ``height`` inches, in ``columns`` or side by side: no top and
+    right spine, a light grid.
     """
     columns = min(columns or panels, panels)
     rows = -(-panels // columns)

@@ -1,1 +1,1 @@
-"""The networks at their standard sizes: what they cost on disk, and what the literature reports of them."""
+"""The networks at their standard sizes: file sizes and published results."""

@@ -1,7 +1,7 @@
-"""The networks of the zoo at their standard sizes, and what the literature reports for them.
+"""The networks of the zoo at their standard sizes, and published results.
 
-An accuracy here is somebody else's, reached with the training that stands beside it; none was measured here.  A result
-whose paper does not tell the layout is listed where our layout is closest, and its note says so.
+Accuracies are those of the cited source with the stated training; none was measured here.  A result whose paper does
+not specify the architecture is listed with the closest of ours, and its note says so.
 """
 
 import json
@@ -16,10 +16,10 @@ class Result:
 
     Args:
         dataset: "ImageNet" or "CIFAR-10".
-        top1, top5: percent; None where no number is at hand.
-        training: what the network was trained with.
-        source: where the number stands.
-        note: what is known, or known to be unknown, of the network's layout.
+        top1, top5: percent; None if not available.
+        training: training method.
+        source: where the number was published.
+        note: what is known or unknown about the network's architecture.
     """
 
     dataset: str
@@ -32,13 +32,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Network:
-    """A model of the zoo with the options and the size of image that it is measured at.
+    """A model of the zoo with its options and image size.
 
     Args:
         model: name in ``MODELS``.
-        size: side of the images; 224 stands for 1000 classes, another for 10.
-        options: of the model.
-        results: what the literature reports.
+        size: side of the images; 224 implies 1000 classes, other sizes 10.
+        options: options of the model.
+        results: published results.
     """
 
     model: str
@@ -131,5 +131,5 @@ NETWORKS = (
 
 
 def file_sizes() -> dict[str, int]:
-    """Bytes of each network of ``NETWORKS`` as a packed file, without provenance; ``benchmarks/sizes.py`` measures."""
+    """File size in bytes of each network of ``NETWORKS``, without provenance; see ``benchmarks/sizes.py``."""
     return json.loads((files("onebit.zoo") / "sizes.json").read_text())

@@ -77,30 +77,31 @@ def _everywhere(table_PC: NDArray[Any], sides: tuple[int, int], attrs: Mapping[s
 
 @dataclass(frozen=True)
 class Op:
-    """All there is to know about an op but its kernels; docs/format.md says it in words.
+    """The complete definition of an op except its kernels; docs/format.md describes it in words.
 
     Attributes:
-        takes: type of the values that it takes; an op of "float32" takes "float16" as well.
-        reference: what it computes, in NumPy: maps (N, H, W, C) by position, attributes and tensors by name. A map of
-            bits, and a tensor of packed bits, comes as booleans, True for bit 1, and so leaves a result of bits.
-        attrs, optional: attributes that must be there, and those that may be absent; with their checks.
-        most_inputs: how many values it takes at most.
-        gives: type of its result before the epilogue.
-        roles: of its tensors, one set for each form that it has.
-        tensors: what they must be; FormatError where one whose sides are free has none that can be.
-        shape: of the result; FormatError where attributes, tensors and maps do not fit together.
-        memory: what the core takes for a node of it, at most.
-        products: multiply-accumulates of one image; binary ones (BOPs) where it runs as "1-bit", else real ones (MACs).
-        runs_as: "1-bit", "int8", "float", or "moves data" where it only rearranges numbers.
-        exact: its result is an integer, exactly; a `threshold` may follow.
-        reads_halves: float16 is read as it is stored; other ops turn the whole map into float32 before they start.
-        identity: its result is its input; it stands for the steps behind it.
-        add_rank: an addition of two results goes into the epilogue of the node whose rank is higher.
-        counterparts: the op that computes the same from values of another type, by that type.
-        folds_as: attribute of other ops that does the same to their result.
-        builders: method of the core's builder by the role of a tensor, where it is not called as the op.
-        positions: entries that a table of the epilogue has per channel: pixels of the block that the op writes at once.
-        spread: entries of tables by position (P, C), for every pixel of a result of so many rows and columns.
+        takes: type of the input values; an op of "float32" also takes "float16".
+        reference: the NumPy definition; takes maps (N, H, W, C) by position, attributes and tensors by name.  Maps of
+            bits and tensors of packed bits are passed as booleans, True for bit 1, and so is a result of bits.
+        attrs, optional: required and optional attributes, with their checks.
+        most_inputs: maximum number of input values.
+        gives: type of the result before the epilogue.
+        roles: roles of its tensors, one set per form of the op.
+        tensors: what the tensors must be; FormatError if a tensor with free dimensions has an invalid shape.
+        shape: shape of the result; FormatError if attributes, tensors and maps do not fit together.
+        memory: upper bound of what the core allocates for a node.
+        products: multiply-accumulates per image; BOPs if it runs as "1-bit", else MACs.
+        runs_as: "1-bit", "int8", "float", or "moves data" if it only rearranges values.
+        exact: whether its result is an exact integer; a `threshold` may follow.
+        reads_halves: whether float16 is read in place; other ops convert the whole map to float32 first.
+        identity: whether its result is its input, as a carrier of steps.
+        add_rank: an addition of two results is fused into the epilogue of the node with the higher rank.
+        counterparts: ops that compute the same from values of another type, by that type.
+        folds_as: attribute of other ops that has the same effect on their result.
+        builders: method of the core's builder by the role of a tensor, if it is not named like the op.
+        positions: entries per channel of an epilogue table: pixels of the block that the op writes at once.
+        spread: maps entries of tables by position, (P, C), to every pixel of a result with this number of rows and
+            columns.
     """
 
     takes: str
@@ -127,11 +128,11 @@ class Op:
 
 
 def round_up(count: int, unit: int) -> int:
-    """The next multiple of ``unit``."""
+    """``count`` rounded up to a multiple of ``unit``."""
     return -(-count // unit) * unit
 
 
 def check_size(what: str, field: str, size: int, limit: int = MAX_TERMS) -> None:
-    """FormatError where ``size`` of ``what`` pass the limit."""
+    """FormatError if ``size`` of ``what`` exceeds the limit."""
     if size > limit:
         raise refusal(field, f"{size} {what}", f"{limit} at most")
