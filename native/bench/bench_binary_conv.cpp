@@ -3,8 +3,8 @@
 //
 //   bench_binary_conv [seconds per row]
 //
-// Prints one JSON object a line, after the answer was checked against plain code. The time is that of the whole node:
-// padding, counting, affine, store. `gops` counts a multiplication and an addition as two operations.
+// Prints one JSON object per line, after the results were checked against a naive implementation. The time is that of
+// the whole node: padding, counting, affine, store. `gops` counts a multiplication and an addition as two operations.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -40,7 +40,7 @@ std::vector<float> expected(Layer layer, const std::vector<uint32_t>& map, const
     for (size_t o = 0; o < layer.channels; ++o) {
       int diff = 0;
       for (size_t tap = 0; tap < 9; ++tap) {
-        const size_t row = i / side + tap / 3 - 1, column = i % side + tap % 3 - 1;  // wraps round below 0
+        const size_t row = i / side + tap / 3 - 1, column = i % side + tap % 3 - 1;  // wraps around below 0
         const uint32_t* pixel = row < side && column < side ? &map[(row * side + column) * words] : border.data();
         for (size_t w = 0; w < words; ++w) diff += differing(pixel[w], weight[(o * 9 + tap) * words + w]);
       }
@@ -71,7 +71,7 @@ Problem make_problem(Layer layer) {
   return p;
 }
 
-// Prints one line; false where the answer is wrong.
+// Prints one line; returns false if the results are wrong.
 bool bench(Layer layer, const Problem& problem, const char* isa, double seconds) {
   const Shape shape{layer.side, layer.side, layer.channels};
   const std::vector<float> zeros(layer.channels, 0.0f), ones(layer.channels, 1.0f);

@@ -1,5 +1,5 @@
-// libFuzzer over the builder and the engine: bytes become a small network through the public interface, with any
-// arguments, and then it runs. Only std::invalid_argument may come out.
+// Fuzzes the builder and the engine with libFuzzer: the input bytes describe a small network with arbitrary arguments,
+// which is built through the public interface and run. The only exception allowed is std::invalid_argument.
 #include "onebit/engine.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ constexpr size_t kMostNodes = 8;
 constexpr size_t kMostElements = size_t{1} << 16;  // of a table, a weight or a value, so that a run stays short
 constexpr size_t kMostWork = size_t{1} << 26;      // multiplications and results of a network that runs
 
-// Decisions from the front of the input; zeros when it has ended.
+// Consumes the input from its front; returns zeros after its end.
 class Choices {
  public:
   Choices(const uint8_t* data, size_t size) : data_(data), size_(size), random_(1) {}
@@ -25,7 +25,7 @@ class Choices {
   bool rarely() { return byte() > 250; }
   bool flip() { return byte() & 1; }
 
-  // Mostly from `low` to `high`; rarely a number that none is meant to be.
+  // Mostly a number in [low, high]; rarely an invalid one.
   size_t number(size_t low, size_t high) {
     static constexpr size_t kWild[] = {
         0, 65535, 65536, 65537, size_t{1} << 31, size_t{1} << 32, size_t{1} << 40, size_t{1} << 62, ~size_t{0}};
@@ -33,7 +33,7 @@ class Choices {
     wild_ = true;
     return kWild[below(std::size(kWild))];
   }
-  bool wild() const { return wild_; }  // one of the numbers was none of the usual
+  bool wild() const { return wild_; }  // an invalid number has been returned
 
   Pair pair(size_t low, size_t high) {
     const size_t vertical = number(low, high);
@@ -45,7 +45,7 @@ class Choices {
     return rarely() ? kReals[1] / kReals[0] : kReals[below(std::size(kReals))];  // 0/0: NaN
   }
 
-  // `count` random words or reals; rarely some more or fewer.
+  // `count` random words or floats; rarely a few more or fewer.
   template <class T>
   std::vector<T> table(size_t count) {
     if (rarely()) count = number(0, 40);
@@ -58,7 +58,7 @@ class Choices {
     return out;
   }
 
-  // Rows of packed bits whose unused bits are 0, rarely not.
+  // Rows of packed bits, whose unused bits are mostly 0.
   std::vector<uint32_t> bits(size_t rows, size_t channels) {
     const size_t words = (channels + 31) / 32;
     auto out = table<uint32_t>(rows * words);
@@ -89,7 +89,7 @@ struct Value {
 
 size_t elements(Shape s) { return s.height * s.width * s.channels; }
 
-// A network as it grows: the values written so far and the choices that make the next node.
+// A network under construction: the values written so far, and methods that add the next node.
 class Network {
  public:
   Network(Choices& choices, Builder builder, Value input, ValueType type)
@@ -232,7 +232,7 @@ class Network {
     }
   }
 
-  // Often pools the last value at once, so that no other node reads it: both nodes may be computed in one pass.
+  // Often pools the last value immediately, so that no other node reads it and both nodes may be fused.
   void pool_last() {
     if (floats_.empty() || c_.flip()) return;
     const size_t count = floats_.size();
@@ -272,14 +272,14 @@ class Network {
     add(result, [&](auto& steps) { builder_.concat("join", names, steps); });
   }
 
-  // What would only take long is left out; what is refused is not.
+  // Skips networks that are valid but slow; invalid ones are built.
   bool small(Shape s) const {
     return c_.wild() || std::max({s.height, s.width, s.channels}) > 65536 || elements(s) <= kMostElements;
   }
 
   std::string fresh() { return c_.rarely() ? last_name() : "v" + std::to_string(count_++); }
 
-  // Makes an epilogue for a result of this shape, calls the builder, and keeps the values that it wrote.
+  // Makes an epilogue for a result of this shape, calls the builder, and records the values that it writes.
   template <class Call>
   void add(Shape result, Call call, size_t positions = 1, bool integers = false) {
     if (!small(result)) return;

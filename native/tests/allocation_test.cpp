@@ -1,4 +1,4 @@
-// Running a network takes no memory: all of it is taken when the engine is built.
+// Running a network does not allocate: all memory is allocated when the engine is built.
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -21,7 +21,7 @@ void* take(size_t size, size_t alignment) {
 
 }  // namespace
 
-// Or GCC sees `free` meet what `new` gave.
+// Otherwise GCC inlines them and warns of a mismatch between `new` and `free`.
 #define NOT_INLINE __attribute__((noinline))
 NOT_INLINE void* operator new(size_t size) { return take(size, alignof(std::max_align_t)); }
 NOT_INLINE void* operator new(size_t size, std::align_val_t alignment) {

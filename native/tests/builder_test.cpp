@@ -1,4 +1,4 @@
-// Malformed descriptions are refused with a text that says what is wrong; nothing crashes.
+// Invalid descriptions are refused with a message that says what is wrong; nothing crashes.
 #include <stdexcept>
 
 #include "check.h"
@@ -207,7 +207,7 @@ TEST(memory_is_limited) {
   Convolution g = conv(513);
   g.padding = {512, 512};
   CHECK_THROWS(with_bits().binary_conv2d("c", "bits", g, 0, Words(2 * 513 * 513), kStore), Error, "512 at most");
-  Builder many("x", {16384, 16384, 1}, {0}, {1});  // 1 GiB a value
+  Builder many("x", {16384, 16384, 1}, {0}, {1});  // 1 GiB per value
   std::vector<Step> sum;
   for (int i = 0; i < 8; ++i) {
     const std::string name = "v" + std::to_string(i);
@@ -267,7 +267,7 @@ TEST(pools_join_the_node_before_where_nobody_else_needs_its_result) {
   CHECK(kernel(n, {{3, 3}, {1, 1}, {1, 1}}) != joined);
   n.added = "other";
   CHECK(kernel(n, {{3, 3}, {1, 1}, {1, 1}}) == joined);
-  // Windows much taller than a stripe; threads that would compute too much twice.
+  // Windows much taller than a stripe; threads that would compute too many rows twice.
   CHECK(kernel({}, {{8, 2}, {1, 1}, {0, 0}}) == joined);
   CHECK(kernel({}, {{9, 2}, {1, 1}, {0, 0}}) != joined);
   n = {};
@@ -314,7 +314,7 @@ TEST(the_input_may_be_the_output) {
   CHECK(result == image);
 }
 
-// Three words that lie next to each other: a row of a 3x3 kernel from up to 32 channels.
+// Runs of three words: a row of a 3x3 kernel with up to 32 input channels.
 TEST(the_kernel_follows_the_words_of_a_run) {
   const auto kernel = [](const Convolution& g) {
     Builder b("x", {4, 4, 8}, Floats(8, 0.0f), Floats(8, 1.0f), {1, "avx512", false});

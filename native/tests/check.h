@@ -1,5 +1,5 @@
-// A test harness of one page: TEST(name) { CHECK(...); } in any number, RUN_TESTS() once. The program runs all of them,
-// or with an argument those whose name has it, with "-" before it those whose name has not.
+// A test harness on one page: any number of TEST(name) { CHECK(...); }, and RUN_TESTS() once. The program runs all
+// tests; with an argument, those whose name contains it; with "-" before it, those whose name does not.
 #pragma once
 
 #include <cstdio>

@@ -1,5 +1,5 @@
-// The few AVX-512 intrinsics that kernels use, in plain C++: for tests on CPUs that lack them. Each follows the
-// operation given in Intel's guide, lane by lane.
+// The AVX-512 intrinsics that kernels use, in plain C++, for tests on CPUs without them. Each follows the operation in
+// Intel's Intrinsics Guide, lane by lane.
 #pragma once
 
 #include <emmintrin.h>
@@ -71,7 +71,7 @@ inline float float_of_half(uint16_t half) {
   return static_cast<float>(half & 0x8000 ? -size : size);
 }
 
-// In doubles, which hold every float and half: x in units of its half's last bit, rounded to even.
+// In double, which represents every float and half exactly: x in units of the last bit of its half, rounded to even.
 inline uint16_t nearest_half(float x) {
   const unsigned sign = std::signbit(x) ? 0x8000 : 0;
   if (x == 0) return static_cast<uint16_t>(sign);
@@ -81,7 +81,7 @@ inline uint16_t nearest_half(float x) {
   std::frexp(x, &exponent);                       // |x| < 2^exponent
   const int unit = std::max(exponent - 11, -24);  // of the last bit
   const double units = std::nearbyint(std::ldexp(std::fabs(static_cast<double>(x)), -unit));
-  // A half of `units` below 2048 times 2^unit; one of 2048 or more carries into the exponent by itself.
+  // `units` below 2048 times 2^unit; 2048 carries into the exponent.
   return static_cast<uint16_t>(sign | (static_cast<unsigned>(unit + 24) * 1024 + static_cast<unsigned>(units)));
 }
 
@@ -89,13 +89,13 @@ inline int32_t wrap(int64_t x) { return static_cast<int32_t>(static_cast<uint32_
 
 }  // namespace emulated
 
-// Calls, not copies: kernels are unrolled so far that inlining all of this would take minutes to compile.
+// Not inlined: kernels are unrolled so far that compilation would take minutes.
 #define EMULATED inline __attribute__((noinline))
 
 EMULATED __m512i _mm512_setzero_si512() { return {}; }
 EMULATED __m512 _mm512_setzero_ps() { return {}; }
 EMULATED __m512i _mm512_load_si512(const void* p) {
-  // The real one faults where the address is not aligned.
+  // The instruction faults if the address is not aligned.
   if (reinterpret_cast<uintptr_t>(p) % 64 != 0) __builtin_trap();
   return emulated::load<__m512i>(p);
 }

@@ -1,4 +1,4 @@
-// A child process runs, drops and builds engines, whatever its parent's threads were doing when it forked.
+// A child process runs, destroys and builds engines, whatever its parent's threads were doing when it forked.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,7 +80,7 @@ TEST(children_of_a_process_that_is_running_an_engine) {
   const auto engine = network(2);
   const Floats want = run(*engine);
   std::atomic<bool> stop{false};
-  std::thread other([&] {  // without memory: sanitizers cannot fork while another thread takes some
+  std::thread other([&] {  // does not allocate: sanitizers cannot fork while another thread does
     Floats y(want.size());
     while (!stop) engine->run(kImage.data(), 1, y.data());
   });

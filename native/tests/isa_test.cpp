@@ -1,4 +1,4 @@
-// The choice of an instruction set, and its refusals.
+// Selection of instruction sets, and its errors.
 #include "onebit/isa.h"
 
 #include <cstdlib>
@@ -32,7 +32,6 @@ TEST(what_cannot_run_is_refused) {
   }
 }
 
-#if !defined(_WIN32)
 TEST(environment_forces_and_the_argument_wins) {
   setenv("ONEBIT_ISA", "portable", 1);
   CHECK(choose_isa() == Isa::portable);
@@ -42,7 +41,6 @@ TEST(environment_forces_and_the_argument_wins) {
   CHECK(choose_isa("portable") == Isa::portable);
   unsetenv("ONEBIT_ISA");
 }
-#endif
 
 TEST(every_family_ends_with_a_portable_kernel) {
   const auto all = all_kernels();

@@ -1,4 +1,4 @@
-// Every kernel of every table that this CPU can run against the plainest code, with guards around what it writes.
+// Every kernel of every table that this CPU supports against a naive implementation, with guards around its outputs.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -21,7 +21,7 @@ std::mt19937 random_bits(1);  // fixed, so a failure can be repeated
 
 float random_float() { return static_cast<float>(static_cast<int>(random_bits() % 2001) - 1000) / 256.0f; }
 
-// What a half is, and the half that is nearest to a float, by the letter of IEEE 754.
+// Conversions between float32 and float16 as IEEE 754 defines them.
 float plain_float(Half half) {
   const int exponent = half >> 10 & 31, fraction = half & 1023;
   const double size = exponent == 31  ? (fraction ? NAN : INFINITY)
@@ -135,7 +135,7 @@ TEST(binary_conv_counts_exactly) {
   }
 }
 
-// Accumulators of 8 and 16 bits overflow first where every bit differs.
+// 8-bit and 16-bit accumulators overflow first if all bits differ.
 TEST(binary_conv_survives_the_largest_counts) {
   for (const BinaryConvKernel* kernel : kBinaryConvKernels) {
     if (skip(*kernel)) continue;
@@ -261,7 +261,7 @@ TEST(float_conv_combines) {
 
 namespace {
 
-// Writes a number as kernels of one or two bytes a value store it.
+// Writes a value in `value_bytes` bytes.
 void store_value(const Int8ConvKernel& kernel, uint8_t* array, size_t index, int value) {
   if (kernel.value_bytes == 1) {
     array[index] = static_cast<uint8_t>(value);
@@ -270,7 +270,7 @@ void store_value(const Int8ConvKernel& kernel, uint8_t* array, size_t index, int
   }
 }
 
-// `extreme`: 1 or -1 for the largest sums there are, of that sign.
+// `extreme`: 1 or -1 for the largest possible sums of that sign.
 void check_int8_tile(const Int8ConvKernel& kernel, size_t pixels, size_t channels, size_t run_values, int extreme) {
   constexpr size_t kRuns = 3;
   const size_t run_words = (run_values + kernel.word_values - 1) / kernel.word_values;
@@ -278,7 +278,7 @@ void check_int8_tile(const Int8ConvKernel& kernel, size_t pixels, size_t channel
   std::vector<int> map(values), plain(kRuns * run_values * kBlock);
   for (int& x : map) x = extreme ? 255 : static_cast<int>(random_bits() % 256);
   for (int& w : plain) w = extreme ? 127 * extreme : static_cast<int>(random_bits() % 255) - 127;
-  // Past the map's end a word may be read: whatever lies there must not count.
+  // One word past the end of the map may be read; it must have no effect.
   const AlignedBytes prepared((values + kernel.word_values) * kernel.value_bytes);
   for (size_t i = 0; i < values + kernel.word_values; ++i) {
     store_value(kernel, prepared.data(), i, i < values ? map[i] - kernel.offset : 77);
@@ -340,8 +340,8 @@ TEST(int8_conv_multiplies_exactly) {
   }
 }
 
-// Tables are read from an entry that is not the channel's, pixels lie a step apart, and nothing else is touched.
-// Maps end right behind their last channel, so that a sanitizer sees reads past it.
+// Tables start at another entry than the channels, pixels are not adjacent, and nothing else may be written. Maps end
+// right after their last channel, so that a sanitizer detects reads past it.
 TEST(epilogue_pools_windows) {
   constexpr size_t kPixels = 8, kTaps = 3;
   for (const EpilogueKernel* kernel : kEpilogueKernels) {
@@ -380,7 +380,7 @@ TEST(epilogue_pools_windows) {
   }
 }
 
-// Every half as a float; each float that lies on a half, on the border between two, and beside both, as a half.
+// Widens every half; rounds every float that is a half or the midpoint of two, and its neighbors.
 TEST(epilogue_widens_and_rounds_halves) {
   std::vector<Half> halves(65536);
   std::vector<float> floats(halves.size()), others;

@@ -1,4 +1,4 @@
-// The limits that profiles are held against, and the time of a kernel alone.
+// The limits that profiles are compared with, and the time of a kernel alone.
 #include "onebit/limits.h"
 
 #include <stdexcept>
@@ -7,7 +7,7 @@
 
 using namespace onebit;
 
-// Sanitizers and emulators slow loops down, each as it likes.
+// Under sanitizers and emulators, relative times mean nothing.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(ONEBIT_EMULATED)
 constexpr bool kTimesCount = false;
 #else

@@ -1,4 +1,4 @@
-// Values that live together never overlap, and memory is reused.
+// Values whose lifetimes overlap never share memory, and memory is reused.
 #include "engine/memory_plan.h"
 
 #include <algorithm>
@@ -16,8 +16,8 @@ TEST(chain_needs_two_places) {
   CHECK(plan.bytes == 128);
 }
 
-TEST(a_value_takes_the_place_of_the_one_it_is_made_of) {
-  // A residual stream 0 -> 1 -> 2, with a value beside it; 3 may not take the place of 0, which is read later.
+TEST(a_value_overwrites_the_one_it_is_computed_from) {
+  // A residual stream 0 -> 1 -> 2 and another value; 3 must not reuse the memory of 0, which is read later.
   const MemoryPlan plan = plan_memory({{64, 0, 1}, {64, 1, 2, 0}, {64, 2, 5, 1}, {64, 2, 3}});
   CHECK(plan.bytes == 128);
   CHECK(plan.offsets[0] == plan.offsets[1] && plan.offsets[1] == plan.offsets[2] && plan.offsets[3] != plan.offsets[2]);
@@ -27,7 +27,7 @@ TEST(a_value_takes_the_place_of_the_one_it_is_made_of) {
 
 namespace {
 
-// No two values that live together overlap. By sweeping over time: those that live are kept by offset.
+// No two values with overlapping lifetimes share memory: sweeps over time and keeps the live values by offset.
 void check_plan(const std::vector<Lifetime>& lives, const MemoryPlan& plan) {
   std::vector<size_t> by_first(lives.size()), by_last(lives.size());
   std::iota(by_first.begin(), by_first.end(), size_t{0});
@@ -65,13 +65,13 @@ TEST(living_values_do_not_overlap) {
   }
 }
 
-// More values than are compared with each other: short lives, long ones, and all from the start or to the end.
-TEST(many_values_are_planned_in_no_time) {
+// More values than the quadratic planner takes: with short lifetimes, long ones, and all from the start or to the end.
+TEST(many_values_are_planned_fast) {
   constexpr size_t kValues = 200000;
   std::mt19937 random(2);
   for (const size_t longest : {size_t{1}, size_t{50}, kValues}) {
     std::vector<Lifetime> lives;
-    std::vector<size_t> change(2 * kValues + 2);  // of the bytes that live
+    std::vector<size_t> change(2 * kValues + 2);  // of the live bytes
     for (size_t i = 0; i < kValues; ++i) {
       lives.push_back({1 + random() % 1000, i, i + random() % (longest + 1)});
       const size_t size = (lives.back().bytes + 63) / 64 * 64;

@@ -1,5 +1,5 @@
-// Whole engines, op by op, against the plainest code: every instruction set that runs here, awkward shapes, and one
-// thread against several.
+// Whole engines, op by op, against naive implementations: every instruction set that runs here, unusual shapes, and
+// one thread against several.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -79,7 +79,7 @@ Shape output_shape(const Case& t) {
           g.out_channels};
 }
 
-// Rows of `channels` numbers with channel g * n + i of each brought to channel i * groups + g.
+// Rows of `channels` numbers, with channel g * n + i of each moved to channel i * groups + g.
 Floats shuffle_rows(const Floats& rows, size_t channels, size_t groups) {
   Floats out(rows.size());
   const size_t n = channels / groups;
@@ -211,8 +211,8 @@ void check_float_conv(Case t) {
   }
 }
 
-// Floats of these pixels and weights are exact integers, so the definition serves here too; taps outside the map are 0
-// in both sums.
+// These pixels and weights are integers, which floats represent exactly, so the float definition applies; taps outside
+// the map are 0 in both sums.
 void check_int8_conv(Case t) {
   t.pad_value = 0;
   const size_t channels = t.conv.out_channels, depth = t.input.channels / t.conv.groups;
@@ -339,7 +339,7 @@ TEST(conv2d_equals_its_definition) {
   for (const Case& t : cases()) check_float_conv(t);
 }
 
-// Wide rows are filtered with fewer multiplications, which rounds.
+// Wide rows are computed by minimal filtering, which rounds differently.
 TEST(conv2d_along_rows_is_close_to_its_definition) {
   const auto check = [](Case t, Pair kernel, Pair stride, Pair padding, size_t dilation) {
     t.conv.kernel = kernel;
@@ -385,7 +385,7 @@ TEST(int8_conv2d_equals_its_definition) {
     Case t = plain_case({side, 10 - side, 3}, 20, 7, 3, 0);
     t.conv.stride = {2, 2};
     check_int8_conv(t);
-    t.conv.padding = {6, 9};  // some results lie on padding alone
+    t.conv.padding = {6, 9};  // the windows of some results contain only padding
     check_int8_conv(t);
   }
   for (const auto& [groups, in, out] :
@@ -441,7 +441,7 @@ TEST(every_epilogue_step) {
       const std::string note = isa + " channels " + std::to_string(channels);
       for (const char* step : {"1", "2", "3", "4", "7", "8"}) {
         const auto* values = static_cast<const float*>(value(*engine, step));
-        // Not by memcmp: 0 and -0 are equal.
+        // Not memcmp: 0 and -0 are equal.
         CHECK_NOTE(std::equal(values, values + x.size(), want[static_cast<size_t>(*step - '0')].begin()), note + step);
       }
       CHECK_NOTE(same_bits(*engine, "5", pack(want[5], channels)), note);
@@ -515,7 +515,7 @@ TEST(pools_equal_their_definition) {
   }
 }
 
-// A convolution and a pool behind it, by default with one node before them whose result they read.
+// A convolution followed by a pool; by default after a node whose result the convolution reads.
 struct PooledCase {
   enum class Kind { real, int8, pool };
 
@@ -524,8 +524,8 @@ struct PooledCase {
   Convolution conv;
   Pooling pool;
   ValueType map = ValueType::float32;
-  bool adds = false;        // what the convolution reads, in both epilogues
-  size_t most_threads = 8;  // with which both are computed in one pass
+  bool adds = false;        // both epilogues add the input of the convolution
+  size_t most_threads = 8;  // with which the two are fused
 
   std::string text() const {
     const std::string kinds[] = {"real ", "int8 ", "pool "};
@@ -535,7 +535,7 @@ struct PooledCase {
   }
 };
 
-// With three pools of the same convolution, of which each reads a map of its own.
+// Three pools of the same convolution, each of which reads its own map.
 std::unique_ptr<Engine> pooled_network(const PooledCase& t, Options options) {
   random_bits.seed(3);
   const bool int8 = t.kind == PooledCase::Kind::int8;
@@ -614,23 +614,23 @@ TEST(pools_joined_with_convolutions_give_the_same) {
   };
   using Kind = PooledCase::Kind;
   const ValueType half = ValueType::float16;
-  // Stems as they are: rows by minimal filtering, and int8.
+  // Stems as in real networks: by minimal filtering, and int8.
   check_pooled({{66, 66, 3}, Kind::real, conv(64, 7, 2, 3), pool(3, 2, 1), ValueType::float32, false, 1});
   check_pooled({{64, 59, 3}, Kind::real, conv(33, 7, 2, 3), pool(2, 2, 0), half});
   check_pooled({{66, 30, 3}, Kind::int8, conv(64, 7, 2, 3), pool(3, 2, 1), half, false, 1});
   check_pooled({{70, 8, 3}, Kind::int8, conv(70, 3, 1, 1), pool(3, 3, 1)});
-  // Tall maps, so that every part of the windows' shapes is cut by parts, whose shared rows are computed twice.
+  // Tall maps, split between threads at every position of a window; shared rows are computed twice.
   for (const ValueType map : {ValueType::float32, half}) {
     check_pooled({{500, 3, 5}, Kind::real, conv(12, 3, 1, 1), pool(3, 2, 1), map});
     check_pooled({{520, 3, 4}, Kind::int8, conv(9, 3, 1, 1), pool(3, 2, 0), map});
     check_pooled({{490, 2, 6}, Kind::pool, conv(6, 3, 1, 1), pool(2, 1, 0), map});
   }
-  // More is written than was read: what is read must stay until the last window is pooled, wherever results are put;
-  // and nothing may take the place of what is added in both.
+  // The result is larger than the input, which must stay alive until the last window is pooled; and nothing may reuse
+  // the memory of a value that both epilogues add.
   check_pooled({{100, 4, 2}, Kind::real, conv(70, 2, 1, 0), pool(2, 2, 1)});
   check_pooled({{400, 3, 8}, Kind::real, conv(8, 1, 1, 0), pool(3, 1, 1), ValueType::float32, true, 3});
   check_pooled({{400, 3, 8}, Kind::real, conv(8, 1, 1, 0), pool(3, 1, 1), half, true, 3});
-  // Every small window, beside the borders and between stripes; steps beyond the window leave rows out.
+  // All small windows, at borders and between stripes; strides larger than the window skip rows.
   for (size_t height : {1, 7, 8, 9, 17, 40}) {
     for (size_t kernel : {1, 2, 3, 5, 8}) {
       for (size_t stride : {1, 2, 3, 11}) {
@@ -668,7 +668,7 @@ struct Reshaped {
            std::to_string(conv.upscale) + " roll " + std::to_string(conv.roll) + " pad " + std::to_string(pad_value);
   }
 
-  // The number of the output channel that an element of the result comes from; its block goes to `row` and `column`.
+  // The output channel that an element of the result comes from; sets `row` and `column` to its block.
   size_t source(size_t y, size_t x, size_t c, size_t* row, size_t* column) const {
     const Shape out = output();
     const size_t u = conv.upscale, unrolled_y = (y + out.height - conv.roll) % out.height,
@@ -735,7 +735,7 @@ std::vector<Reshaped> reshaped_cases() {
   return all;
 }
 
-// Steps with tables behind a reshaped convolution, on its sums `y`: the values "added" and "limited".
+// Steps with tables after a reshaped convolution, applied to its sums `y`: the values "added" and "limited".
 struct TableSteps {
   Floats scale, bias, positive, negative, limit;
 
@@ -883,7 +883,7 @@ TEST(rearranging_ops) {
   }
 }
 
-// Values that share memory must not disturb each other, and a batch is as good as its images one by one.
+// Values that share memory must not overwrite each other, and a batch gives the same results as its images one by one.
 TEST(memory_is_reused_without_harm) {
   const size_t channels = 48;
   const Shape shape{6, 6, channels};

@@ -1,4 +1,4 @@
-// Nodes share what is made of the same tensors, and memory is counted before it is touched.
+// Nodes share data that is computed from the same tensors, and memory is counted before it is touched.
 #include "ops/store.h"
 
 #include <algorithm>
@@ -74,14 +74,14 @@ TEST(nodes_share_the_weights_and_tables_that_they_name) {
   CHECK(weights(1, binary) == weights(50, binary));
   CHECK(weights(1, real) == weights(50, real));
   CHECK(weights(2, separate) > weights(1, separate) + 64 * 9 * 2 * 4);
-  // Steps without tables take none.
+  // Steps without tables need no memory.
   const auto plain = [&](Builder& b, const std::string& n, size_t) {
     b.elementwise("c" + n, "x", {Step::store("y" + n)});
   };
   CHECK(weights(1, plain) == weights(1000, plain));
 }
 
-// Bits that are computed as floats exist only once as such, in the kernel's layout.
+// Weight bits that are used as floats are stored only once, in the kernel's layout.
 TEST(weights_of_a_real_convolution_are_counted_exactly) {
   const size_t without = weights(1, [](Builder& b, const std::string& n, size_t) {
     b.conv2d("c" + n, "x", conv(1, 64), Floats(64 * 64), {Step::store("y" + n)});
@@ -111,7 +111,8 @@ TEST(a_network_that_takes_too_much_is_refused_before_its_memory_is_touched) {
   CHECK_THROWS(build(0), Error, "max_memory = 0");
 }
 
-// Border tables take time in proportion to the taps and to the table, not to their product: here 1.7e10.
+// Border tables take time proportional to the number of taps plus the size of the table, not to their product, which
+// is 1.7e10 here.
 TEST(zero_padding_of_large_kernels_is_prepared_in_no_time) {
   constexpr size_t kSide = 256;
   Builder b("x", {kSide, kSide, 32}, Floats(32, 0.5f), Floats(32, 0.25f));
@@ -141,7 +142,7 @@ TEST(a_hundred_thousand_nodes_take_a_moment) {
     const std::string next = "v" + std::to_string(i);
     if (i % 3 == 0) {
       b.conv2d("c" + next, last, {}, one, {Step::store(next)});
-    } else if (i % 3 == 1) {  // joined with the one before
+    } else if (i % 3 == 1) {  // fused with the one before
       b.max_pool2d("p" + next, last, {}, {Step::store(next)});
     } else {
       b.elementwise("e" + next, last, {Step::affine(one, zero), Step::store(next)});
@@ -171,7 +172,7 @@ TEST(the_caller_is_asked_whether_to_go_on) {
     }
     return b.finish("y0");
   };
-  // Repeats work, more each time, until it takes longer than a tenth of a second and is stopped.
+  // Repeats work, more each time, until it takes longer than a tenth of a second and is interrupted.
   const auto is_stopped = [&](auto work) {
     stop = true;
     bool stopped = false;

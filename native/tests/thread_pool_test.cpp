@@ -1,4 +1,4 @@
-// Every job runs once, on a worker of its own, round after round.
+// Every job of every round runs once, and no two at a time on the same worker.
 #include "base/thread_pool.h"
 
 #include "check.h"

@@ -1,4 +1,4 @@
-// Engines of 1 to 8 threads, many of them side by side, and one that several callers share: always the same results.
+// Engines with 1 to 8 threads, several engines in parallel, and one engine with several callers give the same results.
 #include <algorithm>
 #include <atomic>
 #include <random>
@@ -19,8 +19,8 @@ constexpr Shape kInput{9, 7, 32};
 constexpr size_t kElements = 9 * 7 * 32;
 constexpr size_t kImages = 2;
 
-// A network with every op of floats and bits; all its channels of bits fill whole words, so any words will do. Its
-// weights are always the same.
+// A network with all ops on floats and bits. Its channels of bits fill whole words, so any words are valid. Its weights
+// are always the same.
 std::unique_ptr<Engine> network(size_t threads, const std::string& isa = "") {
   std::mt19937 random(7);
   const auto words = [&](size_t count) {
@@ -56,7 +56,7 @@ std::unique_ptr<Engine> network(size_t threads, const std::string& isa = "") {
   return b.finish("y");
 }
 
-// The same, of a network that takes pixels and not floats, and pools them at once.
+// The same for a network that takes pixels and pools the result of its first convolution.
 std::unique_ptr<Engine> pixel_network(size_t threads, const std::string& isa = "") {
   std::mt19937 random(8);
   const Convolution conv{{5, 3}, {1, 1}, {2, 1}, {1, 1}, 1, 70};
@@ -64,7 +64,7 @@ std::unique_ptr<Engine> pixel_network(size_t threads, const std::string& isa = "
   for (int8_t& w : weight) w = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
   Builder b("x", kInput, Floats(32, 0.5f), Floats(32, 0.25f), {threads, isa, false}, ValueType::uint8);
   b.int8_conv2d("pixels", "x", conv, weight, std::vector<int32_t>(32, 32640), Floats(70, 0.125f), {Step::store("f1")});
-  b.max_pool2d("peaks", "f1", {{2, 2}, {2, 2}, {1, 1}}, {Step::store("y")});  // joined, with few threads
+  b.max_pool2d("peaks", "f1", {{2, 2}, {2, 2}, {1, 1}}, {Step::store("y")});  // fused, with few threads
   return b.finish("y");
 }
 
@@ -89,7 +89,7 @@ Floats results(Engine& engine, const std::vector<T>& images) {
   return out;
 }
 
-// Runs `work(i)` for i in [0, count), each on a thread of its own, at the same time.
+// Runs `work(i)` for i in [0, count) in parallel, each on its own thread.
 template <class Work>
 void at_once(size_t count, Work work) {
   std::vector<std::thread> all;
@@ -129,7 +129,7 @@ TEST(sessions_side_by_side) {
   }
   std::atomic<int> wrong{0};
   at_once(kSessions, [&](size_t i) {
-    for (size_t life = 0; life < 2; ++life) {  // engines come and go while others run
+    for (size_t life = 0; life < 2; ++life) {  // engines are built and destroyed while others run
       const auto engine = network(1 + (i + life) % 3);
       for (int round = 0; round < 5; ++round) wrong += results(*engine, pixels[i]) != want[i];
     }

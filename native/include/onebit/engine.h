@@ -1,6 +1,6 @@
-// The public face of the native library: describe a network op by op, then run it.
+// The public interface of the native library: describe a network op by op, then run it.
 //
-// The ops, value types, bit order and epilogue steps are those of docs/format.md, whose names this file keeps.
+// Ops, value types, bit order and epilogue steps are those of docs/format.md, by the same names.
 #pragma once
 
 #include <cstddef>
@@ -16,12 +16,12 @@
 
 namespace onebit {
 
-// One image's map. Floats are stored row by row, channel last; bits in words_for(channels) words a pixel.
+// Of one image's map. Floats are stored in row-major order, channels last; bits in words_for(channels) words per pixel.
 struct Shape {
   size_t height = 0, width = 0, channels = 0;
 };
 
-// float16: IEEE binary16. uint8: the pixels of a network's input, and nothing else.
+// float16: IEEE binary16. uint8: only pixels, the network's input.
 enum class ValueType { float32, bits, uint8, float16 };
 
 // The real number x becomes a 1 (low) where x < t (sign) or x <= t (step).
@@ -36,8 +36,8 @@ struct Convolution {
   size_t groups = 1, out_channels = 1;
 };
 
-// A 1x1 convolution of the map with each block x block pixels put behind each other as channels of one, whose result's
-// channels become upscale x upscale pixels each. out_channels counts those before that: position by position.
+// A 1x1 convolution after block x block pixels have become the channels of one pixel (space to depth), whose output
+// channels then become upscale x upscale pixels (depth to space). out_channels is their number before that.
 struct ReshapedConvolution {
   size_t block = 1, upscale = 1, roll = 0, out_channels = 1;
 };
@@ -46,7 +46,7 @@ struct Pooling {
   Pair kernel{1, 1}, stride{1, 1}, padding{0, 0};
 };
 
-// One step of an epilogue; use the functions below, which take what each kind needs.
+// One step of an epilogue; see the functions below for the arguments of each kind.
 struct Step {
   enum class Kind { affine, slopes, clamp, add, levels, binarize, threshold, store };
   Kind kind = Kind::store;
@@ -55,7 +55,7 @@ struct Step {
   Table<uint32_t> flip;        // bits, one per channel
   float low = 0, high = 0;
   Rule rule = Rule::sign;
-  std::string value;                    // read by add, written by binarize, threshold and store
+  std::string value;                    // read by add; written by binarize, threshold and store
   ValueType type = ValueType::float32;  // of what store writes; float16 rounds to the nearest even
 
   static Step affine(Table<float> scale, Table<float> bias);
@@ -69,27 +69,28 @@ struct Step {
 };
 
 struct Options {
-  size_t threads = 1;        // results do not depend on it
-  std::string isa;           // empty: ONEBIT_ISA, else the best this CPU has
-  bool keep_values = false;  // no value shares its memory with another, so each can be read after a run
-  bool tune = false;         // time every kernel of the instruction set for each convolution and take the fastest
-  size_t max_memory = size_t{1} << 33;  // bytes that an engine may take: the sum of its Memory
-  // Called about ten times a second while a network is prepared or runs, by the thread that asked for it; an exception
-  // that it throws ends the work and leaves the engine as good as before.
+  size_t threads = 1;                   // does not change the results
+  std::string isa;                      // empty: ONEBIT_ISA, or else the best that this CPU supports
+  bool keep_values = false;             // values do not share memory, so that all can be read after a run
+  bool tune = false;                    // select each convolution's kernel by measurement
+  size_t max_memory = size_t{1} << 33;  // bytes, in total, that the engine may use
+  // Called about ten times a second by the calling thread of Builder::finish and Engine::run. It interrupts them by an
+  // exception, after which the engine can run again.
   std::function<void()> poll = nullptr;
 };
 
-// Bytes that an engine takes.
+// Bytes that an engine uses.
 struct Memory {
-  size_t values = 0;   // of one image: those that are never needed at the same time share their memory
-  size_t scratch = 0;  // of the ops, which share it as well
-  size_t weights = 0;  // weights, tables and geometry in the form that kernels read; nodes share what is equal
+  size_t values = 0;   // of one image; values whose lifetimes do not overlap share memory
+  size_t scratch = 0;  // shared by the ops
+  size_t weights =
+      0;  // weights, tables and geometry in the layout of the kernels, shared by nodes with the same tensors
 
   size_t total() const { return values + scratch + weights; }
 };
 
-// What an engine says about one of its nodes. A node whose kernel is "with NODE" is computed in one pass with that
-// node, in whose time its own is.
+// Information about a node. A node whose kernel is "with NODE" is computed together with that node, whose time includes
+// its own.
 struct NodeInfo {
   std::string name, op, kernel;
   Shape output;  // of the op, before the epilogue
@@ -102,17 +103,18 @@ struct ValueInfo {
   Shape shape;
 };
 
-// A network, ready to run. One run at a time: a second caller waits. After a fork, parent and child may both run it.
+// A network, ready to run. It runs one call at a time; a second caller waits. After a fork, parent and child can both
+// run it.
 class Engine {
  public:
   ~Engine();
 
-  // `images` is [count][height][width][channels] and already normalized; `results` is [count] x the output's shape.
-  // Throws std::invalid_argument where the network's input are pixels, and what Options::poll throws.
-  // Times, in ns, are added to node_ns[i] for each node i where node_ns is given.
+  // images: [count][height][width][channels], normalized. results: [count] x the output's shape. If node_ns is given,
+  // the time of each node i in ns is added to node_ns[i]. Throws std::invalid_argument if the network takes pixels, and
+  // whatever Options::poll throws.
   void run(const float* images, size_t count, float* results, int64_t* node_ns = nullptr);
 
-  // The same for pixels of 0 ... 255, which become (pixel / 255 - mean) / std where the network's input are floats.
+  // The same for pixels, 0 ... 255, which are normalized to (pixel / 255 - mean) / std if the network takes floats.
   void run(const uint8_t* images, size_t count, float* results, int64_t* node_ns = nullptr);
 
   Isa isa() const;
@@ -124,7 +126,7 @@ class Engine {
   const std::vector<ValueInfo>& values() const;  // all but the input
   Memory memory() const;
 
-  // What `values()[index]` holds after the last image of the last run; only with Options::keep_values.
+  // The content of `values()[index]` after the last image of the last run; only with Options::keep_values.
   const void* value(size_t index) const;
 
  private:
@@ -134,11 +136,11 @@ class Engine {
   std::unique_ptr<State> state_;
 };
 
-// Collects a network, one call per node in execution order; `finish` prepares its weights for the kernels of this CPU.
-// What takes a float32 value takes a float16 one as well, but for `finish`.
-// Every call checks what it is given and throws std::invalid_argument with the node's name and what is wrong. Memory is
-// counted before it is touched: a network that takes more than Options::max_memory is refused by the call that passes
-// it. Running out of memory is std::bad_alloc.
+// Describes a network, one call per node in execution order; `finish` prepares its weights for the kernels of this CPU.
+// Where a float32 value is expected, a float16 value may be given as well, except for `finish`.
+// All calls check their arguments and throw std::invalid_argument with the node's name and what is wrong. Memory is
+// counted before it is touched: the call that exceeds Options::max_memory throws std::invalid_argument as well. Running
+// out of memory throws std::bad_alloc.
 class Builder {
  public:
   // input_type: float32, or uint8 for a network that starts with an int8_conv2d.
@@ -186,8 +188,7 @@ class Builder {
   // The channels of 1 ... 16 values of equal height and width, one behind the other; a value may come twice.
   void concat(const std::string& name, const std::vector<std::string>& inputs, const std::vector<Step>& epilogue);
 
-  // Ends the description, plans the memory of values and prepares the weights. The builder is empty afterwards.
-  // `output` is a float32 value.
+  // Plans the memory of values and prepares the weights. `output` is a float32 value. The builder is empty afterwards.
   std::unique_ptr<Engine> finish(const std::string& output);
 
  private:
@@ -195,14 +196,14 @@ class Builder {
   std::unique_ptr<State> state_;
 };
 
-// The kernels that `isa` would use, and all those of the build: family, name, instruction set.
+// All kernels of this build.
 struct KernelInfo {
   std::string family, name;
   Isa isa;
 };
 std::vector<KernelInfo> all_kernels();
 
-// What Options::tune has found in this process: layer -> kernel. Layers set here are not timed again.
+// The results of Options::tune in this process: layer -> kernel. Layers that are set here are not timed.
 std::map<std::string, std::string> tuned_kernels();
 void set_tuned_kernels(const std::map<std::string, std::string>& kernels);
 

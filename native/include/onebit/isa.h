@@ -1,4 +1,4 @@
-// Instruction sets: what this build contains, what this CPU runs, and which one is chosen.
+// Instruction sets: those of this build, those that this CPU supports, and the selection of one.
 #pragma once
 
 #include <string>
@@ -6,9 +6,9 @@
 
 namespace onebit {
 
-// Worst first: the best set that this build and this CPU share is the default.
+// Worst first: the default is the last one that this build contains and this CPU supports.
 enum class Isa {
-  portable,  // plain C++17, any CPU
+  portable,  // plain C++, any CPU
   neon,      // every 64-bit ARM
   avx2,      // AVX2, FMA and F16C: Intel from Haswell (2013), AMD from Excavator (2015)
   avx512bw,  // AVX-512 F, BW, VL and DQ: Intel servers from Skylake (2017)
@@ -22,13 +22,13 @@ const char* name(Isa isa);
 // Whether kernels for `isa` were compiled into this library.
 bool built_for(Isa isa);
 
-// Whether the CPU, and the operating system's saving of its registers, can run `isa`.
+// Whether the CPU supports `isa` and the operating system saves its registers.
 bool cpu_has(Isa isa);
 
-// Whether code for `part` may run where `whole` was chosen.
+// Whether kernels for `part` may be used with `whole`.
 bool includes(Isa whole, Isa part);
 
-// Instructions that only some CPUs of an instruction set have; a kernel that needs one stands before one that does not.
+// Instructions that only some CPUs of an instruction set have. In the tables, kernels that need them come first.
 enum class Feature {
   none,
   vnni,         // AVX-512 VNNI: Intel from Cascade Lake (2019), AMD from Zen 4 (2022)
@@ -37,8 +37,8 @@ enum class Feature {
 
 bool cpu_has(Feature feature);
 
-// The instruction set to use: `asked` if not empty, else the environment variable ONEBIT_ISA if set,
-// else the best one. Throws std::invalid_argument where the wish is unknown or cannot be met here.
+// The instruction set to use: `asked` if not empty, or else the environment variable ONEBIT_ISA if set, or else the
+// best one. Throws std::invalid_argument if it is unknown or cannot run here.
 Isa choose_isa(const std::string& asked = "");
 
 // The CPU's own description of itself.

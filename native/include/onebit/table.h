@@ -1,4 +1,4 @@
-// Numbers that describe a network: weights, and the tables of steps.
+// The tensors that a network is described with: weights and the tables of steps.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace onebit {
 
-// A constant array with shared ownership: copies of a table refer to the same numbers. A builder takes two tables for
-// the same where their addresses and sizes are, and then prepares them for its kernels only once.
+// A constant array with shared ownership: copies of a table refer to the same numbers. A builder considers tables with
+// the same address and size equal and prepares them for its kernels only once.
 template <class T>
 class Table {
  public:

@@ -1,4 +1,4 @@
-// A block of memory that starts on a cache line.
+// Memory that is aligned to cache lines.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace onebit {
 
-// Zero-initialized, unless it is allocated `raw` and cleared later.
+// Zero-initialized, unless allocated `raw`.
 class AlignedBytes {
  public:
   static constexpr size_t kAlignment = 64;
@@ -27,7 +27,7 @@ class AlignedBytes {
     return bytes;
   }
 
-  // Sets all bytes to zero. Fresh memory takes a second for every few gigabytes, so the caller is asked in between.
+  // Sets all bytes to zero. New memory takes about a second per few gigabytes, so it polls in between.
   void clear(Poll& poll) {
     constexpr size_t kPiece = size_t{1} << 26;
     for (size_t at = 0; at < size_; at += kPiece) {

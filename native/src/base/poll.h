@@ -1,4 +1,4 @@
-// Asks the caller from time to time whether to go on.
+// A callback that can interrupt long work.
 #pragma once
 
 #include <chrono>
@@ -7,7 +7,7 @@
 
 namespace onebit {
 
-// Long work calls it often; it calls `ask` at most ten times a second. `ask` ends the work by an exception.
+// Called often during long work, it calls `ask` at most ten times a second. `ask` interrupts the work by an exception.
 class Poll {
  public:
   using Clock = std::chrono::steady_clock;
@@ -18,7 +18,7 @@ class Poll {
   void operator()() {
     if (ask_) at(Clock::now());
   }
-  // Whether it asked.
+  // Whether it called `ask`.
   bool at(Clock::time_point now) {
     if (!ask_ || now - last_ < std::chrono::milliseconds(100)) return false;
     last_ = now;

@@ -1,4 +1,4 @@
-// What survives a fork, and what does not.
+// State that a child process cannot inherit by fork.
 #pragma once
 
 #include <atomic>
@@ -9,13 +9,13 @@
 
 namespace onebit {
 
-// How many forks lie between the process that loaded this library and the calling one: a child's number differs from
+// The number of forks between the process that loaded this library and the calling one. A child's number differs from
 // its parent's.
 uint64_t forks();
 
-// An object that a child process cannot inherit, such as threads and locks: fork copies the memory, but no thread, and
-// a lock that another thread held stays locked forever. Every process makes its own object the first time it asks.
-// The parent's object is leaked in the child, since nothing in it can be waited for.
+// An object that a child process cannot inherit, such as threads and locks: fork copies memory but no other threads,
+// and a lock that another thread held stays locked forever. Every process creates its own object when it first needs
+// it. In the child the parent's object is leaked, since its threads cannot be joined.
 template <class T>
 class PerProcess {
  public:
@@ -32,7 +32,7 @@ class PerProcess {
     if (owned->forks == forks()) return *owned->object;
     std::unique_ptr<Owned> mine(make_one());
     if (current_.compare_exchange_strong(owned, mine.get())) return *mine.release()->object;
-    return *owned->object;  // another thread of this process was faster
+    return *owned->object;  // another thread of this process came first
   }
 
  private:

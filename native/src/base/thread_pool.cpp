@@ -1,4 +1,4 @@
-// A fixed team of threads that share out numbered jobs.
+// A fixed number of threads that work on numbered jobs.
 #include "base/thread_pool.h"
 
 #include <chrono>
@@ -9,7 +9,7 @@
 namespace onebit {
 namespace {
 
-// Nodes follow each other within microseconds, so a thread that waits looks for work this long before it sleeps.
+// The next node follows within microseconds, so an idle thread spins this long before it sleeps.
 constexpr auto kPatience = std::chrono::microseconds(50);
 
 template <class Condition>
@@ -18,7 +18,7 @@ bool spin_until(Condition holds) {
   do {
     for (int i = 0; i < 64; ++i) {
       if (holds()) return true;
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__)
       __builtin_ia32_pause();
 #endif
     }
@@ -65,7 +65,7 @@ void ThreadPool::share(Call call, void* work, size_t jobs) {
   done_.store(0, std::memory_order_relaxed);
   const uint64_t round = (ticket_ >> 32) + 1;
   ticket_ = round << 32 | static_cast<uint64_t>(jobs) << 16;
-  // Both the ticket and the count are sequentially consistent: either this sees the sleeper or it sees the jobs.
+  // Ticket and count are sequentially consistent: either this thread sees the sleeper, or the sleeper sees the jobs.
   if (sleeping_ > 0) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -79,7 +79,7 @@ void ThreadPool::share(Call call, void* work, size_t jobs) {
 
 void ThreadPool::take_jobs(size_t worker) {
   for (uint64_t ticket = ticket_; (ticket & kMaxJobs) < (ticket >> 16 & kMaxJobs);) {
-    if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;  // `ticket` is now what was found
+    if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;  // `ticket` is now the current one
     call_(work_, ticket & kMaxJobs, worker);
     done_.fetch_add(1, std::memory_order_release);
     ticket = ticket_;

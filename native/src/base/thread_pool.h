@@ -1,9 +1,9 @@
-// A fixed team of threads that share out numbered jobs.
+// A fixed number of threads that work on numbered jobs.
 //
-// A round of jobs is over when its jobs are done, whether or not every thread took part: on a busy machine the caller
-// never waits for a thread that is not running. All that a thread must know to take a job safely is one 64-bit ticket:
-// round, number of jobs, next job. Taking the next job by compare-and-swap proves that the round is still going on, and
-// so that its description will not change before the job is done.
+// A round ends when its jobs are done, whether or not every thread took part, so on a busy machine the caller never
+// waits for a thread that is not scheduled. The state of a round is one 64-bit ticket: round, number of jobs, next job.
+// A thread takes the next job by compare-and-swap on the ticket. If that succeeds, the round is still running, and its
+// function and argument do not change before the job is done.
 #pragma once
 
 #include <atomic>
@@ -22,7 +22,7 @@ class ThreadPool {
   static constexpr size_t kMaxJobs = 0xFFFF;
   static constexpr size_t kMaxThreads = 1024;
 
-  // The caller's own thread is one of them. Throws std::invalid_argument if the process may not have so many.
+  // The calling thread counts as one. Throws std::invalid_argument if the process cannot have so many.
   explicit ThreadPool(size_t threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -42,7 +42,7 @@ class ThreadPool {
     share([](void* w, size_t job, size_t worker) { (*static_cast<Plain*>(w))(job, worker); }, &work, jobs);
   }
 
-  // Cuts [0, count) into ranges, a few for each thread, and calls work(begin, end, worker) for each.
+  // Splits [0, count) into ranges, a few per thread, and calls work(begin, end, worker) for each.
   template <class Work>
   void for_ranges(size_t count, Work&& work, size_t per_thread = 4) {
     const size_t wanted = workers_.empty() ? 1 : per_thread * threads();
@@ -69,13 +69,13 @@ class ThreadPool {
   void* work_ = nullptr;
 };
 
-// Who shares out the work of an op: all threads of a pool, or one of them alone.
+// The threads that an op may use: all threads of a pool, or only the calling one.
 class Team {
  public:
   Team(ThreadPool& pool) : pool_(&pool) {}
   explicit Team(size_t worker) : worker_(worker) {}
 
-  // As ThreadPool::for_ranges; one thread alone takes all as one range.
+  // As ThreadPool::for_ranges; a single thread gets everything as one range.
   template <class Work>
   void for_ranges(size_t count, Work&& work, size_t per_thread = 4) const {
     if (pool_) return pool_->for_ranges(count, work, per_thread);

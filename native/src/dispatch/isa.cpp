@@ -1,4 +1,4 @@
-// Which instruction sets the build has and the CPU runs, and the choice between them.
+// Detection and selection of instruction sets.
 #include "onebit/isa.h"
 
 #include <cstdint>
@@ -7,14 +7,8 @@
 #include <fstream>
 #include <stdexcept>
 
-#if defined(__x86_64__) || defined(_M_X64)
-#define ONEBIT_X86 1
-#if defined(_MSC_VER)
-#include <immintrin.h>
-#include <intrin.h>
-#else
+#if defined(__x86_64__)
 #include <cpuid.h>
-#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -22,37 +16,24 @@
 namespace onebit {
 namespace {
 
-#if defined(ONEBIT_X86)
+#if defined(__x86_64__)
 
 struct Registers {
   uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
 };
 
-// All zero where the CPU does not know the leaf.
+// All zeros if the CPU does not support the leaf.
 Registers cpuid(uint32_t leaf, uint32_t subleaf = 0) {
   Registers r;
-#if defined(_MSC_VER)
-  int top[4], out[4];
-  __cpuid(top, static_cast<int>(leaf & 0x80000000u));
-  if (static_cast<uint32_t>(top[0]) < leaf) return r;
-  __cpuidex(out, static_cast<int>(leaf), static_cast<int>(subleaf));
-  r = {static_cast<uint32_t>(out[0]), static_cast<uint32_t>(out[1]), static_cast<uint32_t>(out[2]),
-       static_cast<uint32_t>(out[3])};
-#else
   __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
-#endif
   return r;
 }
 
-// The register files that the operating system saves when it switches threads (XCR0).
+// The register state that the operating system saves on context switches (XCR0).
 uint64_t saved_state() {
-#if defined(_MSC_VER)
-  return _xgetbv(0);
-#else
   uint32_t low, high;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (static_cast<uint64_t>(high) << 32) | low;
-#endif
 }
 
 bool bit(uint32_t word, int position) { return (word >> position) & 1; }
@@ -84,7 +65,7 @@ const X86Features& x86() {
 
 #endif
 
-// "portable, avx2": the sets for which `test` holds.
+// The sets for which `test` is true: "portable, avx2".
 std::string list(bool (*test)(Isa)) {
   std::string names;
   for (Isa isa : kIsas) {
@@ -112,9 +93,9 @@ const char* name(Isa isa) {
 }
 
 bool built_for(Isa isa) {
-#if defined(ONEBIT_X86)
+#if defined(__x86_64__)
   return isa != Isa::neon;
-#elif defined(__aarch64__) || defined(_M_ARM64)
+#elif defined(__aarch64__)
   return isa == Isa::portable || isa == Isa::neon;
 #else
   return isa == Isa::portable;
@@ -125,7 +106,7 @@ bool cpu_has(Isa isa) {
   switch (isa) {
     case Isa::portable:
       return true;
-#if defined(ONEBIT_X86)
+#if defined(__x86_64__)
     case Isa::avx2:
       return x86().avx2;
 #if defined(ONEBIT_EMULATE_AVX512)  // a test build: see tests/emulated_avx512.h
@@ -138,7 +119,7 @@ bool cpu_has(Isa isa) {
     case Isa::avx512:
       return x86().avx512;
 #endif
-#elif defined(__aarch64__) || defined(_M_ARM64)
+#elif defined(__aarch64__)
     case Isa::neon:
       return true;
 #endif
@@ -151,7 +132,7 @@ bool cpu_has(Feature feature) {
   switch (feature) {
     case Feature::none:
       return true;
-#if defined(ONEBIT_X86)
+#if defined(__x86_64__)
     case Feature::vnni:
 #if defined(ONEBIT_EMULATE_AVX512)
       return true;
@@ -194,7 +175,7 @@ Isa choose_isa(const std::string& asked) {
 }
 
 std::string cpu_name() {
-#if defined(ONEBIT_X86)
+#if defined(__x86_64__)
   char brand[49] = {};
   for (uint32_t leaf = 0; leaf < 3; ++leaf) {
     const Registers r = cpuid(0x80000002u + leaf);

@@ -1,4 +1,4 @@
-// Chooses kernels from the tables and lists them.
+// Kernel selection from the tables.
 #include "dispatch/kernels.h"
 
 #include <algorithm>

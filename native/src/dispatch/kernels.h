@@ -1,5 +1,4 @@
-// The kernels of one instruction set: the first row of each table that it includes, the CPU can run, and that is meant
-// for the layer.
+// Kernel selection: the first row of each table that the instruction set includes and the CPU supports.
 #pragma once
 
 #include <type_traits>
@@ -19,7 +18,7 @@ struct Kernels {
   const EpilogueKernel* epilogue;
 };
 
-// `run_words`: of the binary convolution that they are for.
+// `run_words`: words in a run of the binary convolution, by which its kernel is selected.
 Kernels kernels_for(Isa isa, size_t run_words = 1);
 
 template <class Kernel>
@@ -28,7 +27,7 @@ Feature needs(const Kernel&) {
 }
 inline Feature needs(const Int8ConvKernel& kernel) { return kernel.feature; }
 
-// All rows of a table that `isa` includes and the CPU can run, best first.
+// All rows of a table that `isa` includes and the CPU supports, best first.
 template <class Table>
 auto candidates_for(Isa isa, const Table& table) {
   std::vector<std::decay_t<decltype(table[0])>> found;

@@ -1,4 +1,4 @@
-// The calls that describe a network: each checks one node and adds its op.
+// The builder's methods: each checks a node and adds its op.
 #include <algorithm>
 #include <cmath>
 
@@ -38,8 +38,8 @@ struct Builder::State {
     Epilogue steps = draft.epilogue(name, epilogue, result, false);
     draft.add_layer({name, "conv2d", text(geometry) + precision(input), input.index, result, 1}, &Kernels::float_conv,
                     kFloatConvKernels, draft.kernels(), std::move(steps),
-                    [&](size_t from, Workshop shop, Epilogue behind) {
-                      return make_conv2d(shop, shape, {from, input.half}, geometry, weights, std::move(behind));
+                    [&](size_t from, BuildContext build, Epilogue behind) {
+                      return make_conv2d(build, shape, {from, input.half}, geometry, weights, std::move(behind));
                     });
   }
 };
@@ -80,7 +80,7 @@ void Builder::binary_conv2d(const std::string& name, const std::string& input, c
   const Shape shape = draft.shape(value);
   check_convolution(name, geometry, shape);
   require(pad_value >= -1 && pad_value <= 1, name, "pad_value " + std::to_string(pad_value) + " is not -1, 0 or 1");
-  // Padding with 0 is corrected by a table of all the ways in which the kernel can stick out of the map.
+  // Padding with 0 needs a table with a row for each way in which the kernel can reach past the map.
   require(pad_value != 0 || std::max(geometry.kernel.vertical, geometry.kernel.horizontal) <= kMaxZeroPaddedKernel,
           name, "with pad_value 0 the sides of a kernel may be 512 at most");
   if (shuffle < 1 || geometry.out_channels % shuffle != 0) {
@@ -94,8 +94,8 @@ void Builder::binary_conv2d(const std::string& name, const std::string& input, c
   draft.add_layer({name, "binary_conv2d", text(geometry) + " pad " + std::to_string(pad_value), value, result, 1},
                   &Kernels::binary_conv, kBinaryConvKernels,
                   kernels_for(draft.isa(), ConvPlan::neighbors(geometry) * words_for(depth)), std::move(steps),
-                  [&](size_t from, Workshop shop, Epilogue behind) {
-                    return make_binary_conv2d(shop, shape, from, geometry, pad_value, weight, shuffle,
+                  [&](size_t from, BuildContext build, Epilogue behind) {
+                    return make_binary_conv2d(build, shape, from, geometry, pad_value, weight, shuffle,
                                               std::move(behind));
                   });
 }
@@ -112,8 +112,8 @@ void Builder::binary_rpc2d(const std::string& name, const std::string& input, co
   Epilogue steps = draft.epilogue(name, epilogue, result, true, positions(geometry));
   draft.add_layer({name, "binary_rpc2d", text(geometry), value, result, positions(geometry)}, &Kernels::binary_conv,
                   kBinaryConvKernels, kernels_for(draft.isa(), geometry.block * words_for(shape.channels)),
-                  std::move(steps), [&](size_t from, Workshop shop, Epilogue behind) {
-                    return make_binary_rpc2d(shop, shape, from, geometry, pad_value, weight, std::move(behind));
+                  std::move(steps), [&](size_t from, BuildContext build, Epilogue behind) {
+                    return make_binary_rpc2d(build, shape, from, geometry, pad_value, weight, std::move(behind));
                   });
 }
 
@@ -128,8 +128,8 @@ void Builder::rpc2d(const std::string& name, const std::string& input, const Res
   Epilogue steps = draft.epilogue(name, epilogue, result, false, positions(geometry));
   draft.add_layer({name, "rpc2d", text(geometry) + precision(value), value.index, result, positions(geometry)},
                   &Kernels::float_conv, kFloatConvKernels, draft.kernels(), std::move(steps),
-                  [&](size_t from, Workshop shop, Epilogue behind) {
-                    return make_rpc2d(shop, shape, {from, value.half}, geometry, {weight, {}}, std::move(behind));
+                  [&](size_t from, BuildContext build, Epilogue behind) {
+                    return make_rpc2d(build, shape, {from, value.half}, geometry, {weight, {}}, std::move(behind));
                   });
 }
 
@@ -178,8 +178,8 @@ void Builder::int8_conv2d(const std::string& name, const std::string& input, con
   const Shape result = convolution_result(geometry, shape);
   Epilogue steps = draft.epilogue(name, epilogue, result, false);
   draft.add_layer({name, "int8_conv2d", text(geometry), value, result, 1}, &Kernels::int8_conv, kInt8ConvKernels,
-                  draft.kernels(), std::move(steps), [&](size_t from, Workshop shop, Epilogue behind) {
-                    return make_int8_conv2d(shop, shape, from, geometry, weight, zero, scale, std::move(behind));
+                  draft.kernels(), std::move(steps), [&](size_t from, BuildContext build, Epilogue behind) {
+                    return make_int8_conv2d(build, shape, from, geometry, weight, zero, scale, std::move(behind));
                   });
 }
 

@@ -1,4 +1,4 @@
-// What a network may look like, and the texts of refusals.
+// Checks against the limits of docs/format.md, and the texts of errors.
 #include "engine/checks.h"
 
 #include <algorithm>
@@ -7,11 +7,11 @@ namespace onebit {
 namespace {
 
 constexpr size_t kMaxElements = size_t{1} << 28;
-constexpr size_t kMaxTerms = size_t{1} << 30;  // of one sum: twice as many still fit an int32
+constexpr size_t kMaxTerms = size_t{1} << 30;  // of one sum: twice as many still fit in an int32
 constexpr size_t kMaxTaps = size_t{1} << 24;   // of a pool
 constexpr size_t kMaxReshapedBlock = 16;
 
-// The product of the factors, refused where it passes `limit`; factors are at most 2^32, so nothing overflows.
+// The product of the factors, or an error if it exceeds `limit`.
 size_t bounded_product(const std::string& where, const char* what, std::initializer_list<size_t> factors,
                        size_t limit) {
   size_t product = 1;

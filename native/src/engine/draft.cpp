@@ -1,4 +1,4 @@
-// A network while it is described.
+// A network under construction.
 #include "engine/draft.h"
 
 #include <algorithm>
@@ -78,7 +78,7 @@ Epilogue Draft::epilogue(const std::string& where, const std::vector<Step>& step
   check_shape(where, result);
   std::vector<ValueRef> values;
   const size_t inputs = current_.reads.size();                     // those of the op itself
-  size_t added = Lifetime::kNothing, stored = Lifetime::kNothing;  // the last to be so, in that order
+  size_t added = Lifetime::kNothing, stored = Lifetime::kNothing;  // by the last add and the first store after it
   bool writes = false;
   for (const Step& step : steps) {
     check_tables(where, step, integers, result.channels, positions);
@@ -105,7 +105,7 @@ Epilogue Draft::epilogue(const std::string& where, const std::vector<Step>& step
     values.push_back(value);
   }
   require(writes, where, "the epilogue writes no value");
-  // The op itself may read any element of its inputs at any time.
+  // A value cannot be stored over an input of the op, which may read any element of it at any time.
   const auto first = current_.reads.begin(), last = first + static_cast<ptrdiff_t>(inputs);
   if (stored != Lifetime::kNothing && std::find(first, last, added) == last) network_.lifetimes[stored].over = added;
   return Epilogue(*kernels_.epilogue, store(), steps, values, result.channels, positions);

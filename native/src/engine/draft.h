@@ -1,4 +1,4 @@
-// A network while it is described: its values, who writes and reads them, and the ops of its nodes.
+// A network under construction: its values, the nodes that write and read them, and the nodes' ops.
 #pragma once
 
 #include <any>
@@ -26,21 +26,20 @@ class Draft {
   Isa isa() const { return network_.isa; }
   Shape shape(size_t value) const { return network_.values[value].shape; }
 
-  // The network's input; comes first.
+  // The network's input; called first.
   void add_input(const std::string& name, ValueType type, Shape shape);
-  // A new value, which the node that is being added writes.
+  // A value that the current node writes.
   size_t add_value(const std::string& where, const std::string& name, ValueType type, Shape shape);
-  // A value that this node reads, by its name; it must be of this type, or of floats of either type.
+  // The value of that name, which the current node reads; it must have this type, or hold floats of either type.
   size_t read(const std::string& where, const std::string& name, ValueType type);
   ValueRef read_floats(const std::string& where, const std::string& name);
 
-  // Checks the steps behind an op whose result has this shape, and makes the values that they write. `integers`: the
-  // result are sums of a binary convolution. `positions`: how many times a step's tables hold the entries of all
-  // channels.
+  // Checks the steps of an op with a result of this shape, and adds the values that they write. `integers`: the op is a
+  // binary convolution. `positions`: the tables of a step have entries for all channels so many times.
   Epilogue epilogue(const std::string& where, const std::vector<Step>& steps, Shape result, bool integers,
                     size_t positions = 1);
 
-  // Calls check() unless a call with the same `what`, table and number went well before: many nodes may share a tensor.
+  // Calls check(), which throws on failure, once for each `what`, table and number: many nodes may share a tensor.
   template <class T, class Check>
   void check_once(const char* what, const Table<T>& table, size_t number, Check check) {
     std::any& owner = checked_[Key(what, table, number)];
@@ -51,17 +50,17 @@ class Draft {
 
   void add_node(const std::string& name, const char* op, Shape result, std::unique_ptr<Op> made);
 
-  // A layer that several kernels can compute.
+  // A layer for which there are several kernels.
   struct Layer {
     std::string name;
     const char* op;
-    std::string text;  // all that tells it from other layers of the same input shape
+    std::string text;  // tells it from other layers of the same input shape
     size_t input;
     Shape result;
     size_t positions;  // as for `epilogue`
   };
-  // Adds its node, with an op that make(input, workshop, epilogue) makes: with the kernels `chosen` or, with
-  // Options::tune, with the fastest of the table. `family`: the member of Kernels that the table is for.
+  // Adds a node with the op that make(input, context, epilogue) returns. Its kernel is that of `chosen` or, with
+  // Options::tune, the fastest of the table. `family`: the member of Kernels for that table.
   template <class Kernel, class Table, class Make>
   void add_layer(const Layer& layer, const Kernel* Kernels::* family, const Table& table, Kernels chosen,
                  Epilogue steps, Make make) {
@@ -71,16 +70,16 @@ class Draft {
       for (const Kernel* kernel : candidates) names.push_back(kernel->name);
       const auto make_alone = [&](size_t candidate, Store& store) {
         chosen.*family = candidates[candidate];
-        return make(0, Workshop{chosen, store},
+        return make(0, BuildContext{chosen, store},
                     Epilogue(*kernels_.epilogue, store, {Step::store("result")}, {ValueRef{1}}, layer.result.channels,
                              layer.positions));
       };
       chosen.*family = candidates[fastest(problem(layer), names, make_alone, poll_)];
     }
-    add_node(layer.name, layer.op, layer.result, make(layer.input, Workshop{chosen, store()}, std::move(steps)));
+    add_node(layer.name, layer.op, layer.result, make(layer.input, BuildContext{chosen, store()}, std::move(steps)));
   }
 
-  // A pool of floats: make(map, epilogue) makes its op.
+  // Adds a pool of floats, whose op make(map, epilogue) returns.
   template <class Make>
   void add_pool(const std::string& name, const char* op, const std::string& input, const Pooling& geometry,
                 const std::vector<Step>& steps, Make make) {
@@ -98,7 +97,7 @@ class Draft {
   Network finish(const std::string& output);
 
  private:
-  size_t node() const { return network_.nodes.size(); }  // that is being added
+  size_t node() const { return network_.nodes.size(); }  // the current one
   void check_tables(const std::string& where, const Step& step, bool integers, size_t channels, size_t positions);
   TuningProblem problem(const Layer& layer) const;
 
@@ -106,7 +105,7 @@ class Draft {
   Kernels kernels_{};
   Poll poll_;
   std::unordered_map<std::string, size_t> index_;  // of the values
-  NodeWires current_;                              // of the node that is being added
+  NodeWires current_;                              // of the current node
   Wires wires_;
   std::vector<FloatPool> pools_;
   std::map<Key, std::any> checked_;

@@ -1,4 +1,4 @@
-// Runs a network: one image after another, node after node.
+// Runs a network, one image after the other, node by node.
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -99,7 +99,7 @@ void Engine::run(const float* images, size_t count, float* results, int64_t* nod
   if (input_type() == ValueType::uint8) {
     throw std::invalid_argument("the network takes pixels (uint8); floats must be turned back into pixels first");
   }
-  // Ops only read their input, so the caller's memory serves as the value.
+  // Ops only read their input, so the value is the caller's memory.
   state_->run(images, count, results, node_ns, [](const float* image, ThreadPool&) {
     return const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(image));
   });

@@ -1,4 +1,4 @@
-// Pools of floats that are computed in one pass with the node before them.
+// Fusion of pools with the node that computes their input.
 #include "engine/join.h"
 
 namespace onebit {
@@ -9,7 +9,7 @@ void join(Network& network, const Wires& wires, const FloatPool& pool) {
   if (value == 0 || source + 1 != pool.node || wires.readers[value] > 1 || !network.ops[source]->by_rows()) return;
   const NodeWires &writer = wires.nodes[source], &reader = wires.nodes[pool.node];
   if (writer.last - writer.first_written > 1 || !fits_pooled(pool.map, network.options.threads)) return;
-  // What the source reads is needed until the pool has written its last element.
+  // The inputs of the source are now alive until the pool has written its last element.
   for (const size_t read : writer.reads) {
     Lifetime& life = network.lifetimes[read];
     if (life.last == source) life.last = pool.node;

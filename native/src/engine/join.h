@@ -1,4 +1,4 @@
-// Pools of floats that are computed in one pass with the node before them.
+// Fusion of pools with the node that computes their input.
 #pragma once
 
 #include <vector>
@@ -8,7 +8,7 @@
 namespace onebit {
 
 struct NodeWires {
-  std::vector<size_t> reads;           // values, some perhaps more than once
+  std::vector<size_t> reads;           // values, possibly repeated
   size_t first_written = 0, last = 0;  // half-open
 };
 
@@ -23,8 +23,8 @@ struct FloatPool {
   PooledMap map;
 };
 
-// Makes one op of each pool and the node before it where that node writes the pooled map and nothing else, no other
-// node reads the map, and one pass is likely to be faster. The map then takes no memory.
+// Replaces the op of a pool and that of the node before it by one op, where that node writes the pooled map and nothing
+// else, no other node reads the map, and this is likely to be faster. The map then needs no memory.
 void join_pools(Network& network, const Wires& wires, const std::vector<FloatPool>& pools);
 
 }  // namespace onebit

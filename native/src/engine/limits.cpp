@@ -1,4 +1,4 @@
-// Times the loops that bound the kernels, and the binary kernel between its prepared map and its sums.
+// Measures the limits of a core, and the binary convolution kernel alone.
 #include "onebit/limits.h"
 
 #include <algorithm>
@@ -13,8 +13,8 @@
 namespace onebit {
 namespace {
 
-constexpr size_t kRounds = 4000;   // some 50 us: what runs in between spoils a few of the repeats, not the best
-constexpr size_t kRepeats = 80;    // long enough for the clock to rise to what it is under such instructions
+constexpr size_t kRounds = 4000;   // about 50 us, so that interruptions affect only a few of the repeats
+constexpr size_t kRepeats = 80;    // long enough for the clock frequency to settle
 constexpr size_t kMaxSize = 8192;  // of a timed convolution
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -32,10 +32,10 @@ double shortest(size_t repeats, Work work) {
   return best;
 }
 
-// Of all threads of the pool together, by the first loop of the kind that can run.
+// The rate of all threads of the pool together, by the first loop of this kind that the CPU supports.
 double rate(Isa isa, LimitLoop LimitLoops::* kind, ThreadPool& pool) {
   const size_t threads = pool.threads();
-  const size_t rounds = threads > 1 ? 4 * kRounds : kRounds;  // to start them takes a while
+  const size_t rounds = threads > 1 ? 4 * kRounds : kRounds;  // starting threads takes time
   for (const LimitLoops* loops : kLimitLoops) {
     const LimitLoop& loop = loops->*kind;
     if (!loop.run || !includes(isa, loops->isa) || !cpu_has(loop.feature)) continue;
@@ -45,7 +45,7 @@ double rate(Isa isa, LimitLoop LimitLoops::* kind, ThreadPool& pool) {
   return 0;
 }
 
-// A map of noise, as the kernel wants it.
+// A prepared map of noise.
 AlignedBytes noise_map(const BinaryConvKernel& kernel, const ConvPlan& plan, size_t words) {
   std::mt19937 random_bits(1);
   const AlignedBytes plain((plan.padded_height * plan.padded_width * words + words + kRowSlack) * sizeof(uint32_t));
@@ -67,7 +67,7 @@ AlignedBytes noise_map(const BinaryConvKernel& kernel, const ConvPlan& plan, siz
 }  // namespace
 
 Limits measure_limits(Isa isa, size_t threads) {
-  choose_isa(name(isa));  // refuses what cannot run here
+  choose_isa(name(isa));  // throws if it cannot run here
   if (threads < 1 || threads > ThreadPool::kMaxThreads) {
     throw std::invalid_argument("threads must be from 1 to 1024, got " + std::to_string(threads));
   }

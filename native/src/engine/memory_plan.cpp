@@ -1,10 +1,9 @@
-// Where each value of a network lies. Values that take the place of others are planned as one that lives as long as
-// all of them.
+// Memory planning. A value and those that overwrite it are planned as one value with the union of their lifetimes.
 //
-// Largest first, each at the lowest place that is free during its life, came out at the least possible memory for every
-// network of the zoo, but takes time in the square of the number of values. So only the largest values are placed this
-// way, more than any real network has. The others get memory of their own, in the order of time and best fit first,
-// which takes n log n.
+// Greedy by size: the largest value first, each at the lowest offset that is free during its lifetime. For all networks
+// of the zoo this reaches the lower bound, the most bytes that are alive at a time. Its time is quadratic in the number
+// of values, so it is limited to the largest ones, of which real networks have fewer. All others are allocated from
+// separate memory in order of time, by best fit, in n log n.
 #include "engine/memory_plan.h"
 
 #include <algorithm>
@@ -23,7 +22,7 @@ constexpr size_t kLargest = 4096;
 
 size_t size(const Lifetime& life) { return round_up(life.bytes, AlignedBytes::kAlignment); }
 
-// Free pieces of memory, whose end moves up where none is large enough.
+// Free blocks of memory that grows where none is large enough.
 class FreeList {
  public:
   explicit FreeList(size_t begin) : end_(begin) {}
@@ -39,7 +38,7 @@ class FreeList {
       return offset;
     }
     size_t offset = end_;
-    if (!by_offset_.empty()) {  // a last piece that reaches the end is extended
+    if (!by_offset_.empty()) {  // extends a free block at the end
       const auto [last, last_size] = *by_offset_.rbegin();
       if (last + last_size == end_) {
         offset = last;
@@ -82,7 +81,7 @@ class FreeList {
   std::set<std::pair<size_t, size_t>> by_size_;
 };
 
-// Both place the values that `begin` to `end` number.
+// Both place the values with the numbers from `begin` to `end`.
 using Numbers = std::vector<size_t>::iterator;
 
 void place_by_size(const std::vector<Lifetime>& lifetimes, Numbers begin, Numbers end, MemoryPlan& plan) {
@@ -122,7 +121,7 @@ void place_by_time(const std::vector<Lifetime>& lifetimes, Numbers begin, Number
 }  // namespace
 
 MemoryPlan plan_memory(std::vector<Lifetime> lifetimes) {
-  std::vector<size_t> place(lifetimes.size());  // the value in whose place each lies: itself, or an earlier one
+  std::vector<size_t> place(lifetimes.size());  // the value whose memory each uses: its own, or that of an earlier one
   std::iota(place.begin(), place.end(), size_t{0});
   for (size_t i = 0; i < lifetimes.size(); ++i) {
     const size_t over = lifetimes[i].over;

@@ -1,4 +1,4 @@
-// Where each value of a network lies, so that values which are never alive together share memory.
+// Memory planning: values whose lifetimes do not overlap share memory.
 #pragma once
 
 #include <cstddef>
@@ -7,18 +7,18 @@
 
 namespace onebit {
 
-// A value is alive from the node that writes it to the last node that reads it, both included.
+// From the node that writes a value to the last node that reads it, both included.
 struct Lifetime {
   static constexpr size_t kNothing = SIZE_MAX;
 
   size_t bytes, first, last;
-  // An earlier value of as many bytes whose place this one may take: the node that writes this one has read each
-  // element of the other before it writes the same one here. Done where that node is the last to read it.
+  // An earlier value of the same size that this one may overwrite, because the node that writes it reads each element
+  // of the earlier value before it writes the same element. It does if that node is the last to read the earlier value.
   size_t over = kNothing;
 };
 
 struct MemoryPlan {
-  std::vector<size_t> offsets;  // one for each lifetime, multiples of a cache line
+  std::vector<size_t> offsets;  // of each value, multiples of a cache line
   size_t bytes = 0;
 };
 

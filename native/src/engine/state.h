@@ -1,4 +1,4 @@
-// What a builder hands over to an engine.
+// The state of an engine, and the network that the builder hands over to it.
 #pragma once
 
 #include <memory>
@@ -15,14 +15,14 @@
 
 namespace onebit {
 
-// Values and nodes in the order in which the network writes and runs them; value 0 is the input.
+// Values and nodes in execution order; value 0 is the input.
 struct Network {
   std::vector<ValueInfo> values;
   std::vector<Lifetime> lifetimes;
   std::vector<NodeInfo> nodes;
   Store store;  // of the ops
   std::vector<std::unique_ptr<Op>> ops;
-  const float* pixel_table = nullptr;  // [channels][256]: the normalized value of every pixel
+  const float* pixel_table = nullptr;  // [channels][256]: normalized pixel values
   size_t output = 0;
   Isa isa = Isa::portable;
   Options options;
@@ -30,7 +30,7 @@ struct Network {
 
 size_t bytes_of(const ValueInfo& value);
 
-// What each process needs for itself.
+// What every process needs its own of.
 struct Crew {
   explicit Crew(size_t threads) : pool(threads) {}
 
@@ -44,14 +44,14 @@ struct Engine::State {
   Network network;
   std::vector<ValueInfo> inner_values;  // all but the input
   Memory sizes;
-  AlignedBytes memory;                  // values, then scratch, then one scratch for each worker
-  std::vector<uint8_t*> values;         // address of every value
-  uint8_t* pixels_as_floats = nullptr;  // the input, where it must be normalized
+  AlignedBytes memory;                  // values, then shared scratch, then the scratch of each worker
+  std::vector<uint8_t*> values;         // address of each value
+  uint8_t* pixels_as_floats = nullptr;  // the normalized input
   uint8_t* scratch = nullptr;
   std::vector<uint8_t*> worker_scratch;
   std::unique_ptr<PerProcess<Crew>> crew;
 
-  // Runs images one after another; show(image) says where the input lies.
+  // Runs images one after the other; show(image, pool) returns the address of the input value.
   template <class Pixel, class Show>
   void run(const Pixel* images, size_t count, float* results, int64_t* node_ns, Show show);
   void normalize(const uint8_t* image, ThreadPool& pool);

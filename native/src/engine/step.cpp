@@ -1,4 +1,4 @@
-// The steps of an epilogue, each with what its kind needs.
+// Steps of an epilogue, constructed with the arguments of their kind.
 #include <utility>
 
 #include "onebit/engine.h"

@@ -1,4 +1,4 @@
-// Choices between kernels by the clock.
+// Selection of kernels by measurement.
 #include "engine/tuning.h"
 
 #include <pthread.h>
@@ -12,9 +12,9 @@
 namespace onebit {
 namespace {
 
-std::mutex mutex;  // guards `chosen`; engines may be built side by side
+std::mutex mutex;  // guards `chosen`, since engines may be built in parallel
 
-// A child process must not inherit it locked.
+// A child process must not inherit a locked mutex.
 [[maybe_unused]] const int registered =
     pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 
@@ -23,7 +23,7 @@ std::map<std::string, std::string>& chosen() {
   return kernels;
 }
 
-// The least time of some runs, in ns: short enough to tune a network in a second, long enough to warm up.
+// The least time of several runs, in ns: long enough to warm up, short enough to tune a network in a second.
 int64_t least_ns(const Op& op, const TuningProblem& problem) {
   constexpr auto kBudget = std::chrono::milliseconds(3);
   constexpr int kFewest = 3;

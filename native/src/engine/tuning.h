@@ -1,8 +1,8 @@
-// Choices between kernels by the clock: what each takes for a layer of this shape, on this machine.
+// Selection of kernels by measurement.
 //
-// The tables list kernels best first, which is right for most shapes on most CPUs of an instruction set; Options::tune
-// asks for proof. Every candidate computes the layer alone, one thread, on zeros. A choice is remembered for the
-// process, so that layers of one shape, and further engines, do not measure again.
+// The tables list kernels best first, which is right for most shapes on most CPUs. With Options::tune every candidate
+// is timed on the layer alone, with one thread, on zeros. Results are kept for the process, so layers of the same shape
+// and other engines are not timed again.
 #pragma once
 
 #include <functional>
@@ -15,15 +15,15 @@
 
 namespace onebit {
 
-// A layer to choose a kernel for: its key (family, shapes, instruction set), the bytes of its input and of its result,
-// the most memory that a candidate may take, and the op that a kernel makes of it, which reads value 0 and writes
-// value 1.
+// A layer to select a kernel for: its key (instruction set, op, shapes), the bytes of its input and of its result, and
+// the most memory that a candidate may use.
 struct TuningProblem {
   std::string key;
   size_t input_bytes, result_bytes, max_memory;
 };
 
-// The number of the candidate that was fastest. `names` are those of the kernels, unique among them.
+// The index of the fastest candidate. `names`: of the kernels, without duplicates. make(candidate, store) returns an op
+// that reads value 0 and writes value 1.
 size_t fastest(const TuningProblem& problem, const std::vector<std::string>& names,
                const std::function<std::unique_ptr<Op>(size_t candidate, Store& store)>& make, Poll& poll);
 

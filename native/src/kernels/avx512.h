@@ -1,5 +1,5 @@
-// The AVX-512 intrinsics that kernels use: the compiler's own or, in a test build, an emulation in plain C++ that lets
-// the same kernel source run, and be checked, on any CPU.
+// The AVX-512 intrinsics that kernels use: the compiler's own, or in a test build an emulation in plain C++, so that
+// the same kernel source can be tested on any CPU.
 #pragma once
 
 #if defined(ONEBIT_EMULATE_AVX512)

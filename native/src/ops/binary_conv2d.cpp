@@ -1,16 +1,16 @@
-// Binary convolution: prepares activations, counts differing bits, hands the counts to the epilogue.
+// Binary convolution: prepares the activations, counts differing bits, passes the counts to the epilogue.
 //
-// Padding of -1 or +1 is just bits around the map. Padding of 0 is computed as +1 and put right by the depth: with the
-// sum of a pixel written as `depth - 2 * diff`, taps outside the map have added sum(w) each, so the depth of a pixel
-// is less by sum(w) over its outside taps. Which taps lie outside depends on the row and the column only through the
-// class of each (which kernel rows, which kernel columns stick out), so the depths form a small table per class pair.
+// Padding with -1 or +1 is a border of bits. Padding with 0 is computed as +1 and corrected by the depth: a pixel's sum
+// is `depth - 2 * diff`, to which every tap outside the map has added the sum of its weights, so the depth is reduced
+// by these sums. Which taps are outside depends only on the border classes of row and column (see border_classes.h), so
+// the depths form a small table with a row for each pair of classes.
 #include "ops/border_classes.h"
 #include "ops/conv_plan.h"
 
 namespace onebit {
 namespace {
 
-// In steps that compilers turn into vectors: taps outside the map are counted once for each class of the border.
+// Number of 1 bits, in steps that compilers vectorize.
 int population(uint32_t x) {
   x -= (x >> 1) & 0x55555555u;
   x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
@@ -19,23 +19,22 @@ int population(uint32_t x) {
   return static_cast<int>((x + (x >> 16)) & 63);
 }
 
-// The packed weights of a convolution, in its order of rows.
+// The weights of a convolution as in the file, by rows of the plan.
 class Weights {
  public:
-  // `shuffle`: output channel o is row o % (channels / shuffle) * shuffle + o / (channels / shuffle) of the plan.
+  // With `shuffle`, output channel o is row o % (channels / shuffle) * shuffle + o / (channels / shuffle) of the plan.
   Weights(const ConvPlan& plan, Table<uint32_t> words, size_t shuffle)
       : plan_(plan),
         words_(std::move(words)),
         shuffle_(shuffle),
         row_words_(plan.taps() * words_for(plan.input.channels / plan.geometry.groups)) {}
 
-  // Of what depends on the weights and on `parts`.
+  // The key of data that depends on the weights and on `parts`.
   template <class... Parts>
   Key key(const char* kind, const Parts&... parts) const {
     return Key(kind, words_, shuffle_, parts...);
   }
   size_t row_words() const { return row_words_; }
-  // Those of a row of the plan.
   const uint32_t* row(size_t row) const {
     const size_t channel = row % shuffle_ * (plan_.geometry.out_channels / shuffle_) + row / shuffle_;
     return words_.data() + channel * row_words_;
@@ -49,9 +48,9 @@ class Weights {
 
 class BinaryConv2d final : public Op {
  public:
-  BinaryConv2d(Workshop shop, const ConvPlan& plan, size_t input, int pad_value, const Weights& weights,
+  BinaryConv2d(BuildContext build, const ConvPlan& plan, size_t input, int pad_value, const Weights& weights,
                Epilogue epilogue)
-      : kernel_(*shop.kernels.binary_conv),
+      : kernel_(*build.kernels.binary_conv),
         input_(input),
         group_channels_(plan.input.channels / plan.geometry.groups),
         group_words_(words_for(group_channels_)),
@@ -59,11 +58,11 @@ class BinaryConv2d final : public Op {
         epilogue_(std::move(epilogue)),
         in_place_(!plan_.is_prepared() && !kernel_.prepare && !regroups()),
         block_bytes_(round_up(weights.row_words() * kBlock * kernel_.weight_bytes, 64)),
-        weights_(pack(shop.store, weights)) {
+        weights_(pack(build.store, weights)) {
     if (pad_value == 0 && plan_.is_padded())
-      borders_ = &shared_borders(shop.store, plan_.geometry, plan_.input, plan_.output);
-    depth_ = borders_ ? border_depths(shop.store, weights) : full_depth(shop.store);
-    if (plan_.is_padded()) border_ = border(shop.store, pad_value);
+      borders_ = &shared_borders(build.store, plan_.geometry, plan_.input, plan_.output);
+    depth_ = borders_ ? border_depths(build.store, weights) : full_depth(build.store);
+    if (plan_.is_padded()) border_ = border(build.store, pad_value);
   }
 
   size_t scratch_bytes() const override { return in_place_ ? 0 : plan_.prepared_bytes(); }
@@ -88,7 +87,7 @@ class BinaryConv2d final : public Op {
   }
 
  private:
-  // Groups that do not start with a word in the input.
+  // Whether groups do not start with a word in the input.
   bool regroups() const { return plan_.geometry.groups > 1 && group_channels_ % kWordBits != 0; }
   size_t run_words() const { return plan_.taps_per_run * group_words_; }
   size_t pixel_words() const { return plan_.geometry.groups * group_words_; }  // of the prepared map
@@ -100,7 +99,7 @@ class BinaryConv2d final : public Op {
     return (pixels * pixel_words() + kRowSlack) * sizeof(uint32_t);
   }
 
-  // The depths of each pixel of the tile, from the tile's entry in the tables on.
+  // The address of each pixel's depths, from the tile's first channel on.
   void find_depths(const EpilogueTile& tile, const int32_t** depth) const {
     const int32_t* table = depth_ + tile.table;
     if (!borders_) {
@@ -118,7 +117,7 @@ class BinaryConv2d final : public Op {
     }
   }
 
-  // In the order in which the kernel meets them: by block, tap and word, then channel.
+  // In the order in which the kernel reads them: block, tap, word, channel.
   const uint8_t* pack(Store& store, const Weights& weights) const {
     return store.block<uint8_t>(weights.key(kernel_.name, plan_.geometry.groups, plan_.geometry.out_channels,
                                             plan_.upscale, plan_.geometry.kernel, plan_.taps_per_run, group_channels_),
@@ -136,7 +135,7 @@ class BinaryConv2d final : public Op {
   }
 
   int32_t depth() const { return static_cast<int32_t>(plan_.taps() * group_channels_); }
-  // Kernels read a whole block from any channel on.
+  // With padding, since kernels read a whole block from any channel on.
   size_t depth_entries(size_t rows) const { return rows * plan_.table_entries() + kBlock; }
 
   const int32_t* full_depth(Store& store) const {
@@ -145,7 +144,7 @@ class BinaryConv2d final : public Op {
                                 [entries, depth = depth()](int32_t* out, Poll&) { std::fill_n(out, entries, depth); });
   }
 
-  // [class pair][table entries]: the weights of taps outside the map count for nothing.
+  // [class pair][table entries]: without the weights of taps outside the map.
   const int32_t* border_depths(Store& store, const Weights& weights) const {
     return store.block<int32_t>(weights.key("border depths", &plan_), depth_entries(borders_->count()),
                                 [weights, &plan = plan_, &borders = *borders_, words = group_words_, depth = depth(),
@@ -213,7 +212,7 @@ class BinaryConv2d final : public Op {
     }
   }
 
-  // Moves the bits of one pixel so that every group starts with a word of its own.
+  // Moves the bits of one pixel so that every group starts at a word.
   void regroup(const uint32_t* pixel, size_t words, uint32_t* out) const {
     for (size_t group = 0; group < plan_.geometry.groups; ++group) {
       for (size_t w = 0; w < group_words_; ++w) {
@@ -232,7 +231,7 @@ class BinaryConv2d final : public Op {
   size_t group_channels_, group_words_;
   const ConvPlan& plan_;
   Epilogue epilogue_;
-  bool in_place_;  // the input is what the kernel wants, as it is
+  bool in_place_;  // the kernel reads the input as it is
   size_t block_bytes_;
   const uint8_t* weights_;
   const BorderPairs* borders_ = nullptr;  // where the depth depends on the pixel
@@ -242,23 +241,23 @@ class BinaryConv2d final : public Op {
 
 }  // namespace
 
-std::unique_ptr<Op> make_binary_conv2d(Workshop shop, Shape input_shape, size_t input, const Convolution& geometry,
+std::unique_ptr<Op> make_binary_conv2d(BuildContext build, Shape input_shape, size_t input, const Convolution& geometry,
                                        int pad_value, const Table<uint32_t>& weight, size_t shuffle,
                                        Epilogue epilogue) {
-  const size_t bytes = words_for(input_shape.channels / geometry.groups) * shop.kernels.binary_conv->word_bytes;
-  // With one group rows may be computed in any order, so that nothing needs to be moved afterwards.
+  const size_t bytes = words_for(input_shape.channels / geometry.groups) * build.kernels.binary_conv->word_bytes;
+  // With one group, the rows are computed in shuffled order instead of moving their results.
   const bool in_order = geometry.groups == 1;
-  const ConvPlan& plan = shared_plan(shop.store, input_shape, geometry, bytes, in_order ? 1 : shuffle);
-  return std::make_unique<BinaryConv2d>(shop, plan, input, pad_value, Weights(plan, weight, in_order ? shuffle : 1),
+  const ConvPlan& plan = shared_plan(build.store, input_shape, geometry, bytes, in_order ? 1 : shuffle);
+  return std::make_unique<BinaryConv2d>(build, plan, input, pad_value, Weights(plan, weight, in_order ? shuffle : 1),
                                         std::move(epilogue));
 }
 
-std::unique_ptr<Op> make_binary_rpc2d(Workshop shop, Shape input_shape, size_t input,
+std::unique_ptr<Op> make_binary_rpc2d(BuildContext build, Shape input_shape, size_t input,
                                       const ReshapedConvolution& geometry, int pad_value, const Table<uint32_t>& weight,
                                       Epilogue epilogue) {
-  const size_t bytes = words_for(input_shape.channels) * shop.kernels.binary_conv->word_bytes;
-  const ConvPlan& plan = shared_plan(shop.store, input_shape, geometry, bytes);
-  return std::make_unique<BinaryConv2d>(shop, plan, input, pad_value, Weights(plan, weight, 1), std::move(epilogue));
+  const size_t bytes = words_for(input_shape.channels) * build.kernels.binary_conv->word_bytes;
+  const ConvPlan& plan = shared_plan(build.store, input_shape, geometry, bytes);
+  return std::make_unique<BinaryConv2d>(build, plan, input, pad_value, Weights(plan, weight, 1), std::move(epilogue));
 }
 
 }  // namespace onebit

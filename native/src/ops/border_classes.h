@@ -1,4 +1,4 @@
-// Which taps of a convolution lie inside the map, by the position of its result.
+// Which taps of a convolution are inside the map, for each position of the result.
 #pragma once
 
 #include <algorithm>
@@ -10,8 +10,8 @@
 
 namespace onebit {
 
-// Positions of one axis that have the same kernel taps inside the map share a class. They are neighbors: from one
-// position to the next, the taps inside only move toward the kernel's start.
+// Positions along one axis that have the same kernel taps inside the map form a class. They are contiguous, because
+// from one position to the next the taps inside only move toward the kernel's start.
 struct BorderClasses {
   struct Taps {
     size_t begin, end;
@@ -33,7 +33,7 @@ struct BorderClasses {
   size_t bytes() const { return of_position.capacity() * sizeof of_position[0] + inside.capacity() * sizeof inside[0]; }
 };
 
-// Those of both axes. Pixels whose row and column have the same classes have the same taps inside the map.
+// The classes of both axes. Pixels with the same pair of classes have the same taps inside the map.
 struct BorderPairs {
   BorderClasses rows, columns;
   Pair kernel;
@@ -48,13 +48,13 @@ struct BorderPairs {
   size_t count() const { return rows.inside.size() * columns.inside.size(); }
   size_t at(size_t y, size_t x) const { return rows.of_position[y] * columns.inside.size() + columns.of_position[x]; }
 
-  // out[pair * stride] = finish(sum of tap(row, column) over the taps inside), for each pair in the order of `at`.
-  // The taps inside are a rectangle of the kernel, whose sum takes four entries of a table of sums from the corner on:
-  // so this takes as long as there are taps and pairs. Sum: an integer type that holds the sum of any of them.
+  // out[pair * stride] = finish(sum of tap(row, column) over the taps inside), for each pair in the order of `at`. The
+  // taps inside are a rectangle of the kernel, whose sum is computed from four entries of a summed-area table, so the
+  // time is linear in the number of taps and pairs. Sum is an integer type that holds the sum of any taps.
   template <class Sum, class Tap, class Finish>
   void sum_inside(int32_t* out, size_t stride, Tap tap, Finish finish) const {
     const size_t width = kernel.horizontal + 1;
-    std::vector<Sum> corner((kernel.vertical + 1) * width);  // [y][x]: of all taps above y and left of x
+    std::vector<Sum> corner((kernel.vertical + 1) * width);  // [y][x]: the sum of all taps above y and left of x
     for (size_t y = 0; y < kernel.vertical; ++y) {
       Sum row = 0;
       for (size_t x = 0; x < kernel.horizontal; ++x) {

@@ -1,4 +1,5 @@
-// Real-valued convolution: rolls, pads and widens the input if it must, multiplies, hands the sums to the epilogue.
+// Real-valued convolution: prepares the input where necessary (roll, padding, float16), multiplies, passes the sums to
+// the epilogue.
 #include "ops/conv_plan.h"
 #include "ops/row_conv2d.h"
 
@@ -7,16 +8,16 @@ namespace {
 
 class Conv2d final : public RowOp {
  public:
-  Conv2d(Workshop shop, const ConvPlan& plan, ValueRef input, const RealWeights& weights, Epilogue epilogue)
-      : kernel_(*shop.kernels.float_conv),
+  Conv2d(BuildContext build, const ConvPlan& plan, ValueRef input, const RealWeights& weights, Epilogue epilogue)
+      : kernel_(*build.kernels.float_conv),
         input_(input),
         group_channels_(plan.input.channels / plan.geometry.groups),
         depth_(plan.taps() * group_channels_),
         plan_(plan),
         epilogue_(std::move(epilogue)),
-        panel_rows_(shared_panel_rows(shop.store, plan, kernel_.panel)),
-        weights_(pack(shop.store, weights)),
-        border_(plan.is_padded() ? shop.store.zeros<uint8_t>(plan.padded_width * plan.pixel_bytes) : nullptr) {}
+        panel_rows_(shared_panel_rows(build.store, plan, kernel_.panel)),
+        weights_(pack(build.store, weights)),
+        border_(plan.is_padded() ? build.store.zeros<uint8_t>(plan.padded_width * plan.pixel_bytes) : nullptr) {}
 
   size_t scratch_bytes() const override { return is_prepared() ? plan_.prepared_bytes() : 0; }
   size_t worker_scratch_bytes() const override {
@@ -62,7 +63,7 @@ class Conv2d final : public RowOp {
  private:
   bool is_prepared() const { return plan_.is_prepared() || input_.half; }
 
-  // Panels of consecutive channels, each with its weights in the order in which the kernel meets them.
+  // Panels of consecutive channels, their weights in the order in which the kernel reads them.
   const float* pack(Store& store, const RealWeights& weights) const {
     return store.block<float>(
         Key("float panels", weights.floats, weights.bits, plan_.geometry.groups, plan_.geometry.out_channels,
@@ -94,20 +95,20 @@ class Conv2d final : public RowOp {
 
 }  // namespace
 
-std::unique_ptr<Op> make_conv2d(Workshop shop, Shape input_shape, ValueRef input, const Convolution& geometry,
+std::unique_ptr<Op> make_conv2d(BuildContext build, Shape input_shape, ValueRef input, const Convolution& geometry,
                                 const RealWeights& weights, Epilogue epilogue) {
   const size_t bytes = input_shape.channels / geometry.groups * sizeof(float);
-  const ConvPlan& plan = shared_plan(shop.store, input_shape, geometry, bytes);
+  const ConvPlan& plan = shared_plan(build.store, input_shape, geometry, bytes);
   if (!input.half && fits_row_conv2d(plan)) {
-    return make_row_conv2d(shop, plan, input.index, weights, std::move(epilogue));
+    return make_row_conv2d(build, plan, input.index, weights, std::move(epilogue));
   }
-  return std::make_unique<Conv2d>(shop, plan, input, weights, std::move(epilogue));
+  return std::make_unique<Conv2d>(build, plan, input, weights, std::move(epilogue));
 }
 
-std::unique_ptr<Op> make_rpc2d(Workshop shop, Shape input_shape, ValueRef input, const ReshapedConvolution& geometry,
-                               const RealWeights& weights, Epilogue epilogue) {
-  const ConvPlan& plan = shared_plan(shop.store, input_shape, geometry, input_shape.channels * sizeof(float));
-  return std::make_unique<Conv2d>(shop, plan, input, weights, std::move(epilogue));
+std::unique_ptr<Op> make_rpc2d(BuildContext build, Shape input_shape, ValueRef input,
+                               const ReshapedConvolution& geometry, const RealWeights& weights, Epilogue epilogue) {
+  const ConvPlan& plan = shared_plan(build.store, input_shape, geometry, input_shape.channels * sizeof(float));
+  return std::make_unique<Conv2d>(build, plan, input, weights, std::move(epilogue));
 }
 
 }  // namespace onebit

@@ -60,7 +60,7 @@ ConvPlan::ConvPlan(Shape shape, const ReshapedConvolution& rpc, size_t bytes)
   geometry.kernel = geometry.stride = {rpc.block, rpc.block};
   geometry.out_channels = rpc.out_channels;
   find_runs();
-  // Few channels: as many positions as a block holds. Many: a position is cut like any other row of channels.
+  // With few channels a block holds several positions; with many, a position is split into blocks like any channels.
   const size_t channels = result_channels, together = std::max<size_t>(1, kBlock / channels);
   for (size_t position = 0; position < positions(); position += together) {
     for (size_t c = 0; c < channels; c += kBlock) {
@@ -98,7 +98,7 @@ void ConvPlan::fill_row(const uint8_t* map, const uint8_t* border, size_t bytes,
     return;
   }
   const size_t left = geometry.padding.horizontal, right = padded_width - left - input.width;
-  const size_t rolled = roll % input.width;  // pixels that come back in on the right
+  const size_t rolled = roll % input.width;  // pixels that reappear on the right
   const uint8_t* from = map + (y - geometry.padding.vertical + roll) % input.height * input.width * bytes;
   row = std::copy_n(border, left * bytes, row);
   row = std::copy_n(from + rolled * bytes, (input.width - rolled) * bytes, row);
@@ -132,7 +132,7 @@ ConvPlan::Segment ConvPlan::find_segment(Pixels pixels, size_t position) const {
   if (row >= result.vertical || column >= result.horizontal) return {in_row, 0, 0};
   row = (row + roll) % result.vertical;
   column = (column + roll) % result.horizontal;
-  // Up to the end of the row of the result, where columns are cut off or start again.
+  // Up to the end of the result's row, where columns are cropped or wrap around.
   const size_t fitting = divide_up(result.horizontal - column, upscale);
   return {0, std::min(in_row, fitting), row * result.horizontal + column};
 }

@@ -1,5 +1,4 @@
-// The geometry that all convolutions share: where taps lie, where results go, and the order in which tiles are
-// computed.
+// The geometry of convolutions: the addresses of taps, the places of results, and the order of tiles.
 #pragma once
 
 #include <algorithm>
@@ -10,18 +9,18 @@
 
 namespace onebit {
 
-// A convolution reads a *prepared* map: the input rolled and with its padding around it, `pixel_bytes` for each pixel,
-// of which each group owns `group_bytes`. Taps that are neighbors in memory form runs.
+// A convolution reads a *prepared* map: the rolled and padded input, `pixel_bytes` per pixel, `group_bytes` per group.
+// Taps that are adjacent in memory form runs.
 //
-// A reshaped convolution is one whose kernel and stride are the block, with the output channels of each *position*
-// behind each other: its result has upscale x upscale pixels, one a position, for each pixel of the output.
+// A reshaped convolution has the block as its kernel and stride. Its output channels are grouped by *position*: for
+// each pixel of the output, the result has upscale x upscale pixels, one for each position.
 struct ConvPlan {
-  // `shuffle`: the order of the result's channels; more than 1 only with several groups.
+  // `shuffle`: of the result's channels; above 1 only with several groups.
   ConvPlan(Shape input, const Convolution& geometry, size_t group_bytes, size_t shuffle = 1);
   ConvPlan(Shape input, const ReshapedConvolution& geometry, size_t pixel_bytes);
 
-  // Rows of the weights, at most kBlock, of one group: the unit in which weights are interleaved. They are `channels`
-  // channels of each of `positions` positions; only whole positions come together.
+  // At most kBlock output channels of one group, whose weights are packed together: `channels` channels of each of
+  // `positions` positions. A block has several positions only if it has all of their channels.
   struct Block {
     size_t group, row;
     size_t position, positions, channel, channels;
@@ -32,19 +31,19 @@ struct ConvPlan {
   Shape input;
   Convolution geometry;
   size_t upscale = 1, roll = 0;
-  Pair output, result;  // the result is the output with its positions side by side, cropped
+  Pair output, result;  // the result is the output with its positions as pixels, cropped
   size_t result_channels;
   size_t padded_height, padded_width;
   size_t group_bytes, pixel_bytes;
-  std::vector<ptrdiff_t> runs;  // distance in bytes from a pixel's first tap
+  std::vector<ptrdiff_t> runs;  // byte offset of each run from a pixel's first tap
   size_t taps_per_run;
   std::vector<Block> blocks;
-  // Groups whose channels do not fill words leave bits of one word to several groups, and a shuffle mixes them. Their
-  // sums are collected side by side for all channels before the epilogue runs; otherwise it runs block by block.
+  // Whether the sums of all channels are collected before the epilogue runs: where several groups share a word of bits,
+  // or channels are shuffled across groups. Otherwise the epilogue runs block by block.
   bool collect_groups = false;
-  std::vector<size_t> shuffled;  // where each output channel goes; empty: to its own number
+  std::vector<size_t> shuffled;  // the result's channel for each output channel; empty: the same
 
-  // Neighboring taps that lie next to each other in memory: with one group, a whole row of the kernel.
+  // Taps of a run: with one group and no dilation, a row of the kernel is contiguous in memory.
   static size_t neighbors(const Convolution& geometry) {
     return geometry.groups == 1 && geometry.dilation.horizontal == 1 ? geometry.kernel.horizontal : 1;
   }
@@ -52,7 +51,7 @@ struct ConvPlan {
   size_t pixels() const { return output.vertical * output.horizontal; }
   size_t taps() const { return geometry.kernel.vertical * geometry.kernel.horizontal; }
   size_t positions() const { return upscale * upscale; }
-  // Entries of the epilogue's tables and the like, for all positions: without the padding behind them.
+  // Entries of a table with all channels of all positions, without padding at its end.
   size_t table_entries() const { return positions() * table_stride(result_channels); }
   size_t result_channel(size_t channel) const { return shuffled.empty() ? channel : shuffled[channel]; }
   size_t prepared_bytes() const { return padded_height * padded_width * pixel_bytes; }
@@ -60,48 +59,49 @@ struct ConvPlan {
   bool is_prepared() const { return is_padded() || roll > 0; }
   size_t collected_stride() const { return padded_channels(geometry.out_channels); }
 
-  // Writes row y of the map as it is prepared, with plain pixels of `bytes` bytes; `border` is a row of padding.
+  // Writes row y of the prepared map, with pixels of `bytes` bytes; `border` is a row of padding.
   void fill_row(const uint8_t* map, const uint8_t* border, size_t bytes, size_t y, uint8_t* row) const;
   bool is_border(size_t y) const {
     return y < geometry.padding.vertical || y >= geometry.padding.vertical + input.height;
   }
 
-  // A span is `span` neighbors in a row of the output; the last of a row may be cut short.
+  // A span is `span` neighbors in a row of the output; the last span of a row may be shorter.
   struct Pixels {
     size_t begin, count;
   };
-  // The address of the first tap of each of `count` spans from `from` on, of group 0, and the pixels that they cover.
+  // Finds the first tap in group 0 of each of `count` spans from `from` on; returns the pixels that they cover.
   Pixels locate(const uint8_t* prepared, size_t span, size_t from, size_t count, const uint8_t** first) const;
   size_t spans_per_row(size_t span) const { return (output.horizontal + span - 1) / span; }
   size_t first_pixel(size_t span, size_t index) const {
     return index / spans_per_row(span) * output.horizontal + index % spans_per_row(span) * span;
   }
-  // Some of the pixels of the output, neighbors in a row, and the first's place in the result, for one position; the
-  // next lie `upscale` pixels apart. `skipped` pixels before them do not exist in the result.
+  // Neighbors in a row of the output, at one position: the place of the first in the result, where the others follow
+  // `upscale` pixels apart. The `skipped` pixels before them are cropped from the result.
   struct Segment {
     size_t skipped, count, place;
   };
-  // The longest segment from the start of `pixels` on; its count is 0 where none of them exists.
+  // The longest segment at the start of `pixels`; its count is 0 where the result has none of them.
   Segment find_segment(Pixels pixels, size_t position) const;
   bool scatters() const { return upscale > 1 || roll > 0; }
 
   // Pixels of a tile for a kernel that computes `kernel_pixels` at a time.
   static size_t tile_pixels(size_t kernel_pixels) { return kMaxPixels / kernel_pixels * kernel_pixels; }
 
-  // Of the plan itself.
+  // The memory of the plan.
   size_t bytes() const {
     return sizeof *this + runs.capacity() * sizeof runs[0] + blocks.capacity() * sizeof blocks[0] +
            shuffled.capacity() * sizeof shuffled[0];
   }
 
-  // Where each block starts among panels of `panel` channels, and at the end how many rows they have in all.
+  // The first row of each block where blocks are packed in panels of `panel` channels, and at the end the number of
+  // rows.
   std::vector<size_t> panel_rows(size_t panel) const;
 
-  // Splits all tiles of rows [first_row, last_row) of the output among the team. For every tile: compute(block index,
-  // first span, addresses, spans, sums), where sums is [spans * span][kBlock], until it is full, then finish(tile,
-  // sums, stride) once the sums of all channels of `tile` are there. T is the type of a sum; a kernel computes
-  // `kernel_pixels` at a time, `span` from each address; those are the same ones whatever the rows, since a
-  // float's rounding may depend on how many there are. What they cover of other rows is computed in vain.
+  // Computes all tiles of rows [first_row, last_row) of the output, distributed over the team. For each tile it calls
+  // compute(block index, first span, addresses, spans, sums), sums being [spans * span][kBlock], until the tile is
+  // full, then finish(tile, sums, stride) with the sums of all channels of `tile`. T is the type of a sum. A kernel
+  // computes `kernel_pixels` pixels at a time, `span` from each address. Which pixels are computed together does not
+  // depend on the rows, because rounding may depend on it; pixels of other rows that this includes are discarded.
   template <class T, class Compute, class Finish>
   void for_each_tile(const RunContext& context, size_t first_row, size_t last_row, const Epilogue& epilogue,
                      const uint8_t* prepared, size_t kernel_pixels, size_t span, Compute compute, Finish finish) const {
@@ -144,7 +144,7 @@ struct ConvPlan {
         finish(part, collected + skipped * collected_stride() + part.channel, collected_stride());
       }
     };
-    // Channels that do not exist keep these zeros or finite sums; blocks are read whole from any position on.
+    // Missing channels are zero or finite; whole blocks are read from any position on.
     constexpr size_t kSums = kMaxPixels * kBlock + kBlock;
     if (collect_groups) {
       context.team.for_ranges(tiles, [&](size_t begin, size_t end, size_t worker) {
@@ -152,7 +152,7 @@ struct ConvPlan {
         alignas(64) T sums[kSums] = {};
         for (size_t tile = begin; tile < end; ++tile) one(tile, 0, blocks.size(), sums, collected);
       });
-    } else {  // block by block, so that the weights of a block stay in cache over many pixels
+    } else {  // block by block: the weights of a block stay in cache for many pixels
       context.team.for_ranges(tiles * blocks.size(), [&](size_t begin, size_t end, size_t) {
         alignas(64) T sums[kSums] = {};
         size_t block = begin / tiles, tile = begin % tiles;
@@ -170,7 +170,7 @@ struct ConvPlan {
  private:
   void find_runs();
 
-  // Moves the sums of pixels that exist together, over those past the ends of rows.
+  // Removes the sums of pixels past the ends of rows.
   template <class T>
   void close_gaps(size_t span, size_t from, size_t count, T* sums) const {
     T* to = sums;
@@ -181,7 +181,7 @@ struct ConvPlan {
     }
   }
 
-  // Brings the sums of a block to the places of its channels in the result.
+  // Moves the sums of a block to the places of its channels in the result.
   template <class T>
   void collect(const Block& block, size_t pixel_count, const T* sums, T* collected) const {
     for (size_t p = 0; p < pixel_count; ++p, sums += kBlock, collected += collected_stride()) {
@@ -193,7 +193,7 @@ struct ConvPlan {
     }
   }
 
-  // Finishes the channels of a block, each position at the pixels that it has in the result.
+  // Finishes a block whose positions are different pixels of the result.
   template <class T, class Finish>
   void finish_positions(const Block& block, Pixels pixels, EpilogueTile part, const T* sums, Finish& finish) const {
     part.pixel_step = upscale;
@@ -212,7 +212,7 @@ struct ConvPlan {
   }
 };
 
-// Plans and starts of blocks that nodes of equal geometry share.
+// The plan and the first rows of its blocks, which nodes with the same geometry share.
 template <class Geometry>
 const ConvPlan& shared_plan(Store& store, Shape input, const Geometry& geometry, size_t bytes, size_t shuffle = 1) {
   const auto make = [&] {
@@ -226,8 +226,8 @@ const ConvPlan& shared_plan(Store& store, Shape input, const Geometry& geometry,
 }
 const std::vector<size_t>& shared_panel_rows(Store& store, const ConvPlan& plan, size_t panel);
 
-// Brings the real weights of `rows` channels, at(channel, k) for each of `depth` inputs, into panels of `panel`
-// channels (see kernels/float_conv/float_conv.h); what the panels hold of channels that do not exist stays.
+// Packs the real weights of `rows` channels, at(channel, k) for each of `depth` inputs, in panels of `panel` channels
+// (see kernels/float_conv/float_conv.h). Entries of missing channels are left as they are.
 template <class At>
 void fill_panels(float* panels, size_t panel, size_t rows, size_t depth, At at) {
   for (size_t c = 0; c < rows; ++c) {

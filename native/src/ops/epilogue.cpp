@@ -1,4 +1,4 @@
-// Lays out the tables of an epilogue for the kernels.
+// The steps of an epilogue in the form that kernels read.
 #include "ops/op.h"
 
 namespace onebit {

@@ -1,18 +1,19 @@
-// Convolution of pixels with int8 weights: pads and widens the pixels, multiplies, hands scaled sums to the epilogue.
+// Convolution of pixels with int8 weights: pads and converts the pixels, multiplies, passes scaled sums to the
+// epilogue.
 //
-// The sum of a result runs over the taps inside the map only, and over pixels less their zero:
+// A result is a sum over the taps inside the map of weights times pixels minus their zero point:
 //   sum(w * p) - round(sum(w * zero) / 256)
-// Taps outside are pixels of 0 and so add nothing to the first sum. The second depends on the place only through the
-// border classes of its row and column; with the offset of the kernel's pixels it is what each sum starts at.
+// Taps outside the map read 0 and add nothing to the first sum. The second sum depends only on the border classes of
+// row and column. Together with the offset of the kernel's pixels it is the start value of the accumulators.
 #include "ops/border_classes.h"
 #include "ops/conv_plan.h"
 
 namespace onebit {
 namespace {
 
-constexpr int64_t kZeroUnit = 256;  // zeros are counted in 256ths of a pixel value
+constexpr int64_t kZeroUnit = 256;  // zero points are in 256ths of a pixel value
 
-// Rounded to the nearest whole number, halves up.
+// Rounded to the nearest integer, halves up.
 int64_t in_pixels(int64_t sum) {
   const int64_t shifted = sum + kZeroUnit / 2, rest = (shifted % kZeroUnit + kZeroUnit) % kZeroUnit;
   return (shifted - rest) / kZeroUnit;
@@ -20,9 +21,9 @@ int64_t in_pixels(int64_t sum) {
 
 class Int8Conv2d final : public RowOp {
  public:
-  Int8Conv2d(Workshop shop, const ConvPlan& plan, size_t input, const Table<int8_t>& weight, const Table<int32_t>& zero,
-             const Table<float>& scale, Epilogue epilogue)
-      : kernel_(*shop.kernels.int8_conv),
+  Int8Conv2d(BuildContext build, const ConvPlan& plan, size_t input, const Table<int8_t>& weight,
+             const Table<int32_t>& zero, const Table<float>& scale, Epilogue epilogue)
+      : kernel_(*build.kernels.int8_conv),
         input_(input),
         group_channels_(plan.input.channels / plan.geometry.groups),
         plan_(plan),
@@ -30,12 +31,12 @@ class Int8Conv2d final : public RowOp {
         run_words_((run_values() + kernel_.word_values - 1) / kernel_.word_values),
         row_bytes_(plan.runs.size() * run_words_ * kernel_.word_values * kernel_.value_bytes),
         table_length_(table_stride(plan.geometry.out_channels)),
-        scale_(padded_table(shop.store, scale, plan.geometry.out_channels, table_length_)),
-        panel_rows_(shared_panel_rows(shop.store, plan, kernel_.panel)),
-        weights_(pack(shop.store, weight)),
-        borders_(shared_borders(shop.store, plan.geometry, plan.input, plan.output)),
-        start_(starts(shop.store, weight, zero)),
-        border_(shop.store.zeros<uint8_t>(plan.padded_width * plan.input.channels)) {}
+        scale_(padded_table(build.store, scale, plan.geometry.out_channels, table_length_)),
+        panel_rows_(shared_panel_rows(build.store, plan, kernel_.panel)),
+        weights_(pack(build.store, weight)),
+        borders_(shared_borders(build.store, plan.geometry, plan.input, plan.output)),
+        start_(starts(build.store, weight, zero)),
+        border_(build.store.zeros<uint8_t>(plan.padded_width * plan.input.channels)) {}
 
   size_t scratch_bytes() const override {
     return plan_.prepared_bytes() + kernel_.word_values * kernel_.value_bytes;  // a word may be read past the end
@@ -46,7 +47,7 @@ class Int8Conv2d final : public RowOp {
 
   size_t rows() const override { return plan_.output.vertical; }
 
-  // Pads the pixels, and brings each value into the kernel's form.
+  // Pads the pixels and converts them to the kernel's type.
   void prepare(const RunContext& context) const override {
     const size_t values = plan_.padded_width * plan_.input.channels;
     context.team.for_ranges(plan_.padded_height, [&](size_t begin, size_t end, size_t worker) {
@@ -86,10 +87,10 @@ class Int8Conv2d final : public RowOp {
                : 0;
   }
 
-  // Of a padded row of pixels, where the kernel wants it in another form than bytes.
+  // Of a padded row of pixels, where the kernel does not take bytes.
   size_t plain_row_bytes() const { return kernel_.value_bytes == 1 ? 0 : plan_.padded_width * plan_.input.channels; }
 
-  // The starts of the sums of `count` pixels from `first` on, for the channels from `row` on.
+  // The start values of `count` pixels from `first` on, for the channels from `row` on.
   void find_starts(size_t first, size_t count, size_t row, const int32_t** start) const {
     const int32_t* table = start_ + row;
     size_t y = first / plan_.output.horizontal, x = first % plan_.output.horizontal;
@@ -102,7 +103,7 @@ class Int8Conv2d final : public RowOp {
     }
   }
 
-  // Panels of consecutive channels, each with its words in the order in which the kernel meets them.
+  // Panels of consecutive channels, their words in the order in which the kernel reads them.
   const uint8_t* pack(Store& store, const Table<int8_t>& weight) const {
     const auto fill = [weight, &kernel = kernel_, &plan = plan_, &panel_rows = panel_rows_, run_values = run_values(),
                        run_words = run_words_, row_values = row_bytes_ / kernel_.value_bytes,
@@ -132,7 +133,7 @@ class Int8Conv2d final : public RowOp {
                                 panel_rows_.back() * row_bytes_, fill);
   }
 
-  // [class pair][table_length_]: what each sum starts at where these taps are inside.
+  // [class pair][table_length_]: the start values of the accumulators.
   const int32_t* starts(Store& store, const Table<int8_t>& weight, const Table<int32_t>& zero) const {
     const auto fill = [weight, zero, &plan = plan_, &borders = borders_, length = table_length_,
                        channels = group_channels_, offset = int64_t{kernel_.offset}](int32_t* out, Poll& poll) {
@@ -156,7 +157,7 @@ class Int8Conv2d final : public RowOp {
         poll();
       }
     };
-    // A whole block is read from any channel on.
+    // With padding, since kernels read a whole block from any channel on.
     return store.block<int32_t>(Key("starts", weight, zero, &plan_, static_cast<size_t>(kernel_.offset)),
                                 borders_.count() * table_length_ + kBlock, fill);
   }
@@ -178,12 +179,12 @@ class Int8Conv2d final : public RowOp {
 
 }  // namespace
 
-std::unique_ptr<Op> make_int8_conv2d(Workshop shop, Shape input_shape, size_t input, const Convolution& geometry,
+std::unique_ptr<Op> make_int8_conv2d(BuildContext build, Shape input_shape, size_t input, const Convolution& geometry,
                                      const Table<int8_t>& weight, const Table<int32_t>& zero, const Table<float>& scale,
                                      Epilogue epilogue) {
-  const size_t bytes = input_shape.channels / geometry.groups * shop.kernels.int8_conv->value_bytes;
-  const ConvPlan& plan = shared_plan(shop.store, input_shape, geometry, bytes);
-  return std::make_unique<Int8Conv2d>(shop, plan, input, weight, zero, scale, std::move(epilogue));
+  const size_t bytes = input_shape.channels / geometry.groups * build.kernels.int8_conv->value_bytes;
+  const ConvPlan& plan = shared_plan(build.store, input_shape, geometry, bytes);
+  return std::make_unique<Int8Conv2d>(build, plan, input, weight, zero, scale, std::move(epilogue));
 }
 
 }  // namespace onebit

@@ -1,4 +1,4 @@
-// Minimal filtering: the matrices.
+// The matrices of minimal filtering.
 #include "ops/minimal_filter.h"
 
 #include <cmath>
@@ -8,7 +8,7 @@ namespace {
 
 constexpr double kPoints[] = {0, 1, -1, 0.5, -2, 2};
 
-// The coefficients of the product of (x - p) over all points p but the one at `left_out`, lowest first.
+// The coefficients of the product of (x - p) over all points p except number `left_out`, lowest first.
 std::vector<double> product_of_roots(size_t points, size_t left_out) {
   std::vector<double> c{1};
   for (size_t i = 0; i < points; ++i) {
@@ -32,7 +32,7 @@ MinimalFilter::MinimalFilter(size_t t)
     const std::vector<double> row = product_of_roots(points, i);
     for (size_t k = 0; k < row.size(); ++k) data[i * products + k] = static_cast<float>(row[k]);
   }
-  // At infinity the highest coefficients decide.
+  // At infinity the value is the highest coefficient.
   filter[points * taps + taps - 1] = 1;
   const std::vector<double> row = product_of_roots(points, points);
   for (size_t k = 0; k < row.size(); ++k) data[points * products + k] = static_cast<float>(row[k]);

@@ -1,4 +1,4 @@
-// What the engine knows of an op: how much scratch it wants and how to run it on one image.
+// The interface of ops: how much scratch they need and how they run on one image.
 #pragma once
 
 #include <algorithm>
@@ -14,20 +14,19 @@
 namespace onebit {
 
 struct RunContext {
-  uint8_t* const* values;          // address of every value of the image
-  PartialValue part;               // the one of which only some rows exist
-  uint8_t* scratch;                // shared by the threads of one op
-  uint8_t* const* worker_scratch;  // one for each thread
+  uint8_t* const* values;          // address of each value
+  PartialValue part;               // the value of which only some rows are in memory
+  uint8_t* scratch;                // shared by the threads of an op
+  uint8_t* const* worker_scratch;  // of each thread
   Team team;
 
-  // Of a pixel of a value.
   uint8_t* address(size_t value, size_t pixel, size_t pixel_bytes) const {
     return value == part.value ? part.data + (pixel - part.first_pixel) * pixel_bytes
                                : values[value] + pixel * pixel_bytes;
   }
 };
 
-// A value, and whether its floats are halves.
+// A value, and whether it holds float16.
 struct ValueRef {
   size_t index = 0;
   bool half = false;
@@ -43,16 +42,16 @@ class Op {
   virtual const char* kernel() const = 0;
   virtual size_t macs() const { return 0; }
   virtual void run(const RunContext& context) const = 0;
-  virtual const RowOp* by_rows() const { return nullptr; }  // itself, where it is one
+  virtual const RowOp* by_rows() const { return nullptr; }  // itself, if it is one
 };
 
-// An op that can also compute some rows of its result, so that another may use them before they leave the cache.
+// An op that can compute some rows of its result, so that another op reads them while they are in cache.
 class RowOp : public Op {
  public:
-  static constexpr size_t kStripe = 8;  // rows that are computed and used at a time
+  static constexpr size_t kStripe = 8;  // rows that are computed at a time
 
   virtual size_t rows() const = 0;
-  // What all rows need; comes first for each image.
+  // Prepares what all rows need; called first for each image.
   virtual void prepare(const RunContext&) const {}
   virtual void run_rows(const RunContext& context, size_t begin, size_t end) const = 0;
 
@@ -63,7 +62,7 @@ class RowOp : public Op {
   const RowOp* by_rows() const override { return this; }
 };
 
-// A map of floats and how it is pooled.
+// A map of floats and the geometry of its pool.
 struct PooledMap {
   ValueRef value;
   Shape shape;
@@ -72,8 +71,8 @@ struct PooledMap {
   size_t pixel_bytes() const { return shape.channels * (value.half ? sizeof(Half) : sizeof(float)); }
 };
 
-// A copy of a table with zeros behind it, as far as kernels may read. Each of `positions` has `count` entries in the
-// table; in the copy they start at a multiple of `stride`.
+// A copy of a table, padded with zeros as far as kernels may read. It has `count` entries for each of `positions`,
+// which in the copy start at multiples of `stride`.
 template <class T>
 const T* padded_table(Store& store, const Table<T>& table, size_t count, size_t stride, size_t positions = 1) {
   const size_t entries = padded_channels(positions * stride);
@@ -82,12 +81,11 @@ const T* padded_table(Store& store, const Table<T>& table, size_t count, size_t 
   });
 }
 
-// The steps behind an op, as kernels see them.
+// The steps that follow an op, in the form that kernels read.
 class Epilogue {
  public:
-  // `values` gives each step's value; tables were checked by the builder. They hold `positions` times the
-  // entries of all channels, one after the other; kernels find those of each position from a multiple of
-  // table_stride(channels) on.
+  // `values`: of each step. The builder has checked the tables, which hold the entries of all channels for each of
+  // `positions`.
   Epilogue(const EpilogueKernel& kernel, Store& store, const std::vector<Step>& steps,
            const std::vector<ValueRef>& values, size_t channels, size_t positions = 1);
 
@@ -96,22 +94,22 @@ class Epilogue {
   }
   const EpilogueKernel& kernel() const { return *kernel_; }
 
-  // Finishes `count` pixels from `pixel` on, all channels, from floats [count][stride].
+  // Applies the steps to `count` pixels from `pixel` on, all channels, given as floats [count][stride].
   void finish(const RunContext& context, const float* y, size_t stride, size_t pixel, size_t count) const {
     finish(context, y, stride, pixel, count, 0, channels_);
   }
-  // The same for `channels` channels from `channel` on, a multiple of kWordBits, whose floats y begins with.
+  // The same for `channels` channels from `channel` on, a multiple of kWordBits; y starts with these.
   void finish(const RunContext& context, const float* y, size_t stride, size_t pixel, size_t count, size_t channel,
               size_t channels) const {
     finish_blocks(context, kernel_->floats, y, stride, pixel, count, channel, channels);
   }
-  // The same from the pixels of a map, whose `channels` channels are those of the result from `channel` on.
+  // The same with y read from the pixels of a map with `channels` channels.
   void finish(const RunContext& context, ValueRef map, size_t pixel, size_t count, size_t channel,
               size_t channels) const;
-  // Finishes as many pixels from `pixel` on, all channels, from what is pooled.
+  // Pools, then applies the steps to `count` pixels from `pixel` on, all channels.
   void finish(const RunContext& context, const PoolWindows& windows, size_t pixel, size_t count) const;
 
-  // `count` floats of a value, from the given one on: where it holds halves, widened into `buffer`.
+  // `count` floats of a value from number `first` on. Halves are converted into `buffer`.
   const float* floats(const RunContext& context, ValueRef value, size_t first, size_t count, float* buffer) const;
 
  private:
@@ -137,12 +135,12 @@ Pair convolution_output(const Convolution& geometry, Shape input);
 Pair rpc_output(const ReshapedConvolution& geometry, Shape input);
 Pair pooling_output(const Pooling& geometry, Shape input);
 
-// Real weights [row][channel], a row for each tap of each output channel: as floats, or as bits of -1 and +1.
+// Real weights [row][channel], with a row for each tap of each output channel: floats, or bits for -1 and +1.
 struct RealWeights {
   Table<float> floats;
   Table<uint32_t> bits;
 
-  // use(at), where at(row, channel) is a weight; `channels` in each row.
+  // Calls use(at), where at(row, channel) returns a weight; `channels`: of each row.
   template <class Use>
   void visit(size_t channels, Use use) const {
     if (bits.empty()) return use([=, data = floats.data()](size_t row, size_t c) { return data[row * channels + c]; });
@@ -152,31 +150,31 @@ struct RealWeights {
   }
 };
 
-// What ops are made with: kernels, and the place of their constant data, which outlives them.
-struct Workshop {
+// What ops are constructed with. The store must outlive them.
+struct BuildContext {
   const Kernels& kernels;
   Store& store;
 };
 
-// Each takes arguments that the builder has checked; `input` and `output` index the engine's values.
-std::unique_ptr<Op> make_binary_conv2d(Workshop, Shape input_shape, size_t input, const Convolution&, int pad_value,
+// The ops. The builder has checked their arguments; `input` and `output` are indices of values.
+std::unique_ptr<Op> make_binary_conv2d(BuildContext, Shape input_shape, size_t input, const Convolution&, int pad_value,
                                        const Table<uint32_t>& weight, size_t shuffle, Epilogue);
-std::unique_ptr<Op> make_binary_rpc2d(Workshop, Shape input_shape, size_t input, const ReshapedConvolution&,
+std::unique_ptr<Op> make_binary_rpc2d(BuildContext, Shape input_shape, size_t input, const ReshapedConvolution&,
                                       int pad_value, const Table<uint32_t>& weight, Epilogue);
-std::unique_ptr<Op> make_conv2d(Workshop, Shape input_shape, ValueRef input, const Convolution&, const RealWeights&,
+std::unique_ptr<Op> make_conv2d(BuildContext, Shape input_shape, ValueRef input, const Convolution&, const RealWeights&,
                                 Epilogue);
-std::unique_ptr<Op> make_int8_conv2d(Workshop, Shape input_shape, size_t input, const Convolution&,
+std::unique_ptr<Op> make_int8_conv2d(BuildContext, Shape input_shape, size_t input, const Convolution&,
                                      const Table<int8_t>& weight, const Table<int32_t>& zero, const Table<float>& scale,
                                      Epilogue);
-std::unique_ptr<Op> make_rpc2d(Workshop, Shape input_shape, ValueRef input, const ReshapedConvolution&,
+std::unique_ptr<Op> make_rpc2d(BuildContext, Shape input_shape, ValueRef input, const ReshapedConvolution&,
                                const RealWeights&, Epilogue);
 std::unique_ptr<Op> make_max_pool2d(Store&, const PooledMap&, Epilogue);
 std::unique_ptr<Op> make_avg_pool2d(Store&, const PooledMap&, bool count_include_pad, Epilogue);
-// Whether a pool and what computes its map, in one, are likely to be faster with so many threads.
+// Whether a pool and the op that computes its map are likely to be faster as one op.
 bool fits_pooled(const PooledMap&, size_t threads);
-// Both in one: an op by rows, which writes nothing but the map, and the pool. The map then needs no memory.
+// One op for both: an op by rows that writes nothing but the map, and its pool. The map then needs no memory.
 std::unique_ptr<Op> make_pooled(std::unique_ptr<Op> source, std::unique_ptr<Op> pool, const PooledMap&);
-std::unique_ptr<Op> make_nothing();  // for a node that another's op has computed
+std::unique_ptr<Op> make_nothing();  // for a node that is computed by another node's op
 std::unique_ptr<Op> make_bit_max_pool2d(Store&, Shape input_shape, size_t input, const Pooling&,
                                         const Table<uint32_t>& flip, size_t output);
 std::unique_ptr<Op> make_elementwise(Shape input_shape, ValueRef input, Epilogue);

@@ -1,4 +1,4 @@
-// Pooling over floats and over bits.
+// Pooling of floats and of bits.
 #include <algorithm>
 
 #include "ops/pool_window.h"
@@ -56,10 +56,10 @@ class FloatPool final : public RowOp {
 
  private:
   size_t taps() const { return map_.geometry.kernel.vertical * map_.geometry.kernel.horizontal; }
-  // Large windows are a tile of their own: few of them, and long lists of addresses.
+  // A large window is a tile of its own, since its list of addresses is long.
   size_t tile_pixels() const { return taps() <= kMaxPixels ? kMaxPixels : 1; }
 
-  // The addresses of the window's taps. Taps outside the map come last, as ones that change nothing.
+  // The addresses of the window's taps. Taps outside the map come last and are replaced by ones without effect.
   void find_taps(const RunContext& context, const Window& window, const uint8_t** tap) const {
     const size_t pixel_bytes = map_.pixel_bytes(), width = map_.shape.width;
     const uint8_t* const first = context.address(map_.value.index, window.top * width + window.left, pixel_bytes);
@@ -77,8 +77,8 @@ class FloatPool final : public RowOp {
   const uint8_t* zeros_;
 };
 
-// The maximum of a channel is -1 (bit 1) only if all its bits are 1: an "and". The minimum is the same with all bits
-// turned over before and after.
+// The maximum of a channel is -1 (bit 1) only if all its bits are 1: a bitwise AND. The minimum is the same with all
+// bits flipped before and after.
 class BitPool final : public Op {
  public:
   BitPool(Store& store, Shape shape, size_t input, const Pooling& geometry, const Table<uint32_t>& flip, size_t output)

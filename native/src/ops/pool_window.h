@@ -1,4 +1,4 @@
-// Which part of a map is pooled into each pixel of the result.
+// The window of each pixel of a pool's result.
 #pragma once
 
 #include <algorithm>

@@ -81,7 +81,7 @@ class ShuffleChannels final : public Op {
   Epilogue epilogue_;
 };
 
-// Values behind each other, and zeros where pad_channels wants them.
+// The channels of several values one after the other, with zeros between them for pad_channels.
 class Concat final : public Op {
  public:
   static constexpr ValueRef kZeros{SIZE_MAX};  // in place of a value
@@ -118,8 +118,8 @@ class Concat final : public Op {
   }
 
  private:
-  // Parts that start with a word of bits need no copy. Some pixels at a time, so that what several parts write of a
-  // pixel's words stays in cache.
+  // Parts that start with a word of bits are not copied. A few pixels at a time, so that the words of a pixel stay in
+  // cache while several parts write them.
   void finish_parts(const RunContext& context, size_t begin, size_t end) const {
     constexpr size_t kTogether = 64;
     for (size_t pixel = begin; pixel < end; pixel += kTogether) {

@@ -12,24 +12,25 @@ constexpr size_t kLanes = 16;  // of the widest vector
 constexpr size_t kTilesAtOnce = 16;
 constexpr size_t kMaxStride = 4;
 constexpr size_t kMaxPhaseProducts = MinimalFilter::kMaxTaps + kResults - 1;
-constexpr size_t kInfinity = kMaxPhaseProducts - 1;  // behind the points that there are at most
+constexpr size_t kInfinity = kMaxPhaseProducts - 1;  // its number among the points: the last
 
-// One of the products of a tile of kResults neighboring results: a sum of pixels times a sum of weights.
+// One of the products of a tile, which is kResults neighboring results: a linear combination of pixels times a linear
+// combination of weights.
 struct Product {
-  std::vector<size_t> columns;      // of the pixels, from the tile's first on
-  std::vector<float> factors;       // of the same
-  size_t point;                     // of the polynomials, by number; infinity comes last
+  std::vector<size_t> columns;      // of the pixels, relative to the tile's first
+  std::vector<float> factors;       // of these pixels
+  size_t point;                     // number of the point
   size_t first_tap, tap_step;       // of the kernel's row
   std::vector<double> tap_factors;  // for first_tap, first_tap + tap_step, ...
 };
 
-// Neighboring products, all those at one point: they are added up as they are computed.
+// All products at one point, which are consecutive and accumulated together.
 struct Sum {
   size_t first, count;
 };
 
-// With a stride of s, every s-th tap of a row meets every s-th pixel: s filters without a stride, whose results add up.
-// They look at their polynomials at the same points; the products at one point come together.
+// A filter with stride s is the sum of s filters with stride 1: each has every s-th tap and reads every s-th pixel.
+// They use the same points; the products are sorted by point.
 std::vector<Product> find_products(size_t kernel, size_t stride) {
   std::vector<Product> products;
   for (size_t phase = 0; phase < std::min(kernel, stride); ++phase) {
@@ -61,13 +62,13 @@ std::vector<Sum> find_sums(const std::vector<Product>& products) {
   return sums;
 }
 
-// How the rows of a plan are filtered.
+// The products of a convolution and the layout of prepared rows.
 struct RowPlan {
   std::vector<Product> products;
   std::vector<Sum> sums;
   size_t tiles, tile_stride;
-  size_t columns;       // that the tiles of a row read
-  size_t plane_floats;  // of one column of the period and one channel: all tiles, and those that the last reach into
+  size_t columns;       // of the input that the tiles of a row read
+  size_t plane_floats;  // of one column of the period and one channel, for all tiles and what the last ones reach
   std::vector<ptrdiff_t> runs;  // of each product
 
   explicit RowPlan(const ConvPlan& plan)
@@ -101,11 +102,11 @@ struct RowPlan {
 
 class RowConv2d final : public RowOp {
  public:
-  RowConv2d(Workshop shop, const ConvPlan& plan, size_t input, const RealWeights& weights, Epilogue epilogue)
-      : kernel_(*shop.kernels.float_conv),
+  RowConv2d(BuildContext build, const ConvPlan& plan, size_t input, const RealWeights& weights, Epilogue epilogue)
+      : kernel_(*build.kernels.float_conv),
         input_(input),
         plan_(plan),
-        row_plan_(shop.store.object(
+        row_plan_(build.store.object(
             Key("row plan", &plan), [&] { return RowPlan(plan); }, [](const RowPlan& p) { return p.bytes(); })),
         epilogue_(std::move(epilogue)),
         products_(row_plan_.products),
@@ -113,8 +114,8 @@ class RowConv2d final : public RowOp {
         tiles_(row_plan_.tiles),
         tile_stride_(row_plan_.tile_stride),
         depth_(plan.geometry.kernel.vertical * plan.input.channels),
-        panel_rows_(shared_panel_rows(shop.store, plan, kernel_.panel)),
-        weights_(pack(shop.store, weights)) {}
+        panel_rows_(shared_panel_rows(build.store, plan, kernel_.panel)),
+        weights_(pack(build.store, weights)) {}
 
   size_t worker_scratch_bytes() const override {
     const size_t planes = period() * plan_.input.channels * row_plan_.plane_floats;
@@ -128,7 +129,7 @@ class RowConv2d final : public RowOp {
 
   size_t rows() const override { return plan_.output.vertical; }
 
-  // Stripe by stripe, so that prepared rows stay in the second-level cache; neighbors prepare those they share again.
+  // Stripe by stripe, so that prepared rows stay in the L2 cache. Rows that two stripes need are prepared twice.
   void run_rows(const RunContext& context, size_t begin, size_t end) const override {
     context.team.for_ranges((end - begin + kStripe - 1) / kStripe, [&](size_t first, size_t last, size_t worker) {
       auto* prepared = reinterpret_cast<float*>(context.worker_scratch[worker]);
@@ -148,19 +149,19 @@ class RowConv2d final : public RowOp {
   }
 
  private:
-  // That `rows` rows of the output read.
+  // Input rows that `rows` rows of the output read.
   size_t stripe_input_rows(size_t rows) const {
     const Convolution& g = plan_.geometry;
     return (rows - 1) * g.stride.vertical + (g.kernel.vertical - 1) * g.dilation.vertical + 1;
   }
-  // Columns from one tile to the next.
+  // Columns of the input from one tile to the next.
   size_t period() const { return kResults * plan_.geometry.stride.horizontal; }
   // A prepared row is [product][channel][tile].
   size_t row_floats() const { return products_.size() * plan_.input.channels * tile_stride_; }
   size_t sums_floats() const { return round_up(sums_.size(), kBlock / kernel_.panel) * kTilesAtOnce * kernel_.panel; }
   static constexpr size_t results_floats() { return kTilesAtOnce * kResults * kBlock; }
 
-  // Each sum's weights in panels, as for a convolution with columns of one tap; the sums of a block follow each other.
+  // The weights of each sum in panels, as for a convolution with kernels one column wide, sum by sum for each block.
   const float* pack(Store& store, const RealWeights& weights) const {
     const auto fill = [weights, &plan = plan_, &row_plan = row_plan_, &panel_rows = panel_rows_, panel = kernel_.panel,
                        depth = depth_](float* out, Poll& poll) {
@@ -192,7 +193,7 @@ class RowConv2d final : public RowOp {
                               panel_rows_.back() * products_.size() * depth_, fill);
   }
 
-  // Takes a row of pixels apart into planes [column of the period][channel][tile] and adds up what the products take.
+  // Splits a row of pixels into planes [column of the period][channel][tile] and computes the products' combinations.
   void prepare_row(const RunContext& context, size_t y, float* planes, float* row) const {
     if (plan_.is_border(y)) {
       std::fill_n(row, row_floats(), 0.0f);
@@ -221,7 +222,7 @@ class RowConv2d final : public RowOp {
     }
   }
 
-  // All results of a row of the output; `from` is the first prepared row that it reads.
+  // Computes and finishes a row of the output; `from` is the first prepared row that it reads.
   void finish_row(const RunContext& context, size_t block, size_t row, const float* from, float* sums) const {
     float* results = sums + sums_floats();
     const size_t width = plan_.output.horizontal;
@@ -233,8 +234,8 @@ class RowConv2d final : public RowOp {
     }
   }
 
-  // The results of `count` tiles of a row, [kResults * count][kBlock]; `from` is the first row's first tile. Panel by
-  // panel, so that all sums, [sum][tile][panel], stay in the first-level cache.
+  // The results of `count` tiles of a row, [kResults * count][kBlock]; `from` is the first tile in the first prepared
+  // row. Panel by panel, so that all sums, [sum][tile][panel], stay in the L1 cache.
   void compute(size_t block, const float* from, size_t count, float* sums, float* results) const {
     const size_t panel = kernel_.panel, side_by_side = kBlock / panel;
     const ptrdiff_t* all_runs = row_plan_.runs.data();
@@ -281,16 +282,16 @@ bool fits_row_conv2d(const ConvPlan& plan) {
   if (g.groups > 1 || g.dilation.horizontal > 1 || stride > kMaxStride || kernel > stride * MinimalFilter::kMaxTaps) {
     return false;
   }
-  // As measured: what is added before and after the multiplications must pay, and the tiles of a row fill a kernel.
+  // Measured: enough products must be saved to pay for the transforms, and a row must have enough tiles for a kernel.
   const size_t depth = g.kernel.vertical * plan.input.channels;
   const size_t products = kernel + (kResults - 1) * std::min(kernel, stride);
   return depth >= 20 && depth <= 200 && g.out_channels >= 32 && plan.output.horizontal >= 28 &&
          5 * kResults * kernel >= 9 * products;
 }
 
-std::unique_ptr<Op> make_row_conv2d(Workshop shop, const ConvPlan& plan, size_t input, const RealWeights& weights,
+std::unique_ptr<Op> make_row_conv2d(BuildContext build, const ConvPlan& plan, size_t input, const RealWeights& weights,
                                     Epilogue epilogue) {
-  return std::make_unique<RowConv2d>(shop, plan, input, weights, std::move(epilogue));
+  return std::make_unique<RowConv2d>(build, plan, input, weights, std::move(epilogue));
 }
 
 }  // namespace onebit

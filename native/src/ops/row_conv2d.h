@@ -5,9 +5,9 @@
 
 namespace onebit {
 
-// Whether the rows can be filtered so, and whether that is likely to be faster.
+// Whether minimal filtering is possible and likely to be faster.
 bool fits_row_conv2d(const ConvPlan& plan);
 
-std::unique_ptr<Op> make_row_conv2d(Workshop, const ConvPlan&, size_t input, const RealWeights&, Epilogue);
+std::unique_ptr<Op> make_row_conv2d(BuildContext, const ConvPlan&, size_t input, const RealWeights&, Epilogue);
 
 }  // namespace onebit

@@ -1,4 +1,4 @@
-// Constant data of ops, shared and counted.
+// Constant data of ops.
 #include "ops/store.h"
 
 #include <stdexcept>
@@ -27,7 +27,7 @@ void Store::fill(Poll& poll) {
     AlignedBytes& block = blocks_[pending.block];
     block.clear(poll);
     pending.fill(block.data(), poll);
-    pending.fill = nullptr;  // and the tables that it holds
+    pending.fill = nullptr;  // releases its tables
     poll();
   }
   pending_.clear();

@@ -1,8 +1,8 @@
-// Constant data of ops: geometry that was worked out, weights and tables in the layout of the kernels.
+// Constant data of ops: geometry, and weights and tables in the layout of the kernels.
 //
-// Nodes with the same tensors and geometry share what is made of them. Large blocks are only allocated, counted and
-// checked against the limit while a network is described; `fill` computes their contents at the end. So a network that
-// takes too much is refused before its memory is touched.
+// Nodes with the same tensors and geometry share their data. While a network is described, blocks are only allocated,
+// counted and checked against the limit; `fill` computes their contents at the end. A network that needs too much
+// memory is therefore refused before the memory is touched.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@
 
 namespace onebit {
 
-// What a piece of data was made of: two nodes share it where their keys are equal.
+// Identifies data by what it is computed from. Nodes with equal keys share it.
 class Key {
  public:
   template <class... Parts>
@@ -50,12 +50,12 @@ class Key {
 
 class Store {
  public:
-  // Throws std::invalid_argument, with the name of the user, as soon as all takes more than `limit` bytes.
+  // Throws std::invalid_argument, with the user's name, as soon as the total exceeds `limit` bytes.
   explicit Store(size_t limit = SIZE_MAX) : limit_(limit) {}
   void set_user(const std::string& name) { user_ = name; }
 
-  // `count` elements of T, which are zero before `fill(elements, poll)` writes them. Both happen in Store::fill; the
-  // address is valid before. What `fill` refers to must live until then.
+  // `count` elements of T. The address is valid at once; Store::fill clears them and calls fill(elements, poll), so
+  // what `fill` refers to must live until then.
   template <class T, class Fill>
   const T* block(const Key& key, size_t count, Fill fill) {
     return reinterpret_cast<const T*>(find_block(
@@ -66,7 +66,7 @@ class Store {
     return block<T>(Key("zeros", count * sizeof(T)), count, [](T*, Poll&) {});
   }
 
-  // A small object that is made at once: make() returns it, bytes(object) is the memory that it takes.
+  // A small object, which make() returns at once; bytes(object) is its size in memory.
   template <class Make, class Bytes>
   const auto& object(const Key& key, Make make, Bytes bytes) {
     using T = decltype(make());
@@ -81,7 +81,7 @@ class Store {
 
   size_t bytes() const { return bytes_; }
 
-  // Computes all blocks and forgets what they were made of. Nothing may be added afterwards.
+  // Computes all blocks and releases the tables that they are computed from. Nothing may be added afterwards.
   void fill(Poll& poll);
 
  private:
@@ -94,7 +94,7 @@ class Store {
   const uint8_t* find_block(const Key& key, size_t bytes, std::function<void(uint8_t*, Poll&)> fill);
 
   size_t limit_, bytes_ = 0;
-  std::string user_;  // the node that is being made
+  std::string user_;  // the node that is being added
   std::vector<AlignedBytes> blocks_;
   std::vector<Pending> pending_;
   std::map<Key, const uint8_t*> addresses_;

@@ -1,15 +1,14 @@
-// Binary convolution for AVX-512 with VPOPCNTDQ: broadcast 32 activations, xor with the weights of 16 output channels,
-// count, add. Four operations for 512 products, of which the count (one a cycle) is the bound.
-#include "kernels/avx512.h"
+// Binary convolution for AVX-512 with VPOPCNTDQ: broadcast 32 activations, XOR with the weights of 16 output channels,
+// popcount, add. Four instructions for 512 products, bound by the throughput of the popcount, one per cycle.
+#include "kernels/vec/avx512.h"
 
 #include "kernels/binary_conv/binary_conv.h"
-#include "kernels/inline.h"
 
 namespace onebit {
 namespace {
 
-constexpr size_t kPixels = 6;  // 6 pixels x 4 vectors of channels: 24 of 32 registers accumulate
-constexpr size_t kLanes = 16;
+constexpr size_t kPixels = 6;  // 6 pixels x 4 vectors of channels: 24 of 32 registers are accumulators
+constexpr size_t kLanes = Vec::kLanes;
 
 void pack_weights(const uint32_t* const* rows, size_t channels, size_t runs, size_t run_words, uint8_t* packed) {
   for (size_t w = 0; w < runs * run_words; ++w) {
@@ -22,29 +21,26 @@ void count_tile(const BinaryTile& t) {
   const uint8_t* pixel[pixels];
   unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA { pixel[p] = t.spans[p]; });
   const uint8_t* weights = t.weights;
-  __m512i sum_u32x16[pixels * vectors];
-  unroll<pixels * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA { sum_u32x16[i] = _mm512_setzero_si512(); });
+  IntVec sum[pixels * vectors];
+  unroll<pixels * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA { sum[i] = {_mm512_setzero_si512()}; });
 
   for (size_t r = 0; r < t.run_count; ++r) {
     const ptrdiff_t end = t.runs[r] + static_cast<ptrdiff_t>(4 * t.run_words);
     for (ptrdiff_t at = t.runs[r]; at < end; at += 4) {
-      __m512i weight[vectors];
-      unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA { weight[v] = _mm512_load_si512(weights + 4 * kLanes * v); });
+      IntVec weight[vectors];
+      unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA { weight[v] = IntVec::load_aligned(weights + 4 * kLanes * v); });
       weights += 4 * kBlock;
       unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
-        int32_t word;
-        __builtin_memcpy(&word, pixel[p] + at, 4);
-        const __m512i activation = _mm512_set1_epi32(word);
+        const IntVec activation = IntVec::broadcast(pixel[p] + at);
         unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
-          __m512i& sum = sum_u32x16[p * vectors + v];
-          sum = _mm512_add_epi32(sum, _mm512_popcnt_epi32(_mm512_xor_si512(activation, weight[v])));
+          const __m512i differing = _mm512_xor_si512(activation.x, weight[v].x);
+          sum[p * vectors + v] = IntVec::add(sum[p * vectors + v], {_mm512_popcnt_epi32(differing)});
         });
       });
     }
   }
-  unroll<pixels * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
-    _mm512_storeu_si512(t.diff + i / vectors * kBlock + i % vectors * kLanes, sum_u32x16[i]);
-  });
+  unroll<pixels * vectors>(
+      [&](auto i) ONEBIT_INLINE_LAMBDA { sum[i].store(t.diff + i / vectors * kBlock + i % vectors * kLanes); });
 }
 
 template <size_t pixels>
@@ -62,7 +58,17 @@ void count(const BinaryTile& t) {
 
 }  // namespace
 
-const BinaryConvKernel binary_conv_avx512 = {Isa::avx512, "binary_conv_avx512", kPixels, 1, 4, 4, 1,
-                                             nullptr,     pack_weights,         count};
+const BinaryConvKernel binary_conv_avx512 = {
+    .isa = Isa::avx512,
+    .name = "binary_conv_avx512",
+    .pixels = kPixels,
+    .span = 1,
+    .word_bytes = 4,
+    .weight_bytes = 4,
+    .best_from = 1,
+    .prepare = nullptr,
+    .pack_weights = pack_weights,
+    .count = count,
+};
 
 }  // namespace onebit

@@ -1,26 +1,26 @@
 // Binary convolution for AVX-512 with VPOPCNTDQ that counts three words at a time.
 //
-// With d1, d2, d3 for three words of differing bits, s = d1 ^ d2 ^ d3 and m, in each bit, the majority of the three:
-//   count(d1) + count(d2) + count(d3) = count(s) + 2 count(m),
-// two counts instead of three. As xor is linear, d1, d1 ^ d2 and s take one operation each where both the activations
-// and the weights were added up beforehand, and m is one more: where d1 ^ d2 is 0 it is d1, else the opposite of s.
-// That makes 8 operations for 3 x 512 products where counting word by word takes 9. Words of a run that are left over
-// are counted one by one.
+// For three words d1, d2, d3 of differing bits, with the sum s = d1 ^ d2 ^ d3 and the bitwise majority m:
+//   popcount(d1) + popcount(d2) + popcount(d3) = popcount(s) + 2 popcount(m),
+// two popcounts instead of three. XOR is linear: with the sums of activations and of weights computed beforehand, d1,
+// d1 ^ d2 and s take one XOR each. m takes one ternary logic instruction: it is d1 where d1 ^ d2 is 0, else not s.
+// This is 8 instructions for 3 x 512 products, where word by word it is 9. Left-over words of a run are counted one by
+// one.
 //
-// A prepared activation word is followed by its sums with the next one and the next two, of which the last in a row
-// may take part of what follows it: no run uses them.
-#include "kernels/avx512.h"
+// A prepared activation word is followed by its XOR with the next word and with the next two. At the end of a row these
+// include words past it, which no run uses.
 #include "kernels/binary_conv/binary_conv.h"
-#include "kernels/inline.h"
+#include "kernels/vec/avx512.h"
 
 namespace onebit {
 namespace {
 
 constexpr size_t kTriple = 3;
 constexpr size_t kWordBytes = 4 * kTriple;
-constexpr size_t kPixels = 4;               // 4 pixels x 2 vectors of channels x (s, m): 16 of 32 registers accumulate
-constexpr size_t kTilePixels = kMaxPixels;  // so many meet half of the weights before the other half: it stays in cache
-constexpr size_t kLanes = 16;
+constexpr size_t kPixels = 4;  // 4 pixels x 2 vectors of channels x (s, m): 16 of 32 registers are accumulators
+constexpr size_t kTilePixels =
+    kMaxPixels;  // that reuse half of the weights before the other half, which stays in cache
+constexpr size_t kLanes = Vec::kLanes;
 constexpr size_t kVectors = 2;
 constexpr size_t kHalf = kVectors * kLanes;  // channels that are computed together
 
@@ -48,12 +48,6 @@ void pack_weights(const uint32_t* const* rows, size_t channels, size_t runs, siz
   }
 }
 
-ONEBIT_INLINE __m512i broadcast(const uint8_t* from) {
-  int32_t word;
-  __builtin_memcpy(&word, from, sizeof word);
-  return _mm512_set1_epi32(word);
-}
-
 template <size_t pixels, size_t vectors>
 void count_half(const BinaryTile& t, size_t first, const uint8_t* weights, int32_t* diff) {
   constexpr int kMajority = 0x74;  // of (d1, d1 ^ d2, s)
@@ -61,11 +55,11 @@ void count_half(const BinaryTile& t, size_t first, const uint8_t* weights, int32
   const size_t half_bytes = 4 * t.run_count * t.run_words * kHalf;
   const uint8_t* pixel[pixels];
   unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA { pixel[p] = t.spans[first + p]; });
-  __m512i ones_u32x16[kSums], twos_u32x16[kSums];
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ones_u32x16[i] = twos_u32x16[i] = _mm512_setzero_si512(); });
-  const auto add_count = [&](__m512i& sum, __m512i bits) ONEBIT_INLINE_LAMBDA {
-    sum = _mm512_add_epi32(sum, _mm512_popcnt_epi32(bits));
-    ONEBIT_KEEP_IN_REGISTER(sum);
+  IntVec ones[kSums], twos[kSums];
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { ones[i] = twos[i] = {_mm512_setzero_si512()}; });
+  const auto add_count = [&](IntVec& sum, __m512i bits) ONEBIT_INLINE_LAMBDA {
+    sum = IntVec::add(sum, {_mm512_popcnt_epi32(bits)});
+    ONEBIT_KEEP_IN_REGISTER(sum.x);
   };
 
   for (size_t r = 0; r < t.run_count; ++r) {
@@ -73,38 +67,39 @@ void count_half(const BinaryTile& t, size_t first, const uint8_t* weights, int32
     const ptrdiff_t end = at + static_cast<ptrdiff_t>(kWordBytes * t.run_words);
     const ptrdiff_t last_triple = end - static_cast<ptrdiff_t>(kWordBytes * kTriple);
     for (; at <= last_triple; at += kWordBytes * kTriple) {
-      __m512i weight[kTriple * vectors];
+      IntVec weight[kTriple * vectors];
       unroll<kTriple * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
-        weight[i] = _mm512_load_si512(weights + 4 * (i / vectors * kHalf + i % vectors * kLanes));
-        // By the address alone: of the last half there is no next one.
+        weight[i] = IntVec::load_aligned(weights + 4 * (i / vectors * kHalf + i % vectors * kLanes));
+        // As an address: after the last half there is nothing to point to.
         __builtin_prefetch(reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(weights) + half_bytes + 64 * i), 0, 2);
       });
       weights += 4 * kTriple * kHalf;
       unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
         const uint8_t* from = pixel[p] + at;
-        const __m512i one = broadcast(from), two = broadcast(from + 4), three = broadcast(from + 8);
+        const IntVec one = IntVec::broadcast(from), two = IntVec::broadcast(from + 4);
+        const IntVec three = IntVec::broadcast(from + 8);
         unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
-          const __m512i first = _mm512_xor_si512(one, weight[v]);
-          const __m512i pair = _mm512_xor_si512(two, weight[vectors + v]);
-          const __m512i sum = _mm512_xor_si512(three, weight[2 * vectors + v]);
-          add_count(ones_u32x16[p * vectors + v], sum);
-          add_count(twos_u32x16[p * vectors + v], _mm512_ternarylogic_epi32(first, pair, sum, kMajority));
+          const __m512i first = _mm512_xor_si512(one.x, weight[v].x);
+          const __m512i pair = _mm512_xor_si512(two.x, weight[vectors + v].x);
+          const __m512i sum = _mm512_xor_si512(three.x, weight[2 * vectors + v].x);
+          add_count(ones[p * vectors + v], sum);
+          add_count(twos[p * vectors + v], _mm512_ternarylogic_epi32(first, pair, sum, kMajority));
         });
       });
     }
     for (; at < end; at += kWordBytes) {
       unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
-        const __m512i weight = _mm512_load_si512(weights + 4 * kLanes * v);
+        const IntVec weight = IntVec::load_aligned(weights + 4 * kLanes * v);
         unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
-          add_count(ones_u32x16[p * vectors + v], _mm512_xor_si512(broadcast(pixel[p] + at), weight));
+          add_count(ones[p * vectors + v], _mm512_xor_si512(IntVec::broadcast(pixel[p] + at).x, weight.x));
         });
       });
       weights += 4 * kHalf;
     }
   }
   unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
-    const __m512i twos = _mm512_add_epi32(twos_u32x16[i], twos_u32x16[i]);
-    _mm512_storeu_si512(diff + i / vectors * kBlock + i % vectors * kLanes, _mm512_add_epi32(ones_u32x16[i], twos));
+    const IntVec sum = IntVec::add(ones[i], IntVec::add(twos[i], twos[i]));
+    sum.store(diff + i / vectors * kBlock + i % vectors * kLanes);
   });
 }
 
@@ -129,6 +124,16 @@ void count(const BinaryTile& t) {
 }  // namespace
 
 const BinaryConvKernel binary_conv_avx512_triples = {
-    Isa::avx512, "binary_conv_avx512_triples", kTilePixels, 1, kWordBytes, 4, kTriple, prepare, pack_weights, count};
+    .isa = Isa::avx512,
+    .name = "binary_conv_avx512_triples",
+    .pixels = kTilePixels,
+    .span = 1,
+    .word_bytes = kWordBytes,
+    .weight_bytes = 4,
+    .best_from = kTriple,
+    .prepare = prepare,
+    .pack_weights = pack_weights,
+    .count = count,
+};
 
 }  // namespace onebit

@@ -1,34 +1,30 @@
-// Binary convolution by table look-up, for vectors without a popcount: multiplies and counts at once, for two pixels at
-// a time. Included once per instruction set by a file that first defines, in its own unnamed namespace, kSpans, the
-// spans of a tile, and
-//   Vec   kBytes bytes: zero, load (aligned), rows (16 bytes, in every 128 bits), shuffle(rows, weights), add8, add16,
-//         sub16, and_bits, shift4 and shift8 (16 bits to the right), bytes and shorts (one value everywhere), keep,
-//         write(16-bit sums, 32-bit result, first time)
+// Binary convolution by table lookup, for CPUs without a vector popcount: multiplies and counts in one step, for two
+// pixels at once. Included once per instruction set, after its kernels/vec header and kSpans, the spans of a tile.
 // No include guard: every including file compiles its own copy for its own instruction set.
 //
-// AVX2 and the first AVX-512 CPUs have no vector popcount. The usual way (xor, split into nibbles, look up the count of
-// each) spends two shuffles and six other operations on 256 products. Here the activations choose the table instead:
-// for one nibble a of the activations (4 channels of one tap) the row T[a][w] holds the number of bits in which a
-// weight nibble w differs from a. Weights are stored one nibble a byte, as many output channels as a vector has bytes,
-// so one shuffle of the broadcast row by the weights counts 4 products for each of them, and nothing crosses lanes.
+// The usual method (XOR, split into nibbles, look up the count of each) takes two shuffles and six other instructions
+// for 256 products. Here the activations select the table instead: for one nibble a of the activations (4 channels of
+// one tap), row T[a][w] holds the number of bits in which a weight nibble w differs from a. Weights are stored one
+// nibble per byte, for as many output channels as a vector has bytes. One shuffle of the broadcast row by the weights
+// then counts 4 products for each of these channels, without crossing lanes.
 //
-// A count of 0 ... 4 would waste most of its byte. So a row serves a span of two pixels with the nibbles a and b: the
-// low half of T[a, b][w] counts for the first, the high half for the second. Three look-ups add up to 12 at most in
-// each half before the halves must be parted:
+// A count of 0 ... 4 uses only part of its byte, so a row serves a span of two pixels with the nibbles a and b: the low
+// half of T[a, b][w] is the count of the first, the high half that of the second. Three lookups add up to 12 at most in
+// each half before the halves must be separated:
 //   low += sum & 0x0F in bytes;  high += sum >> 4 in 16 bits, not masked.
-// The shift moves the low half of the odd byte into the high half of the even one, so `high` gathers, modulo 2^16,
-// H0 + 16 L1 + 256 H1, where L1 is known from `low`; as H0 and H1 stay below 256, they follow exactly. That makes 9
-// operations for 3 look-ups of two pixels, where one pixel a byte takes 12 and the usual way 24.
+// The shift moves the low half of the odd byte into the high half of the even one, so `high` accumulates, modulo 2^16,
+// H0 + 16 L1 + 256 H1. L1 is known from `low`, and H0 and H1 stay below 256, so both can be recovered exactly. This is
+// 9 instructions for 3 lookups of two pixels; with one pixel per byte it would be 12, with the usual method 24.
 //
-// The bytes hold 7 words of counts (56 nibbles, 224 at most) and are then widened to 16 bits. Of the channels in a
-// vector the first half sits in the even bytes and the last half in the odd ones, so that widening by mask and shift
-// leaves both in their natural order. Prepared activations are the offsets of the rows, 16 bits a nibble.
+// A byte holds the counts of 7 words (56 nibbles, 224 at most), which are then widened to 16 bits. The first half of a
+// vector's channels is stored in its even bytes, the last half in its odd ones, so that widening by mask and shift
+// leaves both in order. Prepared activations are the offsets of the rows in the table, 16 bits per nibble.
 
 namespace onebit {
 namespace {
 
 constexpr size_t kSpan = 2;
-constexpr size_t kVectors = kBlock / Vec::kBytes;
+constexpr size_t kVectors = kBlock / ByteVec::kBytes;
 constexpr size_t kNibbles = 8;  // in a word
 constexpr size_t kWordBytes = 2 * kNibbles;
 constexpr size_t kWordsPerByte = 7;      // words whose counts fit in a byte
@@ -80,47 +76,50 @@ void pack_weights(const uint32_t* const* rows, size_t channels, size_t runs, siz
   for (size_t w = 0; w < runs * run_words; ++w) {
     for (size_t n = 0; n < kNibbles; ++n) {
       for (size_t c = 0; c < channels; ++c) {
-        constexpr size_t kHalf = Vec::kBytes / 2;
-        const size_t vector = c / Vec::kBytes, lane = c % Vec::kBytes;
-        const size_t byte = Vec::kBytes * vector + (lane < kHalf ? 2 * lane : 2 * (lane - kHalf) + 1);
+        constexpr size_t kHalf = ByteVec::kBytes / 2;
+        const size_t vector = c / ByteVec::kBytes, lane = c % ByteVec::kBytes;
+        const size_t byte = ByteVec::kBytes * vector + (lane < kHalf ? 2 * lane : 2 * (lane - kHalf) + 1);
         packed[(w * kNibbles + n) * kBlock + byte] = static_cast<uint8_t>(rows[c][w] >> (4 * n) & 15);
       }
     }
   }
 }
 
-// The sums of a tile between the byte accumulators and the 32-bit result.
-template <size_t spans, size_t vectors>
+// Adds 16-bit counts to the result, or stores them the first time.
+ONEBIT_INLINE void add_to(int32_t* out, ByteVec u16, bool first_time) {
+  IntVec first = ByteVec::widen_first(u16), last = ByteVec::widen_last(u16);
+  if (!first_time) {
+    first = IntVec::add(first, IntVec::load(out));
+    last = IntVec::add(last, IntVec::load(out + Vec::kLanes));
+  }
+  first.store(out);
+  last.store(out + Vec::kLanes);
+}
+
+// The 16-bit accumulators of a span and a vector of weights, between those of 8 bits and the 32-bit result.
 struct ShortSums {
-  Vec u16[spans][vectors][kSpan][2];  // [..][first or last half of the channels]
+  ByteVec u16[kSpan][2];  // [pixel][first or last half of the channels]
 
   void clear() {
-    for (auto& span : u16) {
-      for (auto& vector : span) {
-        for (auto& pixel : vector) pixel[0] = pixel[1] = Vec::zero();
-      }
-    }
+    for (auto& pixel : u16) pixel[0] = pixel[1] = ByteVec::zero();
   }
 
-  // Takes over what 7 words have left in `low` and `high` (see above).
-  ONEBIT_INLINE void widen(size_t span, size_t vector, Vec low, Vec high) {
-    const Vec even_byte = Vec::shorts(0x00FF);
-    high = Vec::sub16(high, Vec::and_bits(Vec::shift4(low), Vec::shorts(0x0FF0)));
-    auto& [first, second] = u16[span][vector];
-    first[0] = Vec::add16(first[0], Vec::and_bits(low, even_byte));
-    first[1] = Vec::add16(first[1], Vec::shift8(low));
-    second[0] = Vec::add16(second[0], Vec::and_bits(high, even_byte));
-    second[1] = Vec::add16(second[1], Vec::shift8(high));
+  // Adds the counts of 7 words in `low` and `high`, see above.
+  ONEBIT_INLINE void widen(ByteVec low, ByteVec high) {
+    const ByteVec even_byte = ByteVec::shorts(0x00FF);
+    high = ByteVec::sub16(high, ByteVec::bit_and(ByteVec::shift_right16<4>(low), ByteVec::shorts(0x0FF0)));
+    auto& [first, second] = u16;
+    first[0] = ByteVec::add16(first[0], ByteVec::bit_and(low, even_byte));
+    first[1] = ByteVec::add16(first[1], ByteVec::shift_right16<8>(low));
+    second[0] = ByteVec::add16(second[0], ByteVec::bit_and(high, even_byte));
+    second[1] = ByteVec::add16(second[1], ByteVec::shift_right16<8>(high));
   }
 
-  // Moves everything to the result: stores it the first time, adds it later.
+  // Adds everything to the result of the first pixel, at `diff`, and of the next one, and starts from zero.
   void flush(int32_t* diff, bool first_time) {
-    for (size_t s = 0; s < spans; ++s) {
-      for (size_t v = 0; v < vectors; ++v) {
-        for (size_t i = 0; i < 2 * kSpan; ++i) {
-          int32_t* out = diff + (s * kSpan + i / 2) * kBlock + Vec::kBytes * v + Vec::kBytes / 2 * (i % 2);
-          Vec::write(u16[s][v][i / 2][i % 2], out, first_time);
-        }
+    for (size_t pixel = 0; pixel < kSpan; ++pixel) {
+      for (size_t half = 0; half < 2; ++half) {
+        add_to(diff + pixel * kBlock + ByteVec::kBytes / 2 * half, u16[pixel][half], first_time);
       }
     }
     clear();
@@ -134,37 +133,43 @@ void count_tile(const BinaryTile& t) {
   const uint8_t* span[spans];
   unroll<spans>([&](auto s) ONEBIT_INLINE_LAMBDA { span[s] = t.spans[s]; });
   const uint8_t* weights = t.weights;
-  ShortSums<spans, vectors> sums;
-  sums.clear();
-  Vec low[kSums], high[kSums];
-  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { low[i] = high[i] = Vec::zero(); });
+  ShortSums sums[kSums];
+  for (ShortSums& sum : sums) sum.clear();
+  ByteVec low[kSums], high[kSums];
+  unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA { low[i] = high[i] = ByteVec::zero(); });
   const auto widen = [&]() ONEBIT_INLINE_LAMBDA {
     unroll<kSums>([&](auto i) ONEBIT_INLINE_LAMBDA {
-      sums.widen(i / vectors, i % vectors, low[i], high[i]);
-      low[i] = high[i] = Vec::zero();
+      sums[i].widen(low[i], high[i]);
+      low[i] = high[i] = ByteVec::zero();
     });
   };
-  // Looks up the nibbles from `first` to `last` of a word and parts the halves.
+  const auto flush = [&](bool first_time) {
+    for (size_t i = 0; i < kSums; ++i) {
+      sums[i].flush(t.diff + i / vectors * kSpan * kBlock + i % vectors * ByteVec::kBytes, first_time);
+    }
+  };
+  // Looks up the nibbles from `first` to `last` of a word and separates the halves.
   const auto add_nibbles = [&](auto first, auto last, ptrdiff_t at) ONEBIT_INLINE_LAMBDA {
     unroll<spans>([&](auto s) ONEBIT_INLINE_LAMBDA {
-      Vec sum[vectors];
+      ByteVec sum[vectors];
       unroll<last - first>([&](auto n) ONEBIT_INLINE_LAMBDA {
         uint16_t offset;
         __builtin_memcpy(&offset, span[s] + at + 2 * (first + n), sizeof offset);
-        const Vec rows = Vec::rows(table + offset);
+        const ByteVec rows = ByteVec::broadcast16(table + offset);
         unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
-          const Vec counts = Vec::shuffle(rows, Vec::load(weights + (first + n) * kBlock + Vec::kBytes * v));
+          const ByteVec counts =
+              ByteVec::shuffle(rows, ByteVec::load_aligned(weights + (first + n) * kBlock + ByteVec::kBytes * v));
           if (n == 0) {
             sum[v] = counts;
           } else {
-            sum[v] = Vec::keep(Vec::add8(sum[v], counts));
+            sum[v] = ByteVec::keep(ByteVec::add8(sum[v], counts));
           }
         });
       });
       unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
         const size_t i = s * vectors + v;
-        low[i] = Vec::keep(Vec::add8(low[i], Vec::and_bits(sum[v], Vec::bytes(0x0F))));
-        high[i] = Vec::keep(Vec::add16(high[i], Vec::shift4(sum[v])));
+        low[i] = ByteVec::keep(ByteVec::add8(low[i], ByteVec::bit_and(sum[v], ByteVec::bytes(0x0F))));
+        high[i] = ByteVec::keep(ByteVec::add16(high[i], ByteVec::shift_right16<4>(sum[v])));
       });
     });
   };
@@ -189,19 +194,19 @@ void count_tile(const BinaryTile& t) {
       byte_room = kWordsPerByte;
       short_room -= kWordsPerByte;
       if (short_room > 0) continue;
-      sums.flush(t.diff, first_time);
+      flush(first_time);
       first_time = false;
       short_room = kWordsPerShort;
     }
   }
   widen();
-  sums.flush(t.diff, first_time);
+  flush(first_time);
 }
 
 template <size_t spans>
 void count_spans(const BinaryTile& t) {
   if constexpr (kVectors > 1) {
-    if (t.channels <= Vec::kBytes) return count_tile<spans, 1>(t);
+    if (t.channels <= ByteVec::kBytes) return count_tile<spans, 1>(t);
   }
   count_tile<spans, kVectors>(t);
 }

@@ -1,17 +1,16 @@
-// Binary convolution for 64-bit ARM: broadcast 32 activations, xor with the weights of 4 output channels, count the
-// bits of each byte, add: three operations for 128 products. The bytes of a channel stay together and are summed at the
-// end.
-#include <arm_neon.h>
+// Binary convolution for 64-bit ARM: broadcast 32 activations, XOR with the weights of 4 output channels, count the
+// bits of each byte, add: three instructions for 128 products. The four bytes of a channel are adjacent and are summed
+// at the end.
+#include "kernels/vec/neon.h"
 
 #include "kernels/binary_conv/binary_conv.h"
-#include "kernels/inline.h"
 
 namespace onebit {
 namespace {
 
 constexpr size_t kPixels = 4;
-constexpr size_t kVectors = 4;  // 4 pixels x 4 vectors of 4 channels: 16 of 32 registers accumulate
-constexpr size_t kLanes = 4;
+constexpr size_t kVectors = 4;  // 4 pixels x 4 vectors of 4 channels: 16 of 32 registers are accumulators
+constexpr size_t kLanes = Vec::kLanes;
 constexpr size_t kWordsPerByte = 31;  // words whose counts (at most 8 a byte) fit in a byte
 
 void pack_weights(const uint32_t* const* rows, size_t channels, size_t runs, size_t run_words, uint8_t* packed) {
@@ -46,9 +45,7 @@ void count_channels(const BinaryTile& t, size_t channel) {
       uint8x16_t weight[kVectors];
       unroll<kVectors>([&](auto v) ONEBIT_INLINE_LAMBDA { weight[v] = vld1q_u8(weights + 16 * v); });
       unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
-        uint32_t word;
-        __builtin_memcpy(&word, pixel[p] + at, sizeof word);
-        const uint8x16_t activation = vreinterpretq_u8_u32(vdupq_n_u32(word));
+        const uint8x16_t activation = vreinterpretq_u8_s32(IntVec::broadcast(pixel[p] + at).x);
         unroll<kVectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
           const size_t i = p * kVectors + v;
           bytes[i] = vaddq_u8(bytes[i], vcntq_u8(veorq_u8(activation, weight[v])));
@@ -80,7 +77,17 @@ void count(const BinaryTile& t) {
 
 }  // namespace
 
-const BinaryConvKernel binary_conv_neon = {Isa::neon, "binary_conv_neon", kPixels, 1, 4, 4, 1,
-                                           nullptr,   pack_weights,       count};
+const BinaryConvKernel binary_conv_neon = {
+    .isa = Isa::neon,
+    .name = "binary_conv_neon",
+    .pixels = kPixels,
+    .span = 1,
+    .word_bytes = 4,
+    .weight_bytes = 4,
+    .best_from = 1,
+    .prepare = nullptr,
+    .pack_weights = pack_weights,
+    .count = count,
+};
 
 }  // namespace onebit

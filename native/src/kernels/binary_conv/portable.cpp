@@ -1,4 +1,4 @@
-// Binary convolution in plain C++: any CPU. Written so that compilers turn the channel loop into vectors.
+// Binary convolution in plain C++, for any CPU. The loop over channels is written for auto-vectorization.
 #include <cstring>
 
 #include "kernels/binary_conv/binary_conv.h"
@@ -7,7 +7,7 @@ namespace onebit {
 namespace {
 
 constexpr size_t kPixels = 4;
-constexpr size_t kLanes = 16;         // channels counted at a time: what fits 128-bit registers with the temporaries
+constexpr size_t kLanes = 16;         // channels counted at a time: they and the temporaries fit in 128-bit registers
 constexpr size_t kWordsPerByte = 31;  // words whose counts (at most 8 a byte) fit in a byte
 
 void pack_weights(const uint32_t* const* rows, size_t channels, size_t runs, size_t run_words, uint8_t* packed) {
@@ -60,7 +60,17 @@ void count(const BinaryTile& t) {
 
 }  // namespace
 
-const BinaryConvKernel binary_conv_portable = {Isa::portable, "binary_conv_portable", kPixels, 1, 4, 4, 1,
-                                               nullptr,       pack_weights,           count};
+const BinaryConvKernel binary_conv_portable = {
+    .isa = Isa::portable,
+    .name = "binary_conv_portable",
+    .pixels = kPixels,
+    .span = 1,
+    .word_bytes = 4,
+    .weight_bytes = 4,
+    .best_from = 1,
+    .prepare = nullptr,
+    .pack_weights = pack_weights,
+    .count = count,
+};
 
 }  // namespace onebit

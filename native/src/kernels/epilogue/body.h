@@ -1,23 +1,19 @@
-// The epilogue itself, included once per instruction set by a file that first defines, in its own unnamed namespace:
-//   Vec           kLanes floats: load and store (as floats or as halves), broadcast, sum(depth, diff), add, mul, div,
-//                 max, min, select, and masks less(a, b), less_equal(a, b) with one bit per lane; kRegisters of them
-//                 are worked on at once
-//   counts_below  one bit per lane where depth - 2 * diff < below
-// No include guard: every including file compiles its own copy for its own instruction set.
+// The epilogue, included once per instruction set, after its kernels/vec header and kRegisters, the number of vectors
+// that are processed at once. No include guard: every including file compiles its own copy.
 
 namespace onebit {
 namespace {
 
-// Channels come in quarters of a block, so that narrow maps do not pay for the width of a block.
+// The granularity of a tile's width, so that narrow maps do not cost as much as a whole block.
 constexpr size_t kQuarter = kBlock / 4;
 
-// Some pixels' channels. Every index below is a constant after unrolling, so this lives in registers.
+// The channels of some pixels. All indices are constants after unrolling, so this stays in registers.
 template <size_t pixels, size_t vectors>
 struct Rows {
   static constexpr size_t kPixels = pixels, kVectors = vectors;
   Vec v[pixels * vectors];
 
-  // f(vector, pixel, first channel), all but the vector constants.
+  // Calls f(vector, pixel, first channel); pixel and channel are compile-time constants.
   template <class Function>
   ONEBIT_INLINE void each(Function f) {
     unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
@@ -25,7 +21,7 @@ struct Rows {
     });
   }
 
-  // v = f(v, first, second) with what two tables hold for each channel.
+  // v = f(v, first, second) with the entries of two tables for each channel.
   template <class Function>
   ONEBIT_INLINE void apply(const float* first, const float* second, Function f) {
     unroll<vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
@@ -35,7 +31,7 @@ struct Rows {
   }
 };
 
-// The last vector of a pixel may reach past its channels, and so past the end of the map.
+// Whether all vectors are full: otherwise the last one reaches past the pixel's channels, perhaps past the map.
 template <size_t vectors>
 ONEBIT_INLINE bool is_whole(const EpilogueTile& t) {
   return t.channels == vectors * Vec::kLanes;
@@ -60,7 +56,7 @@ ONEBIT_INLINE void store_part(const Vec& v, T* to, size_t c, size_t channels) {
   __builtin_memcpy(to + c, lanes, lanes_at(c, channels) * sizeof(T));
 }
 
-// v = join(v, channels from at(pixel) on).
+// v = join(v, the channels at at(pixel)).
 template <class RowsOf, class Address, class Join>
 ONEBIT_INLINE void join_values(const EpilogueTile& t, RowsOf& rows, Address at, Join join) {
   if (is_whole<RowsOf::kVectors>(t)) {
@@ -79,7 +75,7 @@ ONEBIT_INLINE void store_values(const EpilogueTile& t, RowsOf& rows, T* to, size
   }
 }
 
-// The value that a step reads or writes, an array of T with `per_pixel` of them a pixel, from `pixel` on.
+// The address of a pixel in the value that a step reads or writes; `per_pixel` elements of T each.
 template <class T>
 ONEBIT_INLINE T* value_at(const EpilogueTile& t, const StepPlan& step, size_t pixel, size_t per_pixel) {
   if (step.value == t.part.value) {
@@ -88,8 +84,13 @@ ONEBIT_INLINE T* value_at(const EpilogueTile& t, const StepPlan& step, size_t pi
   return reinterpret_cast<T*>(t.values[step.value]) + pixel * per_pixel;
 }
 
-// Words of bits are filled lane by lane; kLanes divides 32. Bits beyond the last channel are 0 by contract.
-// bits(pixel, vector, first channel) gives one bit per lane.
+// Sums of a binary convolution: depth - 2 * diff.
+ONEBIT_INLINE IntVec signed_sum(const int32_t* depth, const int32_t* diff) {
+  const IntVec d = IntVec::load(diff);
+  return IntVec::sub(IntVec::load(depth), IntVec::add(d, d));
+}
+
+// Stores bits(pixel, vector, first channel), one bit per lane; kLanes divides 32. Bits past the last channel must be 0.
 template <size_t pixels, size_t vectors, class Bits>
 ONEBIT_INLINE void store_bits(const EpilogueTile& t, size_t pixel, const StepPlan& step, const uint32_t* flip,
                               Bits bits) {
@@ -119,7 +120,7 @@ ONEBIT_INLINE void store_bits(const EpilogueTile& t, size_t pixel, const StepPla
 template <size_t pixels, size_t vectors>
 ONEBIT_INLINE void finish_rows(const EpilogueTile& t, size_t pixel, Rows<pixels, vectors>& rows) {
   const size_t to_next = t.pixel_step * t.total_channels;
-  // f(the value of `step`, from the first channel of the first pixel on).
+  // Calls f(address of the first pixel and channel in the value of `step`).
   const auto with_value = [&](const StepPlan& step, auto f) ONEBIT_INLINE_LAMBDA {
     if (step.half) return f(value_at<Half>(t, step, pixel, t.total_channels) + t.channel);
     f(value_at<float>(t, step, pixel, t.total_channels) + t.channel);
@@ -174,13 +175,13 @@ ONEBIT_INLINE void finish_rows(const EpilogueTile& t, size_t pixel, Rows<pixels,
       case StepKind::store:
         with_value(step, [&](auto* to) ONEBIT_INLINE_LAMBDA { store_values(t, rows, to, to_next); });
         break;
-      case StepKind::threshold:  // handled on the integers, below
+      case StepKind::threshold:  // see finish_threshold
         break;
     }
   }
 }
 
-// Where the rows of a tile come from: fill(t, p, rows) makes those of its pixels from p on.
+// Sources of a tile: fill(t, p, rows) loads the pixels from p on.
 struct FromFloats {
   const float* y;
   size_t stride;
@@ -200,15 +201,16 @@ struct FromCounts {
 
   template <size_t pixels, size_t vectors>
   ONEBIT_INLINE void fill(const EpilogueTile&, size_t p, Rows<pixels, vectors>& rows) const {
-    rows.each([&](Vec& v, auto i, auto c)
-                  ONEBIT_INLINE_LAMBDA { v = Vec::sum(depth[p + i] + c, diff + (p + i) * stride + c); });
+    rows.each([&](Vec& v, auto i, auto c) ONEBIT_INLINE_LAMBDA {
+      v = IntVec::to_floats(signed_sum(depth[p + i] + c, diff + (p + i) * stride + c));
+    });
   }
 };
 
-// f(pixels at once, first pixel) until all pixels of the tile are done.
+// Calls f(number of pixels, first pixel) until all pixels of the tile are covered.
 template <size_t vectors, class Function>
 ONEBIT_INLINE void for_pixels(const EpilogueTile& t, Function f) {
-  constexpr size_t kFit = Vec::kRegisters / vectors, kAtOnce = kFit < 1 ? 1 : kFit < 6 ? kFit : 6;
+  constexpr size_t kFit = kRegisters / vectors, kAtOnce = kFit < 1 ? 1 : kFit < 6 ? kFit : 6;
   size_t p = 0;
   for (; p + kAtOnce <= t.pixel_count; p += kAtOnce) f(std::integral_constant<size_t, kAtOnce>{}, p);
   if constexpr (kAtOnce > 1) {
@@ -216,7 +218,7 @@ ONEBIT_INLINE void for_pixels(const EpilogueTile& t, Function f) {
   }
 }
 
-// f(vectors of the tile).
+// Calls f(number of vectors per pixel).
 template <class Function>
 ONEBIT_INLINE void for_width(const EpilogueTile& t, Function f) {
   constexpr size_t kVectors = kQuarter / Vec::kLanes;
@@ -251,7 +253,8 @@ void finish_threshold(const EpilogueTile& t, FromCounts counts) {
     for_pixels<vectors>(t, [&](auto pixels, size_t p) ONEBIT_INLINE_LAMBDA {
       store_bits<pixels, vectors>(
           t, t.pixel + p * t.pixel_step, step, flip, [&](auto i, auto, auto c) ONEBIT_INLINE_LAMBDA {
-            return counts_below(counts.depth[p + i] + c, counts.diff + (p + i) * counts.stride + c, below + c);
+            const IntVec sum = signed_sum(counts.depth[p + i] + c, counts.diff + (p + i) * counts.stride + c);
+            return Vec::bits(IntVec::less(sum, IntVec::load(below + c)));
           });
     });
   });
@@ -270,7 +273,8 @@ void widen(const Half* from, size_t count, float* to) {
   if (i < count) store_part(load_part(from, i, count), to, i, count);
 }
 
-// Through memory, not registers: this code for one more source would be more than it is worth. So below.
+// Converts to floats in memory first. One more source for `finish` would save that, but double its code. The same holds
+// for finish_windows.
 void finish_halves(const EpilogueTile& t, const Half* y, size_t stride) {
   float floats[kMaxPixels * kBlock];
   EpilogueTile part = t;
@@ -282,7 +286,7 @@ void finish_halves(const EpilogueTile& t, const Half* y, size_t stride) {
   }
 }
 
-// y[pixel][kBlock] of what the windows, maps of T, pool.
+// y[pixel][kBlock]: the maximum or mean over each pixel's taps, of type T.
 template <class T>
 void pool_windows(const EpilogueTile& t, const PoolWindows& windows, float* y) {
   for_width(t, [&](auto vectors) {

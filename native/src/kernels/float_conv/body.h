@@ -1,13 +1,12 @@
-// The real-valued convolution itself, included once per instruction set by a file that first defines, in its own
-// unnamed namespace: Vec (kLanes floats: zero, load, store, broadcast from memory, add, sub, multiply_add(a, b, c) =
-// a * b + c), kPixels and kVectors, the size of the register tile. No include guard, on purpose.
+// The real-valued convolution, included once per instruction set, after its kernels/vec header and the size of the
+// register tile, kPixels x kVectors. No include guard: every including file compiles its own copy.
 
 namespace onebit {
 namespace {
 
 constexpr size_t kPanel = kVectors * Vec::kLanes;
 
-// Few pixels leave few sums, and each waits for its previous addition; several partial sums per output hide that.
+// With few pixels there are too few accumulators to hide the latency of additions, so each output gets several.
 constexpr size_t partial_sums(size_t pixels) { return pixels == 1 ? 4 : pixels <= 3 ? 2 : 1; }
 
 template <size_t pixels>
@@ -69,7 +68,7 @@ void multiply_at_most(const FloatTile& t) {
 
 void multiply(const FloatTile& t) { multiply_at_most<kPixels>(t); }
 
-// Some vectors of some repeats, whose additions do not wait for each other.
+// `vectors` vectors of `repeats` combinations: independent accumulators, which hide the latency of additions.
 template <size_t repeats, size_t vectors>
 ONEBIT_INLINE void combine_vectors(const Combination& t, size_t repeat, size_t from) {
   Vec sum[repeats * vectors];
@@ -119,7 +118,8 @@ void find_results_of(const PointSums& t) {
   for (size_t tile = 0; tile < t.tiles; ++tile) {
     for (size_t c = 0; c < t.length; c += Vec::kLanes) {
       const auto at = [&](size_t point) ONEBIT_INLINE_LAMBDA { return Vec::load(t.sums[point] + tile * t.step + c); };
-      // Of opposite points, even powers need the sum of what is there, odd ones the difference.
+      // The powers of opposite points differ in sign only: even ones take the sum at both points, odd ones the
+      // difference.
       const Vec even = Vec::add(at(1), at(2)), odd = Vec::sub(at(1), at(2));
       Vec result[4] = {Vec::add(at(0), even), odd, even, Vec::add(odd, at(points))};
       if constexpr (points > 3) {  // 1/2

@@ -1,8 +1,8 @@
 // Kernels of the real-valued convolution: sums of products for one tile.
 //
-// Addresses work as in the binary convolution: each pixel has the address of its first tap, and the taps are a few
-// contiguous runs at fixed distances. Weights are interleaved once per model into panels of `panel` output channels:
-// panel[k][channel], k in the order in which the runs visit the inputs; missing channels are 0.
+// Addressing is that of the binary convolution: the address of each pixel's first tap, and runs of contiguous inputs at
+// fixed offsets from it. Weights are packed once per network, in panels of `panel` output channels: panel[k][channel],
+// k in the order of the runs. Missing channels are 0.
 #pragma once
 
 #include "kernels/tile.h"
@@ -11,18 +11,18 @@
 namespace onebit {
 
 struct FloatTile {
-  const uint8_t* const* pixels;  // first tap of each pixel
+  const uint8_t* const* pixels;  // address of each pixel's first tap
   size_t pixel_count;            // 1 ... kernel.pixels
-  const ptrdiff_t* runs;         // distance in bytes of each run from the first tap
+  const ptrdiff_t* runs;         // byte offset of each run from the first tap
   size_t run_count;
   size_t run_floats;     // inputs in each run
   const float* weights;  // first panel of the block
-  size_t channels;       // channels of the block that exist, 1 ... kBlock
-  float* y;              // [pixel_count][kBlock]; entries of channels that do not exist may hold anything
+  size_t channels;       // of the block, 1 ... kBlock
+  float* y;              // [pixel_count][kBlock]; entries of missing channels are undefined
 };
 
-// Sums of floats times factors: out[i] = sum over terms of factors[term] * terms[term][i], for i below `length`, a
-// whole number of vectors; then `repeats - 1` times more, the terms and the result further on by their steps.
+// Linear combinations: out[r * out_step + i] = sum over k of factors[k] * terms[k][r * term_step + i], for r < repeats
+// and i < length. `length` is a multiple of the vector length.
 struct Combination {
   const float* const* terms;
   const float* factors;
@@ -32,36 +32,36 @@ struct Combination {
   size_t out_step;
 };
 
-// Sums at the first points of minimal filtering and, last, at infinity (see ops/minimal_filter.h), for each of some
-// tiles; each makes four results: result k is the sum over the points of sum * point^k, where infinity stands for 0 but
-// for 1 in the last.
+// The output transform of minimal filtering (see ops/minimal_filter.h): from the sums at each point, and at infinity
+// last, it computes four results per tile. Result k is the sum over the points of sums[point] * point^k; the sum at
+// infinity is added to the last result only.
 struct PointSums {
-  const float* const* sums;  // [points + 1], from there on [tile][step]
+  const float* const* sums;  // [points + 1] arrays [tile][step]
   size_t points;             // 3 ... 6
   size_t tiles, step;
-  size_t length;  // floats of a tile: whole panels
+  size_t length;  // channels, a multiple of the panel
   float* out;     // [tile][result][step]
 };
 
 struct FloatConvKernel {
   Isa isa;
   const char* name;
-  const char* row_name;  // of the convolution along rows that uses it
+  const char* row_name;  // of the convolution by minimal filtering that uses it
   size_t pixels;         // pixels of a full tile
-  size_t panel;          // output channels interleaved; divides kBlock
+  size_t panel;          // output channels of a panel; divides kBlock
   void (*multiply)(const FloatTile&);
   void (*combine)(const Combination&);
   void (*find_results)(const PointSums&);
 };
 
-#define ONEBIT_FLOAT_CONV_KERNEL(isa, variable) extern const FloatConvKernel variable;
+#define ONEBIT_KERNEL(variable) extern const FloatConvKernel variable;
 #include "kernels/float_conv/kernels.inc"
-#undef ONEBIT_FLOAT_CONV_KERNEL
+#undef ONEBIT_KERNEL
 
 const FloatConvKernel* const kFloatConvKernels[] = {
-#define ONEBIT_FLOAT_CONV_KERNEL(isa, variable) &variable,
+#define ONEBIT_KERNEL(variable) &variable,
 #include "kernels/float_conv/kernels.inc"
-#undef ONEBIT_FLOAT_CONV_KERNEL
+#undef ONEBIT_KERNEL
 };
 
 }  // namespace onebit

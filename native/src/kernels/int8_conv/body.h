@@ -1,16 +1,15 @@
-// The int8 convolution itself, included once per instruction set by a file that first defines, in its own unnamed
-// namespace: kPixels and kVectors, the size of the register tile, and
-//   Sum      kLanes sums, one a channel, each of one int32 or of several parts: start(const int32_t*), which loads the
-//            first part, add(Word, Weights), which adds the products of a word, and store(scale, y)
-//   Word     one word of a pixel, broadcast: load(const uint8_t*)
-//   Weights  those of kLanes channels for one word, kBytes of them: load(const uint8_t*)
-// No include guard, on purpose.
+// The int8 convolution, included once per instruction set, after its kernels/vec header, the size of the register tile,
+// kPixels x kVectors, and
+//   Sum  accumulators of a vector of channels, of one int32 each or of several parts: start(const int32_t*) loads them,
+//        add(pixel, weights) adds the products of a word, given as vectors of words, and total() sums up the parts
+// No include guard: every including file compiles its own copy.
 
 namespace onebit {
 namespace {
 
-constexpr size_t kPanel = kVectors * Sum::kLanes;
-constexpr size_t kPanelBytes = kVectors * Weights::kBytes;  // of one word
+constexpr size_t kPanel = kVectors * Vec::kLanes;
+constexpr ptrdiff_t kWordBytes = 4;                  // of one pixel
+constexpr size_t kPanelBytes = kPanel * kWordBytes;  // of the weights of one word
 
 template <size_t pixels, size_t vectors>
 void multiply_panel(const Int8Tile& t, const uint8_t* weights, size_t channel) {
@@ -19,30 +18,33 @@ void multiply_panel(const Int8Tile& t, const uint8_t* weights, size_t channel) {
   unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
     pixel[p] = t.pixels[p];
     unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
-      sum[p * vectors + v] = Sum::start(t.start[p] + channel + v * Sum::kLanes);
+      sum[p * vectors + v] = Sum::start(t.start[p] + channel + v * Vec::kLanes);
     });
   });
   for (size_t r = 0; r < t.run_count; ++r) {
     ptrdiff_t at = t.runs[r];
-    for (size_t w = 0; w < t.run_words; ++w, at += Word::kBytes, weights += kPanelBytes) {
-      Weights weight[vectors];
-      unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA { weight[v] = Weights::load(weights + v * Weights::kBytes); });
+    for (size_t w = 0; w < t.run_words; ++w, at += kWordBytes, weights += kPanelBytes) {
+      IntVec weight[vectors];
+      unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA {
+        weight[v] = IntVec::load_aligned(weights + v * Vec::kLanes * kWordBytes);
+      });
       unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
-        const Word word = Word::load(pixel[p] + at);
+        const IntVec word = IntVec::broadcast(pixel[p] + at);
         unroll<vectors>([&](auto v) ONEBIT_INLINE_LAMBDA { sum[p * vectors + v].add(word, weight[v]); });
       });
     }
   }
   unroll<pixels * vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
-    const size_t first = i % vectors * Sum::kLanes;
-    sum[i].store(t.scale + channel + first, t.y + i / vectors * kBlock + channel + first);
+    const size_t first = i % vectors * Vec::kLanes;
+    const Vec scale = Vec::load(t.scale + channel + first);
+    Vec::mul(scale, IntVec::to_floats(sum[i].total())).store(t.y + i / vectors * kBlock + channel + first);
   });
 }
 
 // The last panel of a block may need fewer vectors than the others.
 template <size_t pixels, size_t vectors>
 void multiply_vectors(const Int8Tile& t, const uint8_t* weights, size_t channel) {
-  if (t.channels - channel > (vectors - 1) * Sum::kLanes) return multiply_panel<pixels, vectors>(t, weights, channel);
+  if (t.channels - channel > (vectors - 1) * Vec::kLanes) return multiply_panel<pixels, vectors>(t, weights, channel);
   if constexpr (vectors > 1) multiply_vectors<pixels, vectors - 1>(t, weights, channel);
 }
 

@@ -1,5 +1,5 @@
-// The int8 convolution in plain C++: any CPU. Written so that compilers turn the channel loop into vectors; its bound
-// is no constant, or they would unroll it first.
+// The int8 convolution in plain C++, for any CPU. The loop over channels is written for auto-vectorization: with a
+// constant bound, compilers would unroll it instead.
 #include <cstring>
 
 #include "kernels/int8_conv/int8_conv.h"
@@ -33,7 +33,16 @@ void multiply(const Int8Tile& t) {
 
 }  // namespace
 
-const Int8ConvKernel int8_conv_portable = {Isa::portable, Feature::none, "int8_conv_portable", kPixels, kPanel, 2, 1, 0,
-                                           multiply};
+const Int8ConvKernel int8_conv_portable = {
+    .isa = Isa::portable,
+    .feature = Feature::none,
+    .name = "int8_conv_portable",
+    .pixels = kPixels,
+    .panel = kPanel,
+    .value_bytes = 2,
+    .word_values = 1,
+    .offset = 0,
+    .multiply = multiply,
+};
 
 }  // namespace onebit

@@ -1,5 +1,5 @@
-// The limits of AVX2: the 9 operations for 768 binary products of the table look-up (see kernels/binary_conv/lookup.h);
-// one fused multiply-add for 8 real ones; a multiplication of pairs and an addition for 16 of int8.
+// The limits of AVX2: 9 instructions for 768 binary products by table lookup (see kernels/binary_conv/lookup.h), one
+// fused multiply-add for 8 float products, and one multiplication of pairs and one addition for 16 int8 products.
 #include <immintrin.h>
 
 #include "kernels/limits/limits.h"
@@ -58,6 +58,6 @@ constexpr LimitLoop kBinary, kFloat, kInt8;
 
 }  // namespace
 
-const LimitLoops limits_avx2 = {Isa::avx2, kBinary, kFloat, kInt8};
+const LimitLoops limits_avx2 = {.isa = Isa::avx2, .binary = kBinary, .float32 = kFloat, .int8 = kInt8};
 
 }  // namespace onebit

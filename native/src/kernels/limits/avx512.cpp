@@ -1,6 +1,6 @@
-// The limits of AVX-512: xor, count, add for 512 binary products or, without VPOPCNTDQ, the 9 operations for 1536 of
-// the table look-up (see kernels/binary_conv/lookup.h); one fused multiply-add for 16 real ones; one VPDPBUSD
-// for 64 of int8.
+// The limits of AVX-512: XOR, popcount and add for 512 binary products or, without VPOPCNTDQ, 9 instructions for 1536
+// by table lookup (see kernels/binary_conv/lookup.h); one fused multiply-add for 16 float products; one VPDPBUSD for 64
+// int8 products.
 #include "kernels/avx512.h"
 
 #include "kernels/limits/limits.h"
@@ -68,7 +68,7 @@ constexpr LimitLoop kBinary, kLookUp, kFloat, kInt8;
 
 }  // namespace
 
-const LimitLoops limits_avx512 = {Isa::avx512, kBinary, kFloat, kInt8};
-const LimitLoops limits_avx512bw = {Isa::avx512bw, kLookUp, kFloat, kInt8};
+const LimitLoops limits_avx512 = {.isa = Isa::avx512, .binary = kBinary, .float32 = kFloat, .int8 = kInt8};
+const LimitLoops limits_avx512bw = {.isa = Isa::avx512bw, .binary = kLookUp, .float32 = kFloat, .int8 = kInt8};
 
 }  // namespace onebit

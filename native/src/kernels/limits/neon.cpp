@@ -1,5 +1,5 @@
-// The limits of NEON: xor, count, add for 128 binary products; one fused multiply-add for 4 real ones; a
-// multiplication of bytes and an addition of pairs for 8 of int8.
+// The limits of NEON: XOR, count, add for 128 binary products, one fused multiply-add for 4 float products, and one
+// multiplication of bytes and one pairwise addition for 8 int8 products.
 #include <arm_neon.h>
 
 #include "kernels/limits/limits.h"
@@ -42,6 +42,6 @@ constexpr LimitLoop kBinary, kFloat, kInt8;
 
 }  // namespace
 
-const LimitLoops limits_neon = {Isa::neon, kBinary, kFloat, kInt8};
+const LimitLoops limits_neon = {.isa = Isa::neon, .binary = kBinary, .float32 = kFloat, .int8 = kInt8};
 
 }  // namespace onebit

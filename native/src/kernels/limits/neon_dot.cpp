@@ -1,4 +1,4 @@
-// The limit of NEON with SDOT: one instruction for 16 products of int8.
+// The limit of NEON with SDOT: one instruction for 16 int8 products.
 #include <arm_neon.h>
 
 #include "kernels/limits/limits.h"
@@ -23,6 +23,6 @@ constexpr LimitLoop kInt8;
 
 }  // namespace
 
-const LimitLoops limits_neon_dot = {Isa::neon, {}, {}, kInt8};
+const LimitLoops limits_neon_dot = {.isa = Isa::neon, .int8 = kInt8};
 
 }  // namespace onebit
