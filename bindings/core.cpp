@@ -1,7 +1,7 @@
 // Python module onebit._core: checks arguments, releases the GIL, calls the library.
 //
-// Arguments are Python objects that this file converts itself: what nanobind's own conversions of strings, lists and
-// maps allocate, they allocate in functions that must not throw, so running out of memory there would end the process.
+// Strings, lists and dicts are taken as Python objects and converted here: nanobind's own type casters allocate in
+// noexcept functions, where running out of memory would terminate the process.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -34,7 +34,7 @@ using Pair = nb::typed<nb::tuple, int, int>;
 using Shape = nb::typed<nb::tuple, int, int, int>;
 using Steps = nb::typed<nb::list, Step>;
 
-// The numbers of an array, which is kept alive and not copied.
+// The elements of an array, which is kept alive, not copied.
 template <class T>
 Table<T> table(const Array<T>& array) {
   const auto release = [](Array<T>* kept) {
@@ -61,7 +61,7 @@ struct Owned {
   }
 };
 
-// Throws KeyboardInterrupt, or what else a signal handler raises; only the main thread hears signals.
+// Throws KeyboardInterrupt, or whatever else a Python signal handler raises. Handlers run in the main thread only.
 void check_signals() {
   const nb::gil_scoped_acquire locked;
   if (PyErr_CheckSignals() != 0) throw nb::python_error();
@@ -101,7 +101,7 @@ std::array<size_t, count> sizes(const nb::tuple& numbers, const char* what) {
   std::array<size_t, count> out;
   bool fits = nb::len(numbers) == count;
   for (size_t i = 0; i < count && fits; ++i) fits = nb::try_cast(numbers[i], out[i]);
-  if (!fits) throw std::invalid_argument(std::string(what) + ", numbers from 0 on");
+  if (!fits) throw std::invalid_argument(std::string(what) + ", integers >= 0");
   return out;
 }
 
@@ -136,7 +136,7 @@ onebit::Pooling pooling(const Pair& kernel, const Pair& stride, const Pair& padd
   return {pair(kernel), pair(stride), pair(padding)};
 }
 
-// The kernel's sides and the output channels are those of the weight [O, KH, KW, depth].
+// The kernel size and the output channels are read from the shape of the weight, [O, KH, KW, depth].
 template <class T>
 onebit::Convolution convolution(const Array<T>& weight, const Pair& stride, const Pair& padding, const Pair& dilation,
                                 size_t groups) {
@@ -319,12 +319,18 @@ void bind_steps(nb::module_& m) {
 
 void bind_builder(nb::module_& m) {
   using Text = const nb::str&;
-  nb::class_<Builder>(m, "Builder", "Collects a network node by node; finish() makes the engine.")
+  nb::class_<Builder>(m, "Builder",
+                      "Describes a network, one call per node in execution order; finish() returns the engine.")
       .def(
           "__init__",
           [](Builder* self, Text input, const Shape& shape, const Array<float>& mean, const Array<float>& std,
              size_t threads, Text isa, bool keep_values, bool tune, Text input_type, size_t max_memory) {
-            const onebit::Options options{threads, text(isa), keep_values, tune, max_memory, check_signals};
+            const onebit::Options options{.threads = threads,
+                                          .isa = text(isa),
+                                          .keep_values = keep_values,
+                                          .tune = tune,
+                                          .max_memory = max_memory,
+                                          .poll = check_signals};
             new (self) Builder(text(input), as_shape(shape), table(mean), table(std), options, value_type(input_type));
           },
           "input"_a, "shape"_a, "mean"_a, "std"_a, "threads"_a = 1, "isa"_a = "", "keep_values"_a = false,
@@ -436,18 +442,19 @@ void bind_builder(nb::module_& m) {
             nb::gil_scoped_release unlocked;
             return b.finish(name);
           },
-          "output"_a, "Plans the memory of values and prepares the weights.");
+          "output"_a, "Plans the memory of values, prepares the weights, and returns the engine.");
 }
 
 void bind_engine(nb::module_& m) {
   nb::class_<Engine>(m, "Engine", "A network, ready to run.")
-      .def("run", &run<float>, "images"_a.noconvert(), "(results, ns of every node) of normalized float32 NHWC images.")
-      .def("run", &run<uint8_t>, "images"_a.noconvert(), "(results, ns of every node) of uint8 NHWC pixels.")
+      .def("run", &run<float>, "images"_a.noconvert(),
+           "(results, time of each node in ns) for normalized float32 NHWC images.")
+      .def("run", &run<uint8_t>, "images"_a.noconvert(), "(results, time of each node in ns) for uint8 NHWC pixels.")
       .def("nodes", &nodes, "(name, op, output shape, kernel, multiply-accumulates) of every node.")
-      .def("values", &values, "Values of the last image by name, float16 as uint16; only with keep_values.")
+      .def("values", &values, "Values of the last image by name; float16 as uint16. Requires keep_values.")
       .def_prop_ro("isa", [](const Engine& e) { return onebit::name(e.isa()); })
       .def_prop_ro("threads", &Engine::threads)
-      .def_prop_ro("memory", &memory, "Bytes for 'values' and 'scratch', and for prepared 'weights' and tables.");
+      .def_prop_ro("memory", &memory, "Bytes of 'values', of 'scratch', and of prepared 'weights' and tables.");
 }
 
 }  // namespace
@@ -460,10 +467,11 @@ NB_MODULE(_core, m) {
   m.def("isas", &isas, "(name, built, supported by this CPU, chosen) of every instruction set, worst first.");
   m.def("kernels", &kernels, "(family, name, instruction set) of every kernel of this build, best first.");
   m.def("limits", &limits, "isa"_a, "threads"_a = 1,
-        "Multiply-accumulates per second that so many threads can do together, by kind; 0: not known.");
+        "Peak multiply-accumulates per second of so many threads together, by type; 0 if not known.");
   m.def("time_binary_kernel", &time_binary_kernel, "isa"_a, "shape"_a, "out_channels"_a, "side"_a, "repeats"_a,
-        "Shortest time, in seconds, of the kernel's part of a binary convolution.");
-  m.def("tuned_kernels", &tuned_kernels, "Layer -> kernel: what tuning has found in this process.");
-  m.def("set_tuned_kernels", &set_tuned_kernels, "kernels"_a, "Layers that need not be timed again.");
+        "Least time, in seconds, of the kernel of a binary convolution alone.");
+  m.def("tuned_kernels", &tuned_kernels, "The results of tuning in this process: layer -> kernel.");
+  m.def("set_tuned_kernels", &set_tuned_kernels, "kernels"_a,
+        "Adds results of tuning; these layers are not timed again.");
   m.def("cpu_name", &cpu_name, "The CPU's own description of itself.");
 }

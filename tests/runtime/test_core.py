@@ -1,5 +1,7 @@
 """The compiled core at its edges: memory, interruption, forks, names."""
 
+import ast
+import inspect
 import multiprocessing
 import os
 import re
@@ -8,11 +10,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
-import onebit._core as _core
 import pytest
 
+import onebit
+import onebit._core as _core
 from onebit.format.graph import Graph, InputSpec, Node
 from onebit.runtime.engine import Engine
 from onebit.runtime.selftest import small_network
@@ -240,10 +244,10 @@ def test_names_of_any_other_kind_come_back_as_they_were():
 
 def test_wrong_arguments_are_refused_in_words():
     one = np.ones(1, np.float32)
-    with pytest.raises(ValueError, match=re.escape("shape must be (height, width, channels), numbers from 0 on")):
+    with pytest.raises(ValueError, match=re.escape("shape must be (height, width, channels), integers >= 0")):
         _core.Builder("x", (1, -1, 1), one, one)
     builder = _core.Builder("x", (1, 1, 1), one, one)
-    with pytest.raises(ValueError, match=re.escape("a pair must be (vertical, horizontal), numbers from 0 on")):
+    with pytest.raises(ValueError, match=re.escape("a pair must be (vertical, horizontal), integers >= 0")):
         builder.max_pool2d("p", "x", (1, 1), (1, 1, 1), (0, 0), [_core.Step.store("y")])
     with pytest.raises(TypeError, match="epilogue must be a list of Step"):
         builder.elementwise("n", "x", ["store"])  # type: ignore[list-item]
@@ -251,3 +255,22 @@ def test_wrong_arguments_are_refused_in_words():
         builder.concat("n", [1], [_core.Step.store("y")])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="kernels must be a dict of str to str"):
         _core.set_tuned_kernels({"layer": 1})  # type: ignore[dict-item]
+
+
+def test_the_stub_holds_the_types_of_the_compiled_module():
+    """What ``make stub`` wrote, by the same version of nanobind, which decides how types are spelled."""
+    nanobind, stubgen = pytest.importorskip("nanobind"), pytest.importorskip("nanobind.stubgen")
+    found = (Path(onebit.__file__).parent / "_core.pyi").read_text()
+    if nanobind.__version__ not in found.splitlines()[0]:
+        pytest.skip("written by another version of nanobind")
+    generator = stubgen.StubGen(_core, quiet=True)
+    generator.put(_core)
+
+    def plain(text: str) -> str:
+        tree = ast.parse(text)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                node.value = inspect.cleandoc(node.value)
+        return ast.dump(tree)
+
+    assert plain(generator.get()) == plain(found), "run make stub"

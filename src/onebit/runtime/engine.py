@@ -80,9 +80,19 @@ class Engine:
         shape = (spec.height, spec.width, spec.channels)
         self._spec = spec
         limit = sys.maxsize if max_memory is None else max_memory
-        options = {"threads": threads, "isa": isa or "", "keep_values": keep_values, "tune": tune, "max_memory": limit}
         mean, std = (np.asarray(numbers, np.float32) for numbers in (spec.mean, spec.std))
-        builder = _core.Builder(spec.name, shape, mean, std, input_type=spec.type, **options)
+        builder = _core.Builder(
+            spec.name,
+            shape,
+            mean,
+            std,
+            threads=threads,
+            isa=isa or "",
+            keep_values=keep_values,
+            tune=tune,
+            input_type=spec.type,
+            max_memory=limit,
+        )
         for node in graph.nodes:
             _add(builder, node, graph.tensors)
         self._core = builder.finish(graph.output)
