@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find native bindings CMakeLists.txt -type f 2>/dev/null)
 MODULE := build/module
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# ON makes warnings of the C++ compiler errors, as .ci/run does.
+WERROR ?= OFF
 
-.PHONY: setup demo test test-all test-oldest test-package lock lint bench compare docs native-test sanitized-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
+.PHONY: setup demo test test-all test-oldest test-package lock lint bench compare docs stub native-test sanitized-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
 
 help:
 	@echo "make setup   the environment in .venv; every other target makes it first"
@@ -26,6 +28,7 @@ help:
 	@echo "make lock    constraints.txt anew: the exact releases that 'make setup' installs"
 	@echo "make docs    the documentation as a site in site/"
 	@echo "make clean   removes the environment and everything that was built"
+	@echo "make stub    the types of the compiled core, after a change of its bindings"
 
 setup: $(VENV)/.installed
 
@@ -34,7 +37,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(NATIVE)
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt scikit-build-core nanobind cmake ninja
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[dev]" \
-	  -C build-dir=$(MODULE) -C cmake.define.ONEBIT_TESTS=OFF
+	  -C build-dir=$(MODULE) -C cmake.define.ONEBIT_TESTS=OFF -C cmake.define.ONEBIT_WERROR=$(WERROR)
 	touch $@
 
 demo: setup
@@ -147,7 +150,7 @@ arm-tools:
 # build: compiles in the folder $(1) with the settings $(2) the targets $(3), or all. run-ctest: runs the tests there that
 # the options $(2) choose, or all; `only` makes such options from names.
 define build
-$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) $(2)
+$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DONEBIT_WERROR=$(WERROR) $(2)
 $(BIN)/cmake --build $(1) $(if $(3),--target $(3))
 endef
 run-ctest = $(BIN)/ctest --test-dir $(1) --output-on-failure --parallel $(JOBS) $(2)
@@ -172,6 +175,14 @@ bench: setup $(VENV)/.opponents
 BASE := main
 compare: setup
 	$(BIN)/python benchmarks/compare.py $(BASE)
+
+# The types of the compiled module, for whoever checks types; after a change of the bindings.
+STUB := src/onebit/_core.pyi
+stub: setup
+	$(BIN)/python -m nanobind.stubgen -q -m onebit._core -o $(STUB)
+	$(BIN)/python -c "import nanobind, pathlib; stub = pathlib.Path('$(STUB)'); stub.write_text( \
+	  f'# Written by nanobind {nanobind.__version__} from the compiled module: make stub\n# ruff: noqa: C408\n' + stub.read_text())"
+	$(BIN)/ruff format -q $(STUB)
 
 docs: setup
 	$(BIN)/mkdocs build --strict
