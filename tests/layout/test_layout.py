@@ -24,6 +24,25 @@ def test_init_imports_every_module(package):
     assert not forgotten, f"add these to onebit/{package}/__init__.py: {forgotten}"
 
 
+def test_registries_hold_what_the_package_registers():
+    """What a test file registers while it is imported would be seen by every test that goes through a registry."""
+    import onebit.cli.main
+    import onebit.recipes  # which imports all packages that have registries
+
+    found = {
+        id(value): value
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] == "onebit"
+        for value in vars(module).values()
+        if isinstance(value, Registry)
+    }
+    assert {"model", "task", "data set", "recipe", "training method"} <= {each.kind for each in found.values()}
+    for registry in found.values():
+        for name, item in registry._items.items():
+            if getattr(item, "__module__", None):
+                assert item.__module__.partition(".")[0] in ("onebit", "torch"), (registry.kind, name, item)
+
+
 def test_runtime_needs_numpy_and_safetensors_alone():
     """Running a packed network works where nothing else can be imported."""
     code = """

@@ -179,12 +179,16 @@ def test_options_of_rb_net():
             MODELS["rb-net-20"](**{name: "x"})
 
 
-@pytest.mark.parametrize("name", ["stem", "downsample", "activation_place", "convs_per_shortcut"])
-def test_unknown_words(name):
-    with pytest.raises(ValueError, match=f"{name} must be one of"):
-        MODELS["resnet20"](**{name: "x"})
+@pytest.mark.parametrize(
+    ("name", "value"), [("stem", "x"), ("downsample", "x"), ("activation_place", "x"), ("convs_per_shortcut", 3)]
+)
+def test_unknown_words(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be one of .*, got {value!r}"):
+        MODELS["resnet20"](**{name: value})
     with pytest.raises(ValueError, match="did you mean 'prelu'"):
         MODELS["resnet20"](activation="prellu")
+    with pytest.raises(ValueError, match="convs_per_shortcut must be a whole number, got 'x'"):
+        MODELS["resnet20"](convs_per_shortcut="x")
 
 
 def test_reactnet_blocks_stay_or_double():

@@ -43,7 +43,6 @@ def noisy_blobs(data_dir=None, image_size=None, fit=None):
     return ImageData("toy-noisy-blobs", images(64), images(24), (), spec)
 
 
-@TASKS.register("toy-denoising")
 class Denoising(ImageTask):
     """The clean image from a noisy one."""
 
@@ -71,7 +70,6 @@ class Denoising(ImageTask):
         return np.abs(one - other).max((1, 2, 3)) < 1e-3
 
 
-@MODELS.register("toy-denoiser")
 class Denoiser(nn.Module):
     def __init__(self, *, in_channels=1, input_size=SIDE, scheme="bireal", width=8):
         super().__init__()
@@ -87,22 +85,34 @@ class Denoiser(nn.Module):
 
 # What the library does with it ---------------------------------------------------------------------------------------
 
-SETTINGS = TrainSettings(
-    task="toy-denoising",
-    model="toy-denoiser",
-    scheme="bireal",
-    dataset="toy-noisy-blobs",
-    epochs=6,
-    batch_size=8,
-    lr=2e-2,
-    compile=False,
-)
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered():
+    """The task and its network are known in this file alone: other tests go through all that there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS._items, "toy-denoising", Denoising)
+        patch.setitem(MODELS._items, "toy-denoiser", Denoiser)
+        yield
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def settings():
+    return TrainSettings(
+        task="toy-denoising",
+        model="toy-denoiser",
+        scheme="bireal",
+        dataset="toy-noisy-blobs",
+        epochs=6,
+        batch_size=8,
+        lr=2e-2,
+        compile=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(settings, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "toy"
-    return out, train(SETTINGS, out, show=False)
+    return out, train(settings, out, show=False)
 
 
 def test_it_learns_and_is_recorded_under_its_own_names(run):
@@ -121,7 +131,7 @@ def test_it_learns_and_is_recorded_under_its_own_names(run):
     assert task_of(meta).evaluate(model, data, meta).values == pytest.approx(result.scores, rel=1e-6)
 
 
-def test_it_resumes_exactly(run, tmp_path, monkeypatch):
+def test_it_resumes_exactly(settings, run, tmp_path, monkeypatch):
     original = Step.__call__
 
     def call(self, *arguments):
@@ -132,13 +142,13 @@ def test_it_resumes_exactly(run, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Step, "__call__", call)
         with pytest.raises(Interrupted):
-            train(SETTINGS, tmp_path, show=False)
-    train(SETTINGS, tmp_path, resume=True, show=False)
+            train(settings, tmp_path, show=False)
+    train(settings, tmp_path, resume=True, show=False)
     assert (tmp_path / "model.safetensors").read_bytes() == (run[0] / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("best_by", [None, "error"])
-def test_the_best_epoch_is_judged_by_a_score_whose_direction_is_known(tmp_path, monkeypatch, best_by):
+def test_the_best_epoch_is_judged_by_a_score_whose_direction_is_known(settings, tmp_path, monkeypatch, best_by):
     course = iter([(12.0, 0.3), (15.0, 0.1), (14.0, 0.2)])
 
     def evaluate(*_):
@@ -146,14 +156,15 @@ def test_the_best_epoch_is_judged_by_a_score_whose_direction_is_known(tmp_path, 
         return Scores(24, {"psnr": psnr, "error": error})
 
     monkeypatch.setattr(Denoising, "evaluate", evaluate)
-    result = train(replace(SETTINGS, epochs=3, keep="best", best_by=best_by), tmp_path, show=False)
+    result = train(replace(settings, epochs=3, keep="best", best_by=best_by), tmp_path, show=False)
     assert (result.best_epoch, result.scores) == (2, {"psnr": 15.0, "error": 0.1})
     assert result.score == (best_by or "psnr")
 
 
-def test_methods_call_its_criterion(run, tmp_path):
-    settings = replace(SETTINGS, epochs=1, max_steps=2)
-    guided = replace(settings, method="distillation", method_options={"alpha": 0.5}, teacher=str(run[0]))
+def test_methods_call_its_criterion(settings, run, tmp_path):
+    guided = replace(
+        settings, epochs=1, max_steps=2, method="distillation", method_options={"alpha": 0.5}, teacher=str(run[0])
+    )
     train(guided, tmp_path / "distilled", show=False)
     train(replace(guided, method="rbcn", method_options={}), tmp_path / "rbcn", show=False)
     rows = [json.loads((tmp_path / name / "record.json").read_text())["epochs"][0] for name in ("distilled", "rbcn")]
@@ -214,9 +225,9 @@ def test_from_the_command_line_to_the_packed_file(run, tmp_path, capsys):
     assert "test psnr " in capsys.readouterr().out
 
 
-def test_verify_notices_other_weights(run, tmp_path, capsys):
+def test_verify_notices_other_weights(settings, run, tmp_path, capsys):
     other, file = str(tmp_path / "other"), str(tmp_path / "net.onebit")
-    train(replace(SETTINGS, seed=1, epochs=1), other, show=False)
+    train(replace(settings, seed=1, epochs=1), other, show=False)
     assert main(["pack", str(run[0]), "--out", file]) == 0
     assert main(["verify", file, "--run", other]) == 1
     assert "parity does not hold" in capsys.readouterr().err
