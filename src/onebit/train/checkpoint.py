@@ -12,14 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onebit.fields import check_fields, flag, list_of, mapping, number, optional, short, text, whole
+from onebit.fields import Rule, check_fields, flag, list_of, mapping, number, optional, short, text, whole
 from onebit.files import write_atomic
 
 FORMAT = 3
 READABLE = (2, 3)  # format 2 does not say what the data were: "data" is None
+FACTS = (whole(), text(), list_of(text()))
 RULES = {
     "settings": mapping(),  # TrainSettings.as_json()
-    "data": optional(mapping()),  # Task.identity
+    "data": optional(  # Task.identity
+        Rule(
+            lambda v: mapping().accepts(v) and all(any(rule.accepts(fact) for rule in FACTS) for fact in v.values()),
+            "an object of whole numbers, texts and lists of texts",
+        )
+    ),
     "compiled": flag(),
     "step": whole(),  # optimizer steps done
     "network": mapping(),

@@ -20,7 +20,7 @@ from onebit.format.graph import Fit
 from onebit.nn import set_progress
 from onebit.tasks import Scores
 from onebit.train.artifact import build_model
-from onebit.train.checkpoint import load_checkpoint
+from onebit.train.checkpoint import CheckpointError, load_checkpoint
 from onebit.train.compiling import compile_pays, has_compiler
 from onebit.train.files import prepare_folder
 from onebit.train.interrupt import Interrupted, StopRequest
@@ -94,7 +94,11 @@ def _last_checkpoint(settings: TrainSettings, out: Path) -> dict[str, Any] | Non
     if not path.exists():
         return None
     saved = load_checkpoint(path)
-    check_settings(settings, TrainSettings.from_json(saved["settings"]), f"the run that left {str(path)!r}")
+    try:
+        theirs = TrainSettings.from_json(saved["settings"])
+    except ValueError as error:
+        raise CheckpointError(f"the checkpoint {str(path)!r} is damaged: {error}") from error
+    check_settings(settings, theirs, f"the run that left {str(path)!r}")
     return saved
 
 
@@ -157,7 +161,7 @@ class Run:
             teacher=teacher_digest,
         )
         if saved is not None:
-            self.state.restore(saved, self.task.metrics, self.steps_per_epoch, self.steps)
+            self.state.restore(saved, out / CHECKPOINTS / LAST, self.task.metrics, self.steps_per_epoch, self.steps)
         self.step = Step(self.state, self.task, fabric, form, teacher, memory_format)
         self.feed = self.task.feed(data, settings.augment, fabric.device)
         self.recorder = Recorder(

@@ -1,5 +1,6 @@
 """The state of a run: what a checkpoint holds, and how it is put back."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,8 +63,14 @@ class State:
             "meta": meta,
         }
 
-    def restore(self, saved: dict[str, Any], metrics: tuple[Metric, ...], steps_per_epoch: int, steps: int) -> None:
-        """Go back to what ``load_checkpoint`` read; CheckpointError, before anything is changed, if it does not fit."""
+    def restore(
+        self, saved: dict[str, Any], path: Path, metrics: tuple[Metric, ...], steps_per_epoch: int, steps: int
+    ) -> None:
+        """Go back to what ``load_checkpoint`` read from ``path``.
+
+        Raises:
+            CheckpointError: it does not fit the run; nothing has been changed then.
+        """
         try:
             for name, module in (("network", self.network), ("method", self.method)):
                 check_like(name, saved[name], module.state_dict())
@@ -76,12 +83,12 @@ class State:
             self.tally.check(saved["tally"])
             _check_history(saved["history"], saved["step"], metrics, steps_per_epoch, steps)
         except ValueError as error:
-            raise CheckpointError(f"the checkpoint does not fit its settings: {error}") from error
+            raise CheckpointError(f"the checkpoint {str(path)!r} does not fit its settings: {error}") from error
         self.network.load_state_dict(saved["network"])
         self.method.load_state_dict(saved["method"])
         for own, state in restored:
             own.load_state_dict(state)
-        self.tally.load_state_dict(saved["tally"])
+        self.tally.load_state_dict(saved["tally"], f"the checkpoint {str(path)!r}")
         self.step, self.history, self.seconds = saved["step"], saved["history"], saved["seconds"]
 
 

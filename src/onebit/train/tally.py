@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from onebit.fields import check_fields, list_of, text, whole
-from onebit.train.checkpoint import check_tensor
+from onebit.train.checkpoint import CheckpointError, check_tensor
 
 
 class Tally:
@@ -18,14 +18,15 @@ class Tally:
         self._sums = torch.zeros(0, dtype=torch.float64)
         self.images = 0
         self._signs = latent_signs(network)
+        self._origin = "the epoch's beginning"
 
     def add(self, values: dict[str, Tensor], images: int) -> None:
         """Count scalars that are means over ``images`` images; every call of an epoch names the same ones.
 
-        Raises ValueError where others were named before.
+        Raises CheckpointError where the checkpoint that the epoch went on from names others.
         """
         if self.images and self._names != list(values):
-            raise ValueError(f"{list(values)} are measured now, but {self._names} in the epoch's first steps")
+            raise CheckpointError(f"{self._origin} is damaged: it measured {self._names}, the run {list(values)}")
         sums = torch.stack([value.detach().double() for value in values.values()]) * images
         self._sums = sums if not self.images else self._sums + sums
         self._names, self.images = list(values), self.images + images
@@ -54,7 +55,9 @@ class Tally:
         for name, wanted in (("sums", sums), ("signs", self._signs)):
             check_tensor(f"tally.{name}", state.get(name), wanted)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], origin: str) -> None:
+        """Go on from ``state``, which lies in ``origin``, as messages call it."""
+        self._origin = origin
         self._names, self.images = state["names"], state["images"]
         self._sums, self._signs = state["sums"].to(self._signs.device), state["signs"].to(self._signs.device)
 
