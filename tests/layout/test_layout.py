@@ -123,7 +123,6 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it():
 def test_the_cpu_has_one_name():
     """In records of trainings, in measurements and in the file of tuned kernels."""
     import onebit._core as core
-
     from onebit.runtime.cpu import describe
     from onebit.train.record import machine
 
