@@ -7,9 +7,13 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 
+import onebit
 from onebit.cli.main import VERBS
 from onebit.models import build
 from onebit.nn.cost import count_cost
@@ -18,7 +22,7 @@ from onebit.zoo.networks import NETWORKS, file_sizes
 
 DOCS = Path(__file__).parents[2] / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-PAGES = [*sorted((DOCS / "methods").glob("*.md")), DOCS / "networks.md"]
+PAGES = [DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def short(count):
@@ -40,8 +44,24 @@ def commands():
     for page in PAGES:
         for _, text in blocks(page, "sh"):
             lines = text.replace("\\\n", " ").splitlines()
-            found += [(page.name, line) for line in lines if line.startswith("onebit ")]
+            found += [(page.stem, line) for line in lines if line.startswith("onebit ")]
     return found
+
+
+def a_reader_has():
+    """What pages about any model take for granted: a network of the reader's own, pictures, and in the folder a packed
+    file and a picture.
+    """
+    layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.BatchNorm2d(8)]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    onebit.binarize_(model, "trained-binarization")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    Image.fromarray(pixels[0]).save("cat.jpg")
+    given = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    onebit.pack(model, (3, 32, 32), classes=["cat", "dog", "owl"], **given).save("net.onebit")
+    large = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    images = {"image": pixels[0], "batch": pixels, "images": large}
+    return {"model": model, "names": ["cat", "dog", "owl"], **images, **given}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
@@ -49,17 +69,26 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     """The blocks of a page run one after the other, as a reader would type them."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    names = {"__name__": "__main__"}
+    names = {"__name__": "__main__", "onebit": onebit}
+    if page.parent.name != "methods":  # whose blocks need nothing
+        names |= a_reader_has()
     for line, text in blocks(page, "python"):
         exec(compile("\n" * line + text, str(page), "exec"), names)  # blank lines: a traceback names the page's line
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
-def test_commands_are_understood(page, line):
+def test_commands_are_understood(page, line, tmp_path, monkeypatch):
     """Every command names a verb, recipes, models and settings that there are, and values that are allowed."""
-    _, verb, *argv = shlex.split(line, comments=True)
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("recipe: vgg-small-digits\n")
+    _, verb, *argv = shlex.split(line.partition(" > ")[0], comments=True)
     assert verb in VERBS
-    import_module(f"onebit.cli.{verb}").parse(argv)
+    parse = import_module(f"onebit.cli.{verb}").parse
+    if "--print_config" in argv:  # prints and ends
+        with pytest.raises(SystemExit, match="0"):
+            parse(argv)
+    else:
+        parse(argv)
 
 
 def test_pages_name_recipes_that_exist():
@@ -85,9 +114,7 @@ def test_figures_can_be_drawn(figures):
 
 
 def test_figures_are_drawn_and_shown(figures):
-    shown = {
-        name for page in [*PAGES, *DOCS.glob("*.md")] for name in re.findall(r"figures/([\w-]+)\.png", page.read_text())
-    }
+    shown = {name for page in PAGES for name in re.findall(r"figures/([\w-]+)\.png", page.read_text())}
     assert shown == {path.stem for path in (DOCS / "figures").glob("*.png")} == set(figures)
 
 
