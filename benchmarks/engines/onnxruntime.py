@@ -15,7 +15,7 @@ from engines import Fresh, Prepared, Refused, calibration
 from engines.onnx_graph import to_onnx
 from onebit.runtime.cold import Steps
 
-QUANTISED = ("QLinearConv", "ConvInteger")
+QUANTIZED = ("QLinearConv", "ConvInteger")
 
 
 @cache
@@ -64,7 +64,7 @@ def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: s
         session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
         kinds = Counter(node.op_type for node in onnx.load(plan).graph.node if "Conv" in node.op_type)
     runs_as = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    if any((kind in QUANTISED) != (numbers == "int8") for kind in kinds):
+    if any((kind in QUANTIZED) != (numbers == "int8") for kind in kinds):
         raise Refused(f"ONNX Runtime runs something else than asked: {runs_as}")
     binding = session.io_binding()
     binding.bind_cpu_input("image", image_BCHW)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ def list_images(names: Sequence[str]) -> tuple[list[str], Counter[str]]:
     return paths, left_out
 
 
-def read_image(path: str, spec: InputSpec) -> NDArray:
+def read_image(path: str, spec: InputSpec) -> NDArray[Any]:
     """Read one file as an image for the network: uint8 (H, W, C), or float32 for a ``.npy`` array of floats.
 
     Raises Failure for a file that is damaged or does not fit the network; the message names the file and a remedy.
@@ -84,7 +84,7 @@ def read_image(path: str, spec: InputSpec) -> NDArray:
     return batch[0]
 
 
-def _read_array(path: str) -> NDArray:
+def _read_array(path: str) -> NDArray[Any]:
     try:
         return np.load(path, allow_pickle=False)
     except Exception:  # numpy speaks of pickles where the file is cut or no array at all

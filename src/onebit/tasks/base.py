@@ -225,17 +225,17 @@ class Task(ABC):
         """The description of a packed network, as far as its file says."""
 
     @abstractmethod
-    def examples(self, data: Any, split: str, limit: int | None) -> tuple[NDArray[np.uint8], NDArray]:
+    def examples(self, data: Any, split: str, limit: int | None) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         """Images (N, H, W, C) for a packed network and their targets: the first ``limit`` of the split "test", or as
         many spread evenly over "train".
         """
 
     @abstractmethod
-    def same_answer(self, one: NDArray, other: NDArray) -> NDArray[np.bool_]:
+    def same_answer(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
         """Which of N examples two networks, whose outputs are given, answer alike, (N,)."""
 
     @abstractmethod
-    def judge(self, outputs: NDArray, targets: NDArray, description: Description) -> dict[str, float]:
+    def judge(self, outputs: NDArray[Any], targets: NDArray[Any], description: Description) -> dict[str, float]:
         """Scores of a packed network's outputs for N examples; names as in ``metrics``."""
 
     def allowed_to_differ(self, examples: int) -> int:

@@ -110,7 +110,7 @@ class Classification(ImageTask):
         features = math.prod(validate(graph)[graph.output].shape)
         return {"num_classes": features, "classes": names, **super().description_of(graph)}
 
-    def same_answer(self, one: NDArray, other: NDArray) -> NDArray[np.bool_]:
+    def same_answer(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
         finite = np.isfinite(one).all(1) & np.isfinite(other).all(1)
         return (one.argmax(1) == other.argmax(1)) & finite
 

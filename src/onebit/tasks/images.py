@@ -140,14 +140,14 @@ class ImageTask(Task):
             raise ValueError(f"the network takes {spec.height}x{spec.width} images; data sets hold square ones")
         return describe_input(spec)
 
-    def examples(self, data: Any, split: str, limit: int | None) -> tuple[NDArray[np.uint8], NDArray]:
+    def examples(self, data: Any, split: str, limit: int | None) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         images: ImageSet = getattr(data, split)
         count = len(images) if limit is None else min(limit, len(images))
         step = len(images) // count if split == "train" else 1
         images_NCHW, targets = images.batch(torch.arange(count) * step)
         return np.ascontiguousarray(images_NCHW.permute(0, 2, 3, 1).numpy()), targets.numpy()
 
-    def judge(self, outputs: NDArray, targets: NDArray, description: Description) -> dict[str, float]:
+    def judge(self, outputs: NDArray[Any], targets: NDArray[Any], description: Description) -> dict[str, float]:
         sums = self.tally(torch.from_numpy(outputs), torch.from_numpy(targets), description)
         return self.scores(sums, description).values
 

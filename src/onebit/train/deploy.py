@@ -61,7 +61,7 @@ def pack_trained(
 
 def images_of_run(
     run: Path | str, data_dir: Path | str | None, limit: int | None, *, split: str = "test"
-) -> tuple[NDArray[np.uint8], NDArray]:
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     """Images (N, H, W, C) and targets (N, ...) of the data set that a run was trained on: the first ``limit`` of its
     "test" images, or as many spread evenly over those of "train".
     """
@@ -83,7 +83,7 @@ def refuse_other_run(run: Path | str, graph: Graph) -> None:
 
 
 def compare_stems(
-    run: Path | str, packed: Packed, images_NHWC: NDArray[np.uint8], targets_N: NDArray | None
+    run: Path | str, packed: Packed, images_NHWC: NDArray[np.uint8], targets_N: NDArray[Any] | None
 ) -> dict[str, Any]:
     """What the int8 stem of ``packed`` costs, against the same network with its float stem.
 
@@ -103,7 +103,7 @@ def compare_stems(
 
 
 def compare_activations(
-    run: Path | str, packed: Packed, images_NHWC: NDArray[np.uint8], targets_N: NDArray | None
+    run: Path | str, packed: Packed, images_NHWC: NDArray[np.uint8], targets_N: NDArray[Any] | None
 ) -> dict[str, Any]:
     """What the float16 activations of ``packed`` cost, against the same network with float32 activations.
 
@@ -140,7 +140,7 @@ def compare_activations(
 
 
 def compare_with_torch(
-    run: Path | str, graph: Graph, images_NHWC: NDArray, targets_N: NDArray | None
+    run: Path | str, graph: Graph, images_NHWC: NDArray[Any], targets_N: NDArray[Any] | None
 ) -> dict[str, Any]:
     """Answers of the trained torch model and of the packed network to the same images.
 
@@ -162,7 +162,7 @@ def compare_with_torch(
     pixels = images_NHWC
     if pixels.dtype == np.uint8:
         pixels = normalize(pixels, graph.input.mean, graph.input.std)
-    further: dict[str, NDArray] = {}
+    further: dict[str, NDArray[Any]] = {}
     if graph.input.type == PIXELS:
         further["float_stem"] = _torch_outputs(network, pixels)
         _give_int8_stem(network, graph)
@@ -189,7 +189,7 @@ def compare_with_torch(
     return row
 
 
-def _packed_outputs(graph: Graph, images_NHWC: NDArray) -> NDArray[np.float32]:
+def _packed_outputs(graph: Graph, images_NHWC: NDArray[Any]) -> NDArray[np.float32]:
     return Model(graph, threads=torch.get_num_threads())(images_NHWC)
 
 
