@@ -1,8 +1,11 @@
 """Small settings that train in a second."""
 
+import signal
+
 import pytest
 
-from onebit.train import TrainSettings
+from onebit.train import Interrupted, TrainSettings, train
+from onebit.train.step import Step
 
 
 @pytest.fixture
@@ -20,3 +23,22 @@ def tiny():
         scale_decay=1e-4,
         compile=False,
     )
+
+
+@pytest.fixture(scope="session")
+def interrupted():
+    """A function that trains like ``train``, quietly, and gets SIGINT in the step with the number ``step``."""
+    original = Step.__call__
+
+    def run(settings, out, step=1, **options):
+        def call(self, *arguments):
+            if self.state.step == step:
+                signal.raise_signal(signal.SIGINT)
+            return original(self, *arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Step, "__call__", call)
+            with pytest.raises(Interrupted):
+                train(settings, out, show=False, **options)
+
+    return run

@@ -5,14 +5,12 @@ import json
 import math
 import os
 import random
-import signal
 
 import pytest
 import torch
 
 from onebit.fields import short
-from onebit.train import CheckpointError, Interrupted, ModelError, TrainSettings, load_trained, stored_settings, train
-from onebit.train.step import Step
+from onebit.train import CheckpointError, ModelError, TrainSettings, load_trained, stored_settings, train
 
 SAMPLES = int(os.environ.get("ONEBIT_ALTERATIONS", "40"))  # of each file; "100000" tries them all
 DEEP = json.loads("[" * 300 + "]" * 300)
@@ -93,20 +91,10 @@ SETTINGS = TrainSettings(
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, interrupted):
     """A run of 3 epochs of 2 steps that was stopped in the middle of the third; its folder also holds a model."""
     out = tmp_path_factory.mktemp("run")
-    original = Step.__call__
-
-    def call(self, *arguments):
-        if self.state.step == 4:
-            signal.raise_signal(signal.SIGINT)
-        return original(self, *arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Step, "__call__", call)
-        with pytest.raises(Interrupted):
-            train(SETTINGS, out, show=False)
+    interrupted(SETTINGS, out, step=4)
     whole = tmp_path_factory.mktemp("whole")
     train(SETTINGS, whole, show=False)
     for name in ("model.json", "model.safetensors"):

@@ -1,7 +1,6 @@
 """Methods inside whole runs: teachers, own optimizers, frozen roles and two stages, resumed exactly."""
 
 import json
-import signal
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 
 from onebit.tasks import Scores
 from onebit.tasks.classification import Classification
-from onebit.train import Interrupted, TrainSettings, load_trained, train
+from onebit.train import TrainSettings, load_trained, train
 from onebit.train.checkpoint import load_checkpoint
 from onebit.train.step import Step
 
@@ -58,21 +57,6 @@ def guided(tiny, teacher):
     return replace(tiny, teacher=teacher, method_options={"discriminator_lr": 1e-3, "bn_update": 0.3})
 
 
-def interrupted(settings, out, step, monkeypatch):
-    """The run in ``out``, stopped by SIGINT in the step with this number."""
-    original = Step.__call__
-
-    def call(self, *arguments):
-        if self.state.step == step:
-            signal.raise_signal(signal.SIGINT)
-        return original(self, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Step, "__call__", call)
-        with pytest.raises(Interrupted):
-            train(settings, out, show=False)
-
-
 def assert_equal(one, other, where=""):
     """Nested dicts, lists and tensors are equal to the bit."""
     assert type(one) is type(other), where
@@ -100,9 +84,9 @@ def state(out):
 
 
 @pytest.mark.parametrize("step", [4, 10, 19])  # free, frozen and last of its epoch, frozen in the second
-def test_resume_with_discriminators_is_exact(guided, tmp_path, monkeypatch, step):
+def test_resume_with_discriminators_is_exact(guided, interrupted, tmp_path, step):
     train(guided, tmp_path / "whole", show=False)
-    interrupted(guided, tmp_path / "stopped", step, monkeypatch)
+    interrupted(guided, tmp_path / "stopped", step)
     train(guided, tmp_path / "stopped", resume=True, show=False)
     whole = state(tmp_path / "whole")
     assert len(whole["method"]) == 18 + 3 + 4  # entries, weights, biases of the discriminators
@@ -111,10 +95,10 @@ def test_resume_with_discriminators_is_exact(guided, tmp_path, monkeypatch, step
 
 
 @pytest.mark.parametrize("step", [5, 10, 11, 17])  # in the first stage, its last, the second's first, in the second
-def test_resume_across_the_stages_is_exact(tiny, tmp_path, monkeypatch, step):
+def test_resume_across_the_stages_is_exact(tiny, interrupted, tmp_path, step):
     settings = replace(tiny, two_step=0.5, latent_decay=1e-2)
     train(settings, tmp_path / "whole", show=False)
-    interrupted(settings, tmp_path / "stopped", step, monkeypatch)
+    interrupted(settings, tmp_path / "stopped", step)
     train(settings, tmp_path / "stopped", resume=True, show=False)
     assert_equal(state(tmp_path / "whole"), state(tmp_path / "stopped"))
 
@@ -246,8 +230,8 @@ def test_a_teacher_of_other_images(guided, tmp_path):
         train(replace(guided, dataset="random16", augment="none", batch_size=8), tmp_path, show=False)
 
 
-def test_another_teacher_on_resume_is_refused_and_a_moved_one_is_not(guided, teacher, tmp_path, monkeypatch):
-    interrupted(guided, tmp_path / "run", 4, monkeypatch)
+def test_another_teacher_on_resume_is_refused_and_a_moved_one_is_not(guided, teacher, interrupted, tmp_path):
+    interrupted(guided, tmp_path / "run", 4)
     moved, other = tmp_path / "moved", tmp_path / "other"
     for folder in (moved, other):
         folder.mkdir()

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,26 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from onebit.train import Busy, CheckpointError, Interrupted, TrainSettings, lock, train
+from onebit.train import Busy, CheckpointError, TrainSettings, lock, train
 from onebit.train.checkpoint import load_checkpoint
 from onebit.train.lock import FolderLock
-from onebit.train.step import Step
-
-
-def interrupted(settings, out, monkeypatch, data_dir=None, step=1):
-    """A run in ``out`` that got SIGINT in the step with this number."""
-    original = Step.__call__
-
-    def call(self, *arguments):
-        if self.state.step == step:
-            signal.raise_signal(signal.SIGINT)
-        return original(self, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Step, "__call__", call)
-        with pytest.raises(Interrupted):
-            train(settings, out, data_dir=data_dir, show=False)
-
 
 SETTINGS = TrainSettings(
     model="vgg-small",
@@ -46,7 +28,7 @@ SETTINGS = TrainSettings(
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory):
+def stopped(tmp_path_factory, interrupted):
     """A folder of pictures, 3 cats and 3 dogs, and a run on it that was stopped after 2 of its 6 steps."""
     folder = tmp_path_factory.mktemp("stopped")
     for part, count in (("train", 3), ("val", 1)):
@@ -55,8 +37,7 @@ def stopped(tmp_path_factory):
             for k in range(count):
                 picture = Image.new("RGB", (8, 8), (100 * label + k,) * 3)
                 picture.save(folder / "data" / part / name / f"{k}.png")
-    with pytest.MonkeyPatch.context() as patch:
-        interrupted(SETTINGS, folder / "run", patch, folder / "data")
+    interrupted(SETTINGS, folder / "run", data_dir=folder / "data")
     return folder
 
 
@@ -104,17 +85,17 @@ class TestData:
 
 class TestCheckpoint:
     @pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.01}, {"augment": "none"}])
-    def test_of_another_run_is_refused(self, tiny, tmp_path, monkeypatch, change):
-        interrupted(tiny, tmp_path / "run", monkeypatch)
-        interrupted(replace(tiny, **change), tmp_path / "other", monkeypatch)
+    def test_of_another_run_is_refused(self, tiny, interrupted, tmp_path, change):
+        interrupted(tiny, tmp_path / "run")
+        interrupted(replace(tiny, **change), tmp_path / "other")
         shutil.copy(tmp_path / "other/checkpoints/last.ckpt", tmp_path / "run/checkpoints/last.ckpt")
         ((name, value),) = change.items()
         with pytest.raises(ValueError, match=rf"the run that left '.*last\.ckpt' was started with {name} {value!r}"):
             train(tiny, tmp_path / "run", resume=True, show=False)
 
-    def test_of_format_2_does_not_say_what_the_data_were(self, tiny, tmp_path, monkeypatch, capsys):
+    def test_of_format_2_does_not_say_what_the_data_were(self, tiny, interrupted, tmp_path, capsys):
         train(tiny, tmp_path / "whole", show=False)
-        interrupted(tiny, tmp_path / "run", monkeypatch, step=14)
+        interrupted(tiny, tmp_path / "run", step=14)
         path = tmp_path / "run/checkpoints/last.ckpt"
         state = torch.load(path, weights_only=True)
         before = {name: value for name, value in state.items() if name != "data"} | {"format": 2}
@@ -130,8 +111,8 @@ class TestCheckpoint:
         assert first.read_bytes() == second.read_bytes()
         assert load_checkpoint(path)["data"]["training images"] == 1437
 
-    def test_what_a_killed_process_left_is_removed(self, tiny, tmp_path, monkeypatch):
-        interrupted(tiny, tmp_path, monkeypatch)
+    def test_what_a_killed_process_left_is_removed(self, tiny, interrupted, tmp_path):
+        interrupted(tiny, tmp_path)
         left = [tmp_path / ".onebit-tmp-0123456789abcdef", tmp_path / "checkpoints" / ".onebit-tmp-fedcba9876543210"]
         for path in left:
             path.write_bytes(b"half")
@@ -156,8 +137,8 @@ class TestLock:
                 train(tiny, out, show=False)
         assert not out.exists()  # it stayed empty
 
-    def test_resuming_waits_for_nobody(self, tiny, tmp_path, monkeypatch):
-        interrupted(tiny, tmp_path, monkeypatch)
+    def test_resuming_waits_for_nobody(self, tiny, interrupted, tmp_path):
+        interrupted(tiny, tmp_path)
         assert not (tmp_path / lock.NAME).exists()
         with FolderLock(tmp_path), pytest.raises(Busy, match=f"process {os.getpid()} on"):
             train(tiny, tmp_path, resume=True, show=False)
