@@ -67,6 +67,7 @@ def test_an_unknown_commit_is_refused():
         compare.tree_of("no-such-commit")
 
 
+@pytest.mark.slow
 def test_a_process_serves_the_rows_of_its_tree():
     """With the benchmarks and the package of that tree; one small row."""
     process = compare.Process(ROOT, ["four"])

@@ -28,6 +28,7 @@ def networks(monkeypatch):
     return networks
 
 
+@pytest.mark.slow
 def test_engines_are_imported_only_when_needed():
     code = (
         f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import networks; print(set(sys.modules) & {{*{OTHERS}}})"

@@ -137,6 +137,7 @@ class TestOfficialFiles:
         assert mean == pytest.approx(data.input.mean, abs=1e-4)
         assert std == pytest.approx(data.input.std, abs=1e-4)
 
+    @pytest.mark.slow
     def test_both_layouts_are_the_same_images(self):
         root = Path(os.environ["ONEBIT_DATA"])
         if not (root / CIFAR10.python_folder).is_dir() or not (root / CIFAR10.binary_folder).is_dir():

@@ -108,6 +108,7 @@ def figures():
         sys.path.remove(str(DOCS / "figures"))
 
 
+@pytest.mark.slow
 def test_figures_can_be_drawn(figures):
     for draw in figures.values():
         assert draw().axes
@@ -118,6 +119,7 @@ def test_figures_are_drawn_and_shown(figures):
     assert shown == {path.stem for path in (DOCS / "figures").glob("*.png")} == set(figures)
 
 
+@pytest.mark.slow
 def test_network_table_is_what_the_counter_says():
     """A failure prints all lines as they should be."""
     sizes, lines = file_sizes(), []

@@ -162,6 +162,7 @@ class TestLifeAsAModule:
         torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
 
 
+@pytest.mark.slow
 def test_compile_gives_the_same_step():
     torch.manual_seed(0)
     model = nn.Sequential(

@@ -225,7 +225,7 @@ class Drawing:
         self.nodes.append(node)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", [*range(10), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(10, 30))])
 def test_random_networks(seed):
     graph = Drawing(seed).graph()
     validate(graph)

@@ -71,6 +71,7 @@ def test_sigint_leaves_a_checkpoint_that_resumes_exactly(tiny, whole, tmp_path, 
     assert_same_run(whole, out)
 
 
+@pytest.mark.slow
 def test_sigkill_then_resume_is_exact(tiny, tmp_path):
     settings = replace(tiny, epochs=20)
     out, whole = tmp_path / "killed", tmp_path / "whole"
@@ -107,6 +108,7 @@ def test_a_run_that_died_before_its_first_checkpoint_starts_again(tiny, whole, t
     assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_compiled_training_resumes_exactly(tiny, tmp_path, monkeypatch):
     settings = replace(tiny, compile=True, max_steps=6)
     counters = torch._dynamo.utils.counters

@@ -43,6 +43,7 @@ def test_results_say_where_they_come_from():
         assert 40 < result.top1 < (result.top5 or 100) <= 100
 
 
+@pytest.mark.slow
 def test_zoo_models(capsys):
     assert main(["zoo", "models", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["networks"]}
