@@ -81,9 +81,7 @@ def check_types(settings: object) -> None:
 
 def _check_type(name: str, value: object, hint: Any) -> None:
     if not _fits(value, hint):
-        *most, last = _words(hint)
-        allowed = f"{', '.join(most)} or {last}" if most else last
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+        raise ValueError(f"{name} must be {type_in_words(hint)}, got {value!r}")
 
 
 def _fits(value: object, hint: Any) -> bool:
@@ -115,6 +113,12 @@ def _fits(value: object, hint: Any) -> bool:
     return isinstance(value, origin or hint)
 
 
+def type_in_words(hint: Any) -> str:
+    """What a setting of an annotated type may hold, as a user reads it: "a whole number or null"."""
+    *most, last = _words(hint)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 _TYPE_WORDS: dict[Any, tuple[str, str]] = {
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
@@ -127,6 +131,8 @@ _TYPE_WORDS: dict[Any, tuple[str, str]] = {
 def _words(hint: Any) -> list[str]:
     """Description of the values that :func:`_fits` accepts."""
     origin, inner = get_origin(hint), get_args(hint)
+    if hint is bool:
+        return ["true", "false"]
     if origin in (Union, UnionType):
         return [word for each in inner for word in _words(each)]
     if origin is Literal:

@@ -92,10 +92,14 @@ def test_resume_needs_no_recipe(run, capsys):
         ([], "name a recipe"),
         (["vgg-small-digts"], "Unknown recipe 'vgg-small-digts'; did you mean 'vgg-small-digits'?"),
         (["vgg-small-digits", "--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
-        (["vgg-small-digits", "--epochs", "many"], "many"),
+        (["vgg-small-digits", "--epochs", "many"], "--epochs must be a whole number or null, got 'many'; see"),
+        (["vgg-small-digits", "--betas", "[0.9]"], "--betas must be a list of 2 numbers, got '[0.9]'"),
+        (["vgg-small-digits", "--keep", "x"], "--keep must be 'last' or 'best', got 'x'"),
+        (["vgg-small-digits", "--lr_factors.latent", "x"], "--lr_factors must be an object of numbers, got 'x'"),
+        (["vgg-small-digits", "--model_options", "x"], "--model_options must be an object, got 'x'"),
         (["vgg-small-digits", "--batch_size", "0"], "--batch_size must be a whole number of at least 1, got 0"),
         (["vgg-small-digits", "--two_step", "2"], "--two_step must be from 0 to below 1, got 2.0"),
-        (["vgg-small-digits", "--compile", "perhaps"], "compile"),
+        (["vgg-small-digits", "--compile", "perhaps"], "--compile must be 'auto', true or false, got 'perhaps'"),
         (["vgg-small-digits", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["vgg-small-digits", "--scheme", "bireel"], "did you mean 'bireal'?"),
         (["--resume", "--out", "no-such-run"], "holds no run to resume"),
@@ -103,6 +107,20 @@ def test_resume_needs_no_recipe(run, capsys):
 )
 def test_wrong_usage(capsys, argv, message):
     assert message in refused(capsys, ["train", *argv], 2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model_options.width", "abc"], "--model_options.width must be above 0, at most 1e6, got 'abc'"),
+        (["--image_size", "20"], "model 'vgg-small' does not fit the data: input_size must be a multiple of 8, got 20"),
+        (["--image_size", "1000000"], "of data set 'digits' take 1673587 GiB of memory at --image_size 1000000, and "),
+        (["--batch_size", "1438"], "--batch_size 1438 is more than the 1437 training examples of 'digits'; give 1437"),
+    ],
+)
+def test_settings_that_the_data_refuse(tmp_path, capsys, flags, message):
+    assert message in refused(capsys, ["train", "vgg-small-digits", *flags, "--out", str(tmp_path / "run")], 1)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("verb", ["train", "eval"])

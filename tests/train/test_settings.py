@@ -46,7 +46,7 @@ from onebit.train import TrainSettings
         ({"lr_factors": {"latent": -2.0}}, "must be a number from 0 up, got -2.0"),
         ({"clip_gradient": 0.0}, "clip_gradient must be above 0"),
         ({"precision": "16"}, "precision must be one of"),
-        ({"compile": "yes"}, "compile must be 'auto' or true or false, got 'yes'"),
+        ({"compile": "yes"}, "compile must be 'auto', true or false, got 'yes'"),
         ({"keep": "first"}, "keep must be 'last' or 'best'"),
         ({"seed": -1}, "seed must be from 0"),
     ],

@@ -4,6 +4,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from onebit.registry import type_in_words
 from onebit.text import parse_bytes
 
 if TYPE_CHECKING:
@@ -53,6 +54,22 @@ def max_memory_of(args: "Namespace") -> int | None:
     return count
 
 
+def _in_words(parser: "ArgumentParser", message: str) -> str:
+    """A message of the parser, whose words for a value of the wrong type are Python's."""
+    found = re.match(r'Parser key "(?:--)?([\w.]+)":\s*(.*)', message, re.DOTALL)
+    if found is None:
+        return message
+    name, reason = found.groups()
+    value = re.search(r"(?:Got|Given) value: (.*)", reason, re.DOTALL)
+    # An option with a dot is one entry of an object; the parser names the object alone.
+    hint = next(
+        (action._typehint for action in parser._actions if action.dest == name and hasattr(action, "_typehint")), None
+    )
+    if value is None or hint is None:
+        return f"--{name}: {reason}"
+    return f"--{name} must be {type_in_words(hint)}, got {value[1].strip()!r}"
+
+
 def verb_parser(verb: str, description: str, example: str, **options: Any) -> "ArgumentParser":
     """The parser of one verb, with an example at the end of its help, and the flag ``--json``.
 
@@ -67,7 +84,7 @@ def verb_parser(verb: str, description: str, example: str, **options: Any) -> "A
 
     class Parser(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-            raise ValueError(f"{message.rstrip('.')}; see '{self.prog} --help'") from ex
+            raise ValueError(f"{_in_words(self, message).rstrip('.')}; see '{self.prog} --help'") from ex
 
     parser = Parser(
         prog=f"onebit {verb}",

@@ -15,6 +15,7 @@ from torch import Tensor
 from onebit.format.graph import Fit, InputSpec
 from onebit.registry import Registry
 from onebit.runtime.images import CROP, fit_pixels, tell_counts
+from onebit.text import format_bytes
 
 # Shape letters: N images of a set, B images of a batch, C channels, H W image.
 
@@ -190,9 +191,31 @@ def in_memory(
             f"data set {name!r} holds images of {width}x{height}; networks take square ones: set image_size"
         )
     spec = input_of(width if image_size is None else image_size, (0.0,) * channels, (1.0,) * channels, fit)
+    if (spec.height, spec.width) != (height, width):
+        _check_room(name, len(train[0]) + len(test[0]), spec)
     train_set, test_set = (MemorySet(fitted(images, spec), labels) for images, labels in (train, test))
     mean, std = channel_statistics or statistics(train_set.images_NCHW)
     return ImageData(name, train_set, test_set, classes, replace(spec, mean=mean, std=std))
+
+
+def _check_room(name: str, images: int, spec: InputSpec) -> None:
+    """DataError where that many images of that size are more than the memory that is free."""
+    needed = images * spec.channels * spec.height * spec.width
+    free = memory_free()
+    if free is not None and needed > free:
+        raise DataError(
+            f"the {images} images of data set {name!r} take {format_bytes(needed)} of memory at image_size "
+            f"{spec.height}, and {format_bytes(free)} are free; give a smaller image_size"
+        )
+
+
+def memory_free() -> int | None:
+    """Bytes that the system can still give without swapping; None where it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:

@@ -53,6 +53,12 @@ def build_model(meta: Mapping[str, Any]) -> nn.Module:
         unknown = re.search(r"unexpected keyword argument '(.*)'", str(error))
         what = f"it has no option {unknown.group(1)!r}" if unknown else str(error)
         raise ValueError(f"model {name!r} cannot be built with the options {short(options)}: {what}") from error
+    except ValueError as error:
+        of = str(error).partition(" ")[0]  # messages begin with the argument that they speak of
+        owner = (
+            "model_options." if of in options else f"model {name!r} does not fit the data: " if of in arguments else ""
+        )
+        raise ValueError(f"{owner}{error}") from error
 
 
 def task_of(meta: Mapping[str, Any]) -> Task:
