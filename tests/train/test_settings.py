@@ -42,7 +42,7 @@ from onebit.train import TrainSettings
         ({"two_step": 0.1}, r"two_step 0\.1 of 3 epochs leaves one stage without an epoch"),
         ({"betas": (0.9, 1.0)}, r"betas\[1\] must be from 0 to below 1"),
         ({"milestones": (0.5, 1.5)}, "milestones must be shares"),
-        ({"lr_factors": {"latnt": 2.0}}, "lr_factors knows the roles"),
+        ({"lr_factors": {"latnt": 2.0}}, "lr_factors must name roles of parameters"),
         ({"lr_factors": {"latent": -2.0}}, "must be a number from 0 up, got -2.0"),
         ({"clip_gradient": 0.0}, "clip_gradient must be above 0"),
         ({"precision": "16"}, "precision must be one of"),

@@ -15,7 +15,7 @@ DESCRIPTION = """\
 Measure a network on the test images of a data set: the accuracy, where it was trained to tell classes apart.
 
 MODEL is the folder of a run, one of its checkpoints, or a packed .onebit file.  A run knows its data set; a packed file
-needs --dataset unless it was packed from a run.  Classes are told by their names, whatever their order: a data set with
+needs --dataset unless it was packed from a run.  Classes are matched by name, in any order: a data set with
 a class that the network does not know is refused; one that has only some of the network's classes is not."""
 
 

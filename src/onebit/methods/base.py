@@ -48,8 +48,8 @@ class Criterion(Protocol):
 class Method(nn.Module, ABC):
     """What a network is trained to minimize: the sum of the named terms that :meth:`losses` returns.
 
-    It is a module, so that whatever a method owns besides the network (discriminators) is moved to the device and kept
-    in checkpoints with it.  A subclass that needs no more than a loss overrides :meth:`losses` alone.
+    It is a module, so that what a method owns besides the network, such as discriminators, is moved to the device and
+    kept in checkpoints with it.  A subclass that needs no more than a loss overrides :meth:`losses` alone.
 
     Attributes:
         needs_teacher: whether ``TrainSettings.teacher`` must name a trained network.

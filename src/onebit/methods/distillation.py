@@ -57,9 +57,9 @@ class Distillation(Method):
 class AttentionDistillation(Distillation):
     """Distillation of the outputs plus ``w sum_layers ||Q(student) - Q(teacher)||^2`` (arXiv:1612.03928).
 
-    ``Q(A) = vec(sum_c A_c^2) / ||vec(sum_c A_c^2)||`` says where a layer looks, whatever its number of channels; mean
-    over the batch.  Real-to-Binary (arXiv:2003.11535) trains binary networks so.  Our assumptions: the square of the
-    norm, w = 1, and every binary convolution's block.
+    ``Q(A) = vec(sum_c A_c^2) / ||vec(sum_c A_c^2)||`` is a layer's attention map, independent of its number of
+    channels; mean over the batch.  Real-to-Binary (arXiv:2003.11535) trains binary networks with it.  Our assumptions:
+    the square of the norm, w = 1, and every binary convolution's block.
 
     Args:
         attention_weight: w.
@@ -116,7 +116,7 @@ class AttentionDistillation(Distillation):
 
 
 def attention(map_BCHW: Tensor) -> Tensor:
-    """Where a map is large: ``sum_c A_c^2``, flat and of length 1, (B, H*W)."""
+    """Attention map: ``sum_c A_c^2``, flattened and divided by its L2 norm, (B, H*W)."""
     return F.normalize(map_BCHW.square().sum(1).flatten(1))
 
 

@@ -44,7 +44,7 @@ class Features(nn.Module):
         self.network = network
         self.layers = tuple(layers)
         self.reduce = reduce
-        self._listening = False  # evaluation calls the network itself and leaves no maps behind
+        self._listening = False  # evaluation calls the network itself, which then records no maps
         self._maps: dict[str, Tensor] = {}
         self._handles = [
             network.get_submodule(layer).register_forward_hook(self._keeper(layer)) for layer in self.layers
@@ -77,7 +77,7 @@ def find_layers(network: nn.Module, patterns: Sequence[str] | None, owner: str =
 
     None stands for the blocks of all binary convolutions: of each, the innermost module around it that is neither a
     plain container (Sequential, ModuleList, ModuleDict) nor the whole network, and the convolution itself where there
-    is none.  So a residual block gives its output behind shortcut and activation.
+    is none.  So a residual block gives its output after shortcut and activation.
 
     Args:
         patterns: as in :func:`onebit.nn.names.match_names`.

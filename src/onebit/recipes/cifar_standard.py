@@ -1,7 +1,7 @@
 """Baselines on CIFAR-10 with the field's usual schedule, that of ReCU's published code (arXiv:2103.12369).
 
 Published there: 600 epochs, SGD at 0.1 with momentum 0.9 and decay 5e-4, batches of 256, cosine, 4 epochs of warm-up,
-crop and flip, shortcuts of average pool and zero channels, Hardtanh behind the addition.  Left out: the norm before the
+crop and flip, shortcuts of average pool and zero channels, Hardtanh after the addition.  Left out: the norm before the
 classifier.  Our assumptions: that decay reaches every parameter but learned scales and slopes, and that XNOR-Net and
 IR-Net are trained by the same schedule, which is not their papers'.
 """

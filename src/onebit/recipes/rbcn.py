@@ -54,7 +54,7 @@ def rbcn_resnet18_cifar100() -> Recipe:
 
     Published test accuracies of the four columns: 54.92, 56.54, 59.13, 61.64 %.  Other stages with
     ``--model_options.stages``: 32-64-128-256 has 63.11, 63.49, 64.93, 65.38 %, 64-64-128-256 has 63.81, 64.13,
-    65.02, 66.27 %.  From the sibling work: real 1x1 shortcuts behind an average pool, SGD at 0.1, momentum 0.9, decay
+    65.02, 66.27 %.  From the sibling work: real 1x1 shortcuts after an average pool, SGD at 0.1, momentum 0.9, decay
     1e-4.  Our assumptions: that decay reaches latent weights, a tenth of the rate after 60, 120 and 160 epochs.
     """
     return Recipe(

@@ -2,7 +2,7 @@
 
 Published (ReActNet's code, arXiv:2003.03488, for ImageNet): two stages of 128 epochs each; Adam at 2.5e-3, linear to 0;
 decay 1e-5 in the first stage, none in the second; the teacher's probabilities as the only target, T = 1; shifted signs,
-RPReLU, real 1x1 shortcuts behind an average pool.  Our assumptions: CIFAR-10, batches of 128 instead of 512, decay
+RPReLU, real 1x1 shortcuts after an average pool.  Our assumptions: CIFAR-10, batches of 128 instead of 512, decay
 of latent weights alone, and any network trained on CIFAR-10 as the teacher (``--teacher``), where the paper has a
 real ResNet-34.
 """

@@ -176,7 +176,7 @@ class Task(ABC):
         """The criterion: named scalar terms, means over the batch, whose sum is to be minimized."""
 
     def imitation(self, outputs: Any, teacher_outputs: Any, temperature: float) -> Tensor:
-        """How far outputs are from a teacher's, a scalar: the mean squared difference, whatever the temperature.
+        """How far outputs are from a teacher's, a scalar: the mean squared difference at any temperature.
 
         For logits that is the limit of soft cross-entropy at high temperatures (arXiv:1503.02531, section 2.1).
         """

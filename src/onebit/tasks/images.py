@@ -21,7 +21,7 @@ from onebit.tasks.base import WHOLE, Description, Feed, Part, Task
 
 # Shape letters: N examples, B batch, C channels, H W image.
 
-Answer = Callable[[Tensor], Tensor]  # pixels (B, C, H, W) in uint8 -> what a network makes of them
+Answer = Callable[[Tensor], Tensor]  # pixels (B, C, H, W) in uint8 -> outputs of the network
 
 
 class ImageTask(Task):
@@ -39,7 +39,7 @@ class ImageTask(Task):
         """Sums over the examples of a batch; those of all batches add up to what ``scores`` takes."""
 
     def targets_for(self, data: ImageData, description: Description) -> Callable[[Any], Any]:
-        """What makes of the targets of ``data`` those of a network with that description."""
+        """A function from the targets of ``data`` to those of a network with that description."""
         return lambda targets: targets
 
     def load(self, dataset: str, data_dir: Path | None, image_size: int | None = None, fit: Fit = CROP) -> Any:

@@ -1,6 +1,6 @@
 """Training: settings, the loop, checkpoints, run records, and the trained model on disk.
 
-A run is its ``State`` (what a checkpoint holds), a ``Step`` that takes it further and a ``Recorder`` that follows it;
+A run is its ``State`` (what a checkpoint holds), a ``Step`` that updates it and a ``Recorder`` that logs it;
 ``loop.py`` puts them together.
 """
 

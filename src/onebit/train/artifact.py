@@ -54,7 +54,7 @@ def build_model(meta: Mapping[str, Any]) -> nn.Module:
         what = f"it has no option {unknown.group(1)!r}" if unknown else str(error)
         raise ValueError(f"model {name!r} cannot be built with the options {short(options)}: {what}") from error
     except ValueError as error:
-        of = str(error).partition(" ")[0]  # messages begin with the argument that they speak of
+        of = str(error).partition(" ")[0]  # messages begin with the name of the argument
         owner = (
             "model_options." if of in options else f"model {name!r} does not fit the data: " if of in arguments else ""
         )
@@ -98,9 +98,9 @@ def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
         check_fields(meta, RULES)
         meta["scheme_options"] = read_scheme_options(meta["scheme"], meta["scheme_options"])
         task_of(meta).check(meta)
-        with torch.device("meta"):  # takes no memory, whatever the description asks for
+        with torch.device("meta"):  # allocates nothing, however large the described model is
             wanted = {name: tensor.shape for name, tensor in build_model(meta).state_dict().items()}
-    except Exception as error:  # a model's factory raises whatever the options make it stumble over
+    except Exception as error:  # a model's factory may raise any exception
         raise ModelError(f"the description in {str(described)!r} cannot be used: {error}") from error
     _check_weights(weights, wanted, source)
     model = build_model(meta)

@@ -59,7 +59,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"there is no checkpoint {str(path)!r}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the bytes make it stumble over
+    except Exception as error:  # torch.load may raise any exception on damaged bytes
         raise CheckpointError(
             f"{str(path)!r} is damaged or not a checkpoint of onebit; give the folder of a run, one of its .ckpt files "
             "or a .onebit file where a packed network is taken"

@@ -145,7 +145,7 @@ def compare_with_torch(
     """Answers of the trained torch model and of the packed network to the same images.
 
     Where the packed network has an int8 stem, torch computes with that stem too, in exact integers, and everything
-    behind it as it was trained: rounding the stem's weights is no error of the packed network, and hides none.
+    after it as it was trained.  Rounding the stem's weights is thus not counted as an error of the packed network.
 
     Likewise float16 activations: torch, which computes in float32, is compared with the same network with float32 ones.
 

@@ -11,7 +11,7 @@ from onebit.files import write_atomic
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON, atomically; NaN and infinity, which JSON has no word for, become null."""
+    """Write ``value`` as JSON, atomically; NaN and infinity, which JSON cannot represent, become null."""
     write_atomic(path, (json.dumps(_finite(value), indent=1, allow_nan=False) + "\n").encode())
 
 

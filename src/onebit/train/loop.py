@@ -103,7 +103,7 @@ def _last_checkpoint(settings: TrainSettings, out: Path) -> dict[str, Any] | Non
 
 
 class Run:
-    """One run: its state, the step that takes it further, and the recorder that follows it.
+    """One run: its state, the step that updates it, and the recorder that logs it.
 
     Args:
         data: what the task's ``load`` gave.
@@ -149,7 +149,7 @@ class Run:
         teacher, teacher_digest = self._load_teacher(saved, out)
         if teacher is not None:
             teacher.to(fabric.device).to(memory_format=memory_format)  # type: ignore[call-overload]
-        torch.manual_seed(mix(settings.seed, 2))  # whatever the teacher is, the method starts from the same numbers
+        torch.manual_seed(mix(settings.seed, 2))  # the method's initial values do not depend on the teacher
         form, teacher = method.to(fabric.device).attach(network, teacher, self.task, example)
         self.state = State(
             settings,

@@ -26,7 +26,7 @@ class OptimizerSettings:
         gamma: for "step".
         weight_decay: L2 on norms, biases and the weights of real layers.
         scale_decay: L2 on the learned scales of binary weights.
-        latent_decay: L2 on the real weights behind the binary ones; with ``two_step`` in the first stage only.
+        latent_decay: L2 on the latent weights of binary layers; with ``two_step`` in the first stage only.
         input_scale_decay: L2 on the learned scales of activations.
         slope_decay: L2 on the slopes of activations.
         lr_factors: parameter role -> factor on the learning rate; latent, weight-scale, input-scale, slope, norm,
@@ -58,7 +58,7 @@ class OptimizerSettings:
             _from_zero(name, getattr(self, name))
         for role, factor in self.lr_factors.items():
             if role not in ROLES:
-                raise ValueError(f"lr_factors knows the roles {ROLES}, got {role!r}")
+                raise ValueError(f"lr_factors must name roles of parameters, {', '.join(ROLES)}, got {role!r}")
             _from_zero(f"lr_factors[{role!r}]", factor)
         below_one("momentum", self.momentum)
         below_one("warmup", self.warmup)
@@ -146,7 +146,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 SCHEDULES: Registry[Callable[[float, OptimizerSettings], float]] = Registry("schedule")
-# Each maps progress behind the warm-up, in [0, 1), to a factor on the peak learning rate.
+# Each maps progress after the warm-up, in [0, 1), to a factor on the peak learning rate.
 
 
 @SCHEDULES.register("constant")

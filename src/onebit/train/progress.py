@@ -44,7 +44,7 @@ class Display:
         self._bar.stop()
 
     def step(self, done: int) -> None:
-        """``done`` optimizer steps are behind us."""
+        """``done`` optimizer steps have been taken."""
         self._bar.update(self._task, completed=done)
 
     def epoch(self, row: dict[str, Any]) -> None:

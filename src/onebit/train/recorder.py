@@ -1,4 +1,4 @@
-"""What a run leaves behind while it goes on: history, record, curve, checkpoints, logs; and what it shows."""
+"""What a run writes: history, record, curve, checkpoints, logs; and what it shows."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ class Recorder:
         self.display.epoch(row)
 
     def checkpoint(self, best: bool = False) -> None:
-        """Write the checkpoints: best before last, so that last never speaks of a best that is not there yet."""
+        """Write the checkpoints: best before last, so that last never refers to a best that has not been written."""
         folder, history = self.out / CHECKPOINTS, self.state.history
         state = self.state.checkpoint(self._meta(history[-1] if history else None))
         save_checkpoint(state, *([folder / BEST] if best else []), folder / LAST)

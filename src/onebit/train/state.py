@@ -17,10 +17,10 @@ HISTORY = {"epoch": whole(1), "step": whole(1), "stage": whole(1), "lr": number(
 
 
 class State:
-    """Network, method and optimizer of a run, what they have been measured to do, and how far they have come.
+    """Network, method and optimizer of a run, what has been measured, and the step that they have reached.
 
     Attributes:
-        data: what the task says of the data, by which they are known again.
+        data: ``Task.identity`` of the data, by which a resumed run recognizes them.
         teacher: digest of the teacher; empty without one.
         step: optimizer steps done.
         history: one row per finished epoch, as in the record.
@@ -116,7 +116,7 @@ def _optimizer_state(name: str, own: torch.optim.Optimizer, saved: dict[str, Any
 
 
 def _gathers(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """What an optimizer of this kind and these settings keeps of a parameter behind its first step."""
+    """What an optimizer of this kind and these settings holds for a parameter after its first step."""
     probe = nn.Parameter(torch.zeros(1))
     probe.grad = torch.zeros(1)
     twin = type(optimizer)([probe], **optimizer.defaults)

@@ -17,7 +17,7 @@ from onebit.train.state import State
 
 
 class Step:
-    """Takes the state of a run one optimizer step further, each time it is called.
+    """One optimizer step on the state of a run per call.
 
     Args:
         form, teacher: what the method's ``attach`` returned.

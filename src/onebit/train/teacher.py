@@ -1,4 +1,4 @@
-"""The teacher of a run: a trained network that another run left behind."""
+"""The teacher of a run: a network that another run trained."""
 
 import hashlib
 import json
