@@ -24,7 +24,7 @@ from typing import Any
 
 from onebit.files import write_atomic
 from onebit.runtime.cpu import describe
-from outside import Outside, warning
+from timed import Outside, warning
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = Path(__file__).with_name("compare_child.py")

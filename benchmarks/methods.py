@@ -25,7 +25,6 @@ from onebit.recipes import RECIPES
 from onebit.report.linearity import linearity_png
 from onebit.runtime.cpu import describe
 from onebit.runtime.model import Model
-from onebit.runtime.timing import time_in_turn
 from onebit.tasks.images import input_of
 from onebit.train import TrainSettings, train
 from onebit.train.artifact import load_trained
@@ -33,6 +32,7 @@ from onebit.train.deploy import compare_with_torch, images_of_run, pack_trained
 from onebit.train.files import read_json
 from onebit.train.settings import PRECISIONS
 from report.methods import methods_png, methods_table, training_png
+from timed import timed
 
 BASE = "resnet20-cifar10-short"
 PROBED = 256  # images for the linearity
@@ -132,12 +132,9 @@ def measure(names: list[str], runs: Path, data_dir: Path | None, seconds: float)
         model = Model(packed.graph, threads=1)
         image = np.random.default_rng(0).standard_normal((1, size, size, meta["in_channels"])).astype(np.float32)
         work[name] = lambda model=model, image=image: model(image)
-    timings = time_in_turn(work, seconds=seconds)
+    times = timed(work, seconds=seconds)
     facts = {"timed_on": describe(), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d", time.gmtime())}
-    return [
-        {**line, **facts, "latency_ms": timings[line["name"]].median * 1e3, "calls": timings[line["name"]].count}
-        for line in lines
-    ]
+    return [{**line, **facts, **times[line["name"]]} for line in lines]
 
 
 def linearity(network: torch.nn.Module, meta: dict[str, Any], pixels_NHWC: np.ndarray) -> list[dict[str, Any]]:

@@ -41,12 +41,11 @@ from onebit.runtime.cpu import describe
 from onebit.runtime.engine import usable_isas
 from onebit.runtime.limits import kernel_rate, measure_limits
 from onebit.runtime.parity import output_error
-from onebit.runtime.timing import time_in_turn
 from onebit.zoo.networks import Network
-from outside import Outside
 from report.networks import networks_png, networks_table
 from report.roofline import profiled, roofline_png, roofline_table
 from speed import SHAPES, commit, rounded, write_report
+from timed import timed
 
 
 def chain() -> nn.Sequential:
@@ -217,14 +216,9 @@ def measure(
         except Refused as why:
             line["skipped"] = str(why)
         lines.append(line)
-    outside = Outside()
-    timings = time_in_turn(work, seconds=seconds * len(work), stay=0.1) if work else {}
-    cores = outside.cores()
+    times = timed(work, seconds=seconds * len(work), stay=0.1)
     for index, line in enumerate(lines):
-        if timing := timings.get(str(index)):
-            line["median_ms"], line["p90_ms"] = timing.median * 1e3, timing.p90 * 1e3
-            line["fastest_ms"], line["count"] = timing.fastest * 1e3, timing.count
-            line["outside_cores"] = cores
+        line |= times.get(str(index), {})
         if details and index in ready:
             line |= measure_details(ready[index], threads)
         yield line

@@ -30,9 +30,8 @@ from onebit.runtime.limits import kernel_rate, measure_limits
 from onebit.runtime.model import Model
 from onebit.runtime.parity import output_error
 from onebit.runtime.reference import ReferenceEngine
-from onebit.runtime.timing import time_in_turn
-from outside import Outside
 from report.speed import speed_png, speed_table
+from timed import Outside, timed
 
 SHAPES = ((64, 56), (128, 28), (256, 14), (512, 7))  # channels, side: 3x3, stride 1, padding 1, 115.6 M products each
 
@@ -134,23 +133,16 @@ def bench_network(name: str, isa: str, seconds: float) -> dict[str, Any]:
         with torch.inference_mode():
             return twin(x)
 
-    outside = Outside()
-    timing = time_in_turn({"packed": lambda: model(image), "torch": fp32}, seconds=seconds, stay=0.1)
-    cores = outside.cores()
+    times = timed({"packed": lambda: model(image), "torch": fp32}, seconds=seconds, stay=0.1)
+    ours, theirs = times["packed"], times["torch"]
     float_bytes = sum(4 * tensor.numel() for tensor in twin.state_dict().values())
     return {
         "what": "network",
         "name": name,
         "isa": isa,
-        "median_ms": timing["packed"].median * 1e3,
-        "fastest_ms": timing["packed"].fastest * 1e3,
-        "p90_ms": timing["packed"].p90 * 1e3,
-        "count": timing["packed"].count,
-        "outside_cores": cores,
-        "torch_median_ms": timing["torch"].median * 1e3,
-        "torch_fastest_ms": timing["torch"].fastest * 1e3,
-        "torch_p90_ms": timing["torch"].p90 * 1e3,
-        "ratio": timing["torch"].median / timing["packed"].median,
+        **ours,
+        **{f"torch_{column}": theirs[column] for column in ("median_ms", "fastest_ms", "p90_ms")},
+        "ratio": theirs["median_ms"] / ours["median_ms"],
         "file_bytes": len(to_bytes(graph)),
         "float_bytes": float_bytes,
         "memory_bytes": model.engine.memory,  # type: ignore[attr-defined]
@@ -183,7 +175,7 @@ def write_report(folder: Path, name: str, lines: list[dict[str, Any]], table: st
 def main() -> None:
     """Measure, append, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2.0, help="per measurement")
+    parser.add_argument("--seconds", type=float, default=2.0, help="per measurement; 0: the fewest calls")
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the reports")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

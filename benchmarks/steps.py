@@ -22,11 +22,10 @@ from onebit.files import write_atomic
 from onebit.methods import Batch
 from onebit.recipes import RECIPES
 from onebit.runtime.cpu import describe
-from onebit.runtime.timing import time_in_turn
 from onebit.train import train
 from onebit.train.loop import Run
 from onebit.train.record import source_commit
-from outside import Outside, warning
+from timed import timed, warning
 
 NAMES = ("float", "bireal", "tb", "reactnet", "rbconv", "gan")
 
@@ -60,9 +59,7 @@ def main() -> None:
             run.state.network.train()
             run.state.method.train()
             work[name] = partial(run.step, endless(run), run.stages[0], run.steps_per_epoch)
-        outside = Outside()
-        timings = time_in_turn(work, seconds=args.seconds, warmup=2)
-        cores = outside.cores()
+        times = timed(work, seconds=args.seconds, warmup=2)
     facts = {
         "model": guide.model,
         "batch_size": args.batch_size,
@@ -71,21 +68,17 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "commit": source_commit(),
-        "outside_cores": cores,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
     lines = [
         {
             "name": name,
             "label": STUDY[name].label,
-            "median_s": timing.median,
-            "fastest_s": timing.fastest,
-            "p90_s": timing.p90,
-            "count": timing.count,
-            "times_float": timing.median / timings[args.only[0]].median,
+            **columns,
+            "times_first": columns["median_ms"] / times[args.only[0]]["median_ms"],
             **facts,
         }
-        for name, timing in timings.items()
+        for name, columns in times.items()
     ]
     text = [
         "# Time of a training step",
@@ -95,12 +88,13 @@ def main() -> None:
         f"torch {facts['torch']}, commit {facts['commit']}; in turn in one process, {lines[0]['count']} steps each. "
         "Made by `benchmarks/steps.py`.",
         "",
-        *([noise, ""] if (noise := warning([cores])) else []),
-        f"| method | median s | least s | 90 % s | times {lines[0]['label']} |",
+        *([noise, ""] if (noise := warning([row["outside_cores"] for row in lines])) else []),
+        f"| method | median s | least s | 90% s | times {lines[0]['label']} |",
         "|---|---|---|---|---|",
         *(
-            f"| {r['label']} | {r['median_s']:.3f} | {r['fastest_s']:.3f} | {r['p90_s']:.3f} | {r['times_float']:.2f} |"
-            for r in lines
+            f"| {row['label']} | {row['median_ms'] / 1e3:.3f} | {row['fastest_ms'] / 1e3:.3f} | "
+            f"{row['p90_ms'] / 1e3:.3f} | {row['times_first']:.2f} |"
+            for row in lines
         ),
         "",
     ]

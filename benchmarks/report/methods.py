@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.ticker import MaxNLocator
 
 from onebit.report.style import PALETTE, figure
+from timed import warning
 
 _TRAINING = (
     "How the trainings went: share of the latent weights whose sign changed within each epoch, norm of the gradient, "
@@ -31,18 +32,21 @@ def methods_table(lines: list[dict[str, Any]]) -> str:
         f"{settings['seed']}: far from converged, "
         "one run each, so differences below half a point say little. "
         f"Accuracy on all {facts['images']:,} test images after the last epoch, in torch and packed; latency: the "
-        f"packed network, one image, one thread, {facts['timed_on']}, all in turn in one process, medians of "
-        f"{facts['calls']} calls. "
+        f"packed network, one image, one thread, {facts['timed_on']}, all in turn in one process, medians and least of "
+        f"{facts['count']} calls. "
         "Seconds per step come from the training itself, on shared cores. Made by `benchmarks/methods.py`.",
         "",
-        "| method | torch % | packed % | other class | s per step | latency ms | file kB | M FLOPs | M BOPs | M OPs |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        *([noise, ""] if (noise := warning([facts["outside_cores"]])) else []),
+        "| method | torch % | packed % | other class | s per step | latency ms | least | file kB | M FLOPs | M BOPs "
+        "| M OPs |",
+        "|---" * 11 + "|",
     ]
     for row in lines:
         text.append(
             f"| {row['label']} | {row['torch_accuracy']:.2%} | {row['packed_accuracy']:.2%} | {row['other_class']} | "
-            f"{row['seconds_per_step']:.2f} | {row['latency_ms']:.3f} | {row['file_bytes'] / 1e3:.1f} | "
-            f"{row['flops'] / 1e6:.2f} | {row['bops'] / 1e6:.1f} | {row['ops'] / 1e6:.2f} |"
+            f"{row['seconds_per_step']:.2f} | {row['median_ms']:.3f} | {row['fastest_ms']:.3f} | "
+            f"{row['file_bytes'] / 1e3:.1f} | {row['flops'] / 1e6:.2f} | {row['bops'] / 1e6:.1f} | "
+            f"{row['ops'] / 1e6:.2f} |"
         )
     return "\n".join(
         [*text, "", "![test accuracy over the epochs, and at the end](methods.png)", "", _TRAINING, "", _LINEARITY, ""]

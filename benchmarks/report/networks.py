@@ -5,8 +5,8 @@ from typing import Any
 
 from onebit.report.style import BLUE, ORANGE, PALETTE, figure
 from onebit.runtime.profile import LIMIT_OF
-from outside import warning
 from report import roofline
+from timed import warning
 
 Line = dict[str, Any]
 Key = tuple[str, str, str]  # engine, network, numbers: what one row of the table is about

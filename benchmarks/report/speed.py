@@ -4,7 +4,7 @@ import io
 from typing import Any
 
 from onebit.report.style import BLUE, ORANGE, figure
-from outside import warning
+from timed import warning
 
 COLORS = {"avx512": "#2a7f62", "avx512bw": "#7fb8a2", "avx2": BLUE, "portable": ORANGE}
 

@@ -20,7 +20,16 @@ def line(label, **more):
         "seed": 0,
         "precision": "32-true",
     }
-    numbers = {"seconds_per_step": 0.5, "latency_ms": 0.25, "file_bytes": 1234, "flops": 1e6, "bops": 64e6, "ops": 2e6}
+    numbers = {
+        "seconds_per_step": 0.5,
+        "median_ms": 0.25,
+        "fastest_ms": 0.125,
+        "outside_cores": 0.0,
+        "file_bytes": 1234,
+        "flops": 1e6,
+        "bops": 64e6,
+        "ops": 2e6,
+    }
     return {
         "label": label,
         "epochs": epochs,
@@ -30,7 +39,7 @@ def line(label, **more):
         "other_class": 1,
         "images": 10000,
         "timed_on": "a CPU",
-        "calls": 11,
+        "count": 11,
         **numbers,
     }
 
@@ -38,8 +47,10 @@ def line(label, **more):
 def test_table_and_pictures():
     lines = [line("one"), line("two", discriminator_real=0.7, discriminator_false=0.3)]
     text = methods_table(lines)
-    assert "| two | 50.00% | 49.99% | 1 | 0.50 | 0.250 | 1.2 | 1.00 | 64.0 | 2.00 |" in text
+    assert "| two | 50.00% | 49.99% | 1 | 0.50 | 0.250 | 0.125 | 1.2 | 1.00 | 64.0 | 2.00 |" in text
     assert "one run each" in text
+    assert "Not a quiet machine" not in text
+    assert "up to 1.5 cores busy" in methods_table([{**lines[0], "outside_cores": 1.5}])
     for picture in (methods_png(lines), training_png(lines)):
         assert picture.startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="no runs"):

@@ -1,9 +1,15 @@
-"""Load from outside: how busy other processes keep the cores while something is measured here."""
+"""Times of alternatives as every report has them, and the load from outside: how busy other processes kept the cores
+in the meantime.
+"""
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from onebit.runtime.timing import time_in_turn
 
 STAT = Path("/proc/stat")
 NOTICED = 0.1  # cores; below it are the clock's own resolution and the system's small chores
@@ -42,6 +48,25 @@ class Outside:
             return None
         others = (end.busy - self._start.busy) - (end.own - self._start.own)
         return max(0.0, others / (end.seconds - self._start.seconds))
+
+
+def timed(work: Mapping[str, Callable[[], object]], **options: Any) -> dict[str, dict[str, Any]]:
+    """The columns of a report for every function of ``work``, all timed in turn (see ``time_in_turn``): median, least
+    time and 90th percentile in milliseconds, number of calls, and the cores that other processes kept busy.
+    """
+    outside = Outside()
+    timings = time_in_turn(work, **options) if work else {}
+    cores = outside.cores()
+    return {
+        name: {
+            "median_ms": timing.median * 1e3,
+            "fastest_ms": timing.fastest * 1e3,
+            "p90_ms": timing.p90 * 1e3,
+            "count": timing.count,
+            "outside_cores": cores,
+        }
+        for name, timing in timings.items()
+    }
 
 
 def warning(cores: list[float | None]) -> str:
