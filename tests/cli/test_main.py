@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 
@@ -14,6 +13,8 @@ import pytest
 
 from onebit.cli import main as cli
 from onebit.cli.base import Failure
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "small-v1.onebit"
 
 
 @pytest.fixture(autouse=True)
@@ -216,10 +217,8 @@ def test_quick_start_without_torch():
         "main(['inspect', '--help'])\n"
         "sys.exit('torch' in sys.modules)"
     )
-    start = time.perf_counter()
     done = python(code)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - start < 5  # generous: a torch import alone takes longer on a busy machine
 
 
 def test_missing_parser_library_names_the_extra():
@@ -237,8 +236,9 @@ def test_missing_parser_library_names_the_extra():
 
 
 def test_a_reader_that_leaves_is_no_failure():
-    code = "import sys; from onebit.cli.main import main; sys.exit(main(['zoo']))"
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    code = "import sys; from onebit.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "inspect", str(GOLDEN)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     child.stdout.close()
     assert child.wait() == 0
     assert child.stderr.read() == b""
@@ -259,6 +259,7 @@ def test_zoo_walks_every_registry(capsys):
     assert "vgg-small-digits" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_interrupting_the_process(tmp_path):
     """A real SIGINT to a real process: exit code 130, one line that says how to go on, and it does."""
     arguments = ["train", "vgg-small-digits", "--model_options.width", "0.0625", "--out", str(tmp_path / "run")]

@@ -91,6 +91,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_agree_on_every_gradient(tmp_path):
     command = [sys.executable, "-c", TWO]
     children = [

@@ -8,7 +8,7 @@ from onebit.train import Interrupted, TrainSettings, train
 from onebit.train.step import Step
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """The smallest VGG on the 8x8 digits, augmented: 3 epochs of 11 steps."""
     return TrainSettings(

@@ -18,7 +18,7 @@ def slow(value):
     return pytest.param(value, marks=pytest.mark.slow)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tiny():
     """A ResNet-20 of 8 channels on the 8x8 digits in RBCN's scheme: 2 epochs of 11 steps."""
     return TrainSettings(
@@ -57,7 +57,7 @@ def teacher(tmp_path_factory):
     return str(out)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def guided(tiny, teacher):
     return replace(tiny, teacher=teacher, method_options={"discriminator_lr": 1e-3, "bn_update": 0.3})
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,11 +38,12 @@ def assert_same_run(one, other):
     assert best[0]["step"] == best[1]["step"]
 
 
-@pytest.fixture
-def whole(tiny, tmp_path):
-    """An uninterrupted run."""
-    train(tiny, tmp_path / "whole", show=False)
-    return tmp_path / "whole"
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """An uninterrupted run, which nobody changes."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train(tiny, out, show=False)
+    return out
 
 
 def interrupt_at(monkeypatch, step):
@@ -153,11 +155,12 @@ def test_nothing_to_resume(tiny, tmp_path):
         train(tiny, tmp_path / "empty", resume=True, show=False)
 
 
-def test_damaged_checkpoint_is_named(tiny, whole):
-    path = whole / "checkpoints" / "last.ckpt"
+def test_damaged_checkpoint_is_named(tiny, whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "run")
+    path = out / "checkpoints" / "last.ckpt"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"last\.ckpt' is damaged"):
-        train(tiny, whole, resume=True, show=False)
+        train(tiny, out, resume=True, show=False)
 
 
 def test_checkpoint_of_an_interrupted_run_can_be_used(tiny, tmp_path, monkeypatch):
