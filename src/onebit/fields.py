@@ -38,8 +38,8 @@ def short(value: object) -> str:
 
 
 def whole(low: int = 0, high: int = 2**63 - 1) -> Rule:
-    """A whole number from ``low`` to ``high``."""
-    allowed = f"a whole number from {low}" + (f" to {high}" if high < 2**63 - 1 else "")
+    """An integer from ``low`` to ``high``."""
+    allowed = f"an integer from {low}" + (f" to {high}" if high < 2**63 - 1 else "")
     return Rule(lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high, allowed)
 
 
@@ -64,7 +64,7 @@ def _is_number(value: object) -> bool:
 
 def text() -> Rule:
     """A string."""
-    return Rule(lambda v: isinstance(v, str), "a text")
+    return Rule(lambda v: isinstance(v, str), "a string")
 
 
 def flag() -> Rule:

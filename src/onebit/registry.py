@@ -114,16 +114,16 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def type_in_words(hint: Any) -> str:
-    """What a setting of an annotated type may hold, as a user reads it: "a whole number or null"."""
+    """What a setting of an annotated type may hold, as a user reads it: "an integer or null"."""
     *most, last = _words(hint)
     return f"{', '.join(most)} or {last}" if most else last
 
 
 _TYPE_WORDS: dict[Any, tuple[str, str]] = {
-    int: ("a whole number", "whole numbers"),
+    int: ("an integer", "integers"),
     float: ("a number", "numbers"),
     bool: ("true or false", "truth values"),
-    str: ("a text", "texts"),
+    str: ("a string", "strings"),
     type(None): ("null", "nulls"),
 }
 

@@ -165,8 +165,8 @@ def test_bench_shows_profile_plot_and_cold_start(packed, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("facts", "why"),
     [
-        ({}, "the file does not say which model"),
-        ({"model": 3}, "the file does not say which model"),
+        ({}, "the file does not name its model"),
+        ({"model": 3}, "the file does not name its model"),
         ({"model": "vgg-smal"}, "model 'vgg-smal' is not in the zoo"),
         ({"model": "vgg-small"}, "cannot be built"),
         ({"model": "vgg-small", "num_classes": [10]}, "cannot be built"),
@@ -174,10 +174,10 @@ def test_bench_shows_profile_plot_and_cold_start(packed, tmp_path, capsys):
         ({"model": "vgg-small", "num_classes": 10, "model_options": 5}, "cannot be built"),
         ({"model": "vgg-small", "num_classes": 10, "model_options": {"width": None}}, "cannot be built"),
         ({"model": "vgg-small", "num_classes": 10, "model_options": {"scheme": "float"}}, "cannot be built"),
-        ({"model": "vgg-small", "num_classes": 11, "model_options": {"input_size": 16}}, "that is another network"),
+        ({"model": "vgg-small", "num_classes": 11, "model_options": {"input_size": 16}}, "is another network"),
         (
             {"model": "vgg-small", "num_classes": 10, "model_options": {"input_size": 16, "width": 1e3}},
-            "that is another network",
+            "is another network",
         ),
     ],
 )

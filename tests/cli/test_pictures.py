@@ -90,7 +90,7 @@ def test_what_training_did_to_pictures_reaches_run(wide, tmp_path, capsys):
     settings = [*tiny, "--fit", "stretch", "--max_steps", "1", "--augment", "none", "--compile", "false"]
     result = answer(capsys, "train", "vgg-small-digits", *settings, "--data_dir", wide, "--out", out)
     contents = {"dataset": "folder", "train_images": 8, "test_images": 8, "classes": 2}
-    assert result["contents"] == {**contents, "left_out": {"beside the class folders": 1}}
+    assert result["contents"] == {**contents, "left_out": {"next to the class folders": 1}}
     assert json.loads((out / "model.json").read_text())["input"]["fit"] == {"resize": "stretch", "crop_pct": 1.0}
     assert main(["pack", str(out), "--out", str(file)]) == 0
     assert onebit.load(file).input.fit == onebit.Fit("stretch")
@@ -98,7 +98,7 @@ def test_what_training_did_to_pictures_reaches_run(wide, tmp_path, capsys):
     for model in (out, file):
         assert main(["eval", str(model), "--data_dir", str(wide)]) == 0
         told = capsys.readouterr().out.splitlines()
-        assert told[0] == "folder: 8 training and 8 test images of 2 classes; left out: 1 beside the class folders"
+        assert told[0] == "folder: 8 training and 8 test images of 2 classes; left out: 1 next to the class folders"
     evaluated = answer(capsys, "eval", file, "--data_dir", wide)
     assert evaluated["contents"] == result["contents"]
     assert evaluated["accuracy"] == accuracy_of_run(capsys, file, wide / "val")

@@ -101,9 +101,7 @@ def test_labels_that_are_none_are_noticed(small, label):
     batch = dict.fromkeys(layout.label_keys, labels) | {b"data": records[layout.test[0]][:, heads:]}
     path = folder / layout.python_folder / layout.test[0]
     path.write_bytes(pickle.dumps(batch, protocol=2))
-    with pytest.raises(
-        DataError, match=r"cannot be read \(.*label.* whole numbers from 0 to 255\); unpack the official"
-    ):
+    with pytest.raises(DataError, match=r"cannot be read \(.*label.* integers from 0 to 255\); unpack the official"):
         read(layout, path.parent, None)
 
 

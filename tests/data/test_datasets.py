@@ -153,10 +153,10 @@ def test_folder_tells_what_it_took_and_what_it_left_out(pictures):
     data = DATASETS["folder"](pictures, image_size=16)
     assert data.classes == ("cat", "dog")
     assert data.train.batch(torch.arange(len(data.train)))[1].tolist() == [0] * 8 + [1] * 3
-    assert data.contents.left_out == {"hidden": 2, ".txt": 1, ".xcf": 1, "beside the class folders": 1}
+    assert data.contents.left_out == {"hidden": 2, ".txt": 1, ".xcf": 1, "next to the class folders": 1}
     assert str(data.contents) == (
         "folder: 11 training and 2 test images of 2 classes; "
-        "left out: 2 hidden, 1 .txt, 1 .xcf, 1 beside the class folders"
+        "left out: 2 hidden, 1 .txt, 1 .xcf, 1 next to the class folders"
     )
 
 

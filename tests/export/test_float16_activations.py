@@ -102,7 +102,7 @@ def test_numbers_that_are_too_large_are_refused():
     model = residual_model(bias=20_000.0)
     assert activation_dtype_of(onebit.pack(model, (3, 9, 9), activation_dtype="float16").graph) == "float16"
     model = residual_model(bias=40_000.0)
-    with pytest.raises(onebit.PackError, match=r"behind stem\.0 they reach 4\d{4}\.?\d* \(allowed: 32752.*'float32'"):
+    with pytest.raises(onebit.PackError, match=r"after stem\.0 they reach 4\d{4}\.?\d* \(allowed: 32752.*'float32'"):
         onebit.pack(model, (3, 9, 9), activation_dtype="float16")
     onebit.pack(model, (3, 9, 9))
 
@@ -139,7 +139,10 @@ def test_infinity_is_refused():
     ("options", "message"),
     [
         ({"activation_dtype": "float64"}, "activation_dtype must be 'float32' or 'float16', got 'float64'"),
-        ({"calibration": pixels(1, 9)}, "calibration is for stem='int8' and activation_dtype='float16', but neither"),
+        (
+            {"calibration": pixels(1, 9)},
+            "calibration is used by stem='int8' and activation_dtype='float16', but neither",
+        ),
         ({"activation_dtype": "float16", "calibration": pixels(1, 8)}, r"calibration must be raw pixels, uint8"),
     ],
 )

@@ -326,7 +326,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "an unknown keyword": (lambda: Net(lambda net, x: x.mean((2, 3), dtype=torch.float64)), "mean"),
     "argmax": (lambda: Net(lambda net, x: head(net, x).argmax(1)), "argmax has no packed form"),
-    "whole numbers": (lambda: Net(lambda net, x: x.to(torch.int32)), "to makes whole numbers of floats"),
+    "integers": (lambda: Net(lambda net, x: x.to(torch.int32)), "to converts floats to integers"),
     "a scripted model": (lambda: torch.jit.script(body(nn.ReLU())), "is compiled by torch.jit; pack the module"),
     "a lazy layer": (
         lambda: nn.Sequential(nn.LazyConv2d(8, 3)),

@@ -436,13 +436,13 @@ class Doubled(ReshapedPointwiseConv2d):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(BinaryConv2d(3, 4, 1, input_binarizer=Own())), "Own has a forward of its own"),
-        (nn.Sequential(Doubled(3, 4)), "Doubled has a forward of its own.*ReshapedPointwiseConv2d"),
+        (nn.Sequential(BinaryConv2d(3, 4, 1, input_binarizer=Own())), "Own overrides forward"),
+        (nn.Sequential(Doubled(3, 4)), "Doubled overrides forward.*ReshapedPointwiseConv2d"),
         (Stack(2), "cat: a concatenation along dim=2 has no packed form; only along the channels, dim=1"),
         (Stack(), "cat: a concatenation along dim=0"),
         (
             nn.Sequential(ReshapedPointwiseConv2d(3, 4, 9), nn.Identity()),
-            r"no packed form: .*attrs.block: found 18; allowed: a whole number from 1 to 16",
+            r"no packed form: .*attrs.block: found 18; allowed: an integer from 1 to 16",
         ),
     ],
 )

@@ -299,7 +299,7 @@ def test_what_no_image_can_be_is_refused(options, message):
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 0), (3, 4, 4.0), "344", None, (3, "4", 4)])
 def test_shapes_that_are_none(shape):
-    with pytest.raises(ValueError, match=r"input_shape must be \(channels, height, width\), whole numbers from 1"):
+    with pytest.raises(ValueError, match=r"input_shape must be \(channels, height, width\), integers from 1"):
         onebit.pack(nn.Sequential(nn.Conv2d(3, 4, 1)), shape)
 
 
@@ -424,8 +424,8 @@ class Stateful(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(BinaryConv2d(3, 4, 1, input_binarizer=ShiftedSign())), "ShiftedSign has a forward of its own"),
-        (nn.Sequential(Doubled(3, 4, 1)), "Doubled has a forward of its own"),
+        (nn.Sequential(BinaryConv2d(3, 4, 1, input_binarizer=ShiftedSign())), "ShiftedSign overrides forward"),
+        (nn.Sequential(Doubled(3, 4, 1)), "Doubled overrides forward"),
         (hooked(), "forward hooks"),
         (nn.Sequential(nn.Conv2d(3, 4, 1), Drops()), "drops in eval mode too"),
         (Stateful(), "would not compute what the model computes"),

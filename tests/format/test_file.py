@@ -60,7 +60,7 @@ def test_every_op_is_in_one_of_the_networks():
         (["version"], 2, "version: found 2; allowed: 1"),
         (["version"], True, "version: found True; allowed: 1"),
         (["bit_order"], "msb-first", "bit_order"),
-        (["input", "height"], 0, r"input.height: found 0; allowed: a whole number from 1"),
+        (["input", "height"], 0, r"input.height: found 0; allowed: an integer from 1"),
         (["input", "height"], 2**20, r"input.height: found 1048576"),
         (["input", "height"], 8.5, r"input.height: found 8.5"),
         (["input", "mean"], [0.5], r"input.mean: found \[0.5\]; allowed: 3 numbers"),
@@ -75,12 +75,12 @@ def test_every_op_is_in_one_of_the_networks():
         (["nodes"], [], "nodes: found .*at least one node"),
         (["nodes", 0, "op"], "conv3d", r"nodes\[0\] \(stem\).op: found 'conv3d'; allowed: binary_conv2d"),
         (["nodes", 0, "op"], ["conv2d"], r"nodes\[0\] \(stem\).op"),
-        (["nodes", 1, "name"], "stem", r"nodes\[1\].name: found 'stem'; allowed: a text that no other node has"),
+        (["nodes", 1, "name"], "stem", r"nodes\[1\].name: found 'stem'; allowed: a string, unique among the nodes"),
         (["nodes", 0, "inputs"], ["nowhere"], r"inputs\[0\]: found 'nowhere'; allowed: a value written before: image"),
         (["nodes", 0, "inputs"], ["h"], r"inputs\[0\]: found 'h'"),
         (["nodes", 0, "inputs"], [], r"inputs: found \[\]"),
         (["nodes", 1, "inputs"], ["image"], "found 'image of type float32'; allowed: a value of type bits"),
-        (["nodes", 0, "attrs", "stride"], [0, 1], r"attrs.stride: found \[0, 1\]; allowed: two whole numbers from 1"),
+        (["nodes", 0, "attrs", "stride"], [0, 1], r"attrs.stride: found \[0, 1\]; allowed: two integers from 1"),
         (["nodes", 0, "attrs", "stride"], 1, r"attrs.stride: found 1"),
         (["nodes", 0, "attrs", "groups"], 2, "attrs.groups: found 2; allowed: a divisor of the 3 input channels"),
         (["nodes", 0, "attrs", "dilation"], [9, 9], "sides from 1"),
@@ -102,13 +102,13 @@ def test_every_op_is_in_one_of_the_networks():
         (
             ["nodes", 0, "epilogue", 1, "output"],
             "image",
-            "output: found 'image'; allowed: a text that names no other value",
+            "output: found 'image'; allowed: a string, unique among the values",
         ),
         (["nodes", 4, "epilogue", 1, "input"], "g", "input: found 'g'"),
         (["nodes", 4, "epilogue", 3, "low"], 4.0, "low: found 4.0; allowed: at most high = 3.0"),
         (["nodes", 4, "epilogue", 3, "low"], "x", "low: found 'x'; allowed: a finite number"),
         (["nodes", 1, "epilogue", 0, "step"], "store", "found"),
-        (["nodes", 6, "note"], 5, "note: found 5; allowed: a text"),
+        (["nodes", 6, "note"], 5, "note: found 5; allowed: a string"),
     ],
 )
 def test_every_wrong_field_is_named(path, value, message):
@@ -239,7 +239,7 @@ def test_every_field_cut_or_of_another_type_is_refused(file, path):
         (
             ["nodes", 4, "epilogue", 3, "high"],
             10**18 * 10**21,
-            "number: found '10*'; allowed: whole numbers that an int64",
+            "number: found '10*'; allowed: integers that an int64",
         ),
         (["input", "mean"], [0.5, 1e39, 0.5], r"input.mean: found 1e\+39"),
         (
@@ -248,23 +248,23 @@ def test_every_field_cut_or_of_another_type_is_refused(file, path):
             "input.std: found 1e-300; allowed: numbers above 0, by which .* finite float32",
         ),
         (["input", "std"], [1, 1e-40, 1], "input.std: found 1e-40"),
-        (["input", "name"], "", "input.name: found ''; allowed: a text of 1 to 1024 printable characters"),
-        (["nodes", 2, "name"], "\ud800", r"nodes\[2\].name: found '\\ud800'; allowed: a text of 1 to 1024 printable"),
+        (["input", "name"], "", "input.name: found ''; allowed: a string of 1 to 1024 printable characters"),
+        (["nodes", 2, "name"], "\ud800", r"nodes\[2\].name: found '\\ud800'; allowed: a string of 1 to 1024 printable"),
         (["nodes", 2, "name"], "a\0b", r"nodes\[2\].name: found 'a\\x00b'"),
         (["nodes", 2, "name"], "a\nb", r"nodes\[2\].name: found 'a\\nb'"),
         (["nodes", 2, "name"], "a\u202eb", r"nodes\[2\].name: found 'a\\u202eb'"),
         (["nodes", 2, "name"], "a" * 1025, r"nodes\[2\].name: found 'aaa.*\.\.\.; allowed"),
         (["nodes", 2, "epilogue", 0, "output"], "\0", r"output: found '\\x00'"),
-        (["nodes", 2, "note"], "\udfff", r"note: found '\\udfff'; allowed: a text"),
-        (["nodes", 2, "source"], "\udfff", r"source: found '\\udfff'; allowed: a text"),
-        (["classes"], ["a", "b", "\ud800", "d", "e"], r"classes\[2\]: found '\\ud800'; allowed: a text"),
+        (["nodes", 2, "note"], "\udfff", r"note: found '\\udfff'; allowed: a string"),
+        (["nodes", 2, "source"], "\udfff", r"source: found '\\udfff'; allowed: a string"),
+        (["classes"], ["a", "b", "\ud800", "d", "e"], r"classes\[2\]: found '\\ud800'; allowed: a string"),
         (
             ["provenance"],
             {"a": [1, {"b": "\ud800"}]},
-            r"provenance\['a'\]\[1\]\['b'\]: found '\\ud800'; allowed: texts",
+            r"provenance\['a'\]\[1\]\['b'\]: found '\\ud800'; allowed: strings",
         ),
-        (["provenance"], {"\ud800": 1}, r"provenance: found '\\ud800'; allowed: texts as the names"),
-        (["nodes", 0, "attrs", "stride"], [2**70, 1], "allowed: whole numbers that an int64 holds"),
+        (["provenance"], {"\ud800": 1}, r"provenance: found '\\ud800'; allowed: strings as the names"),
+        (["nodes", 0, "attrs", "stride"], [2**70, 1], "allowed: integers that an int64 holds"),
     ],
 )
 def test_values_that_something_else_would_stumble_over(path, value, message):
@@ -311,7 +311,7 @@ def test_names_of_tensors():
     tensors = {"": TENSORS["stem.w"], **{name: t for name, t in TENSORS.items() if name != "stem.w"}}
     document = copy.deepcopy(DOCUMENT)
     document["nodes"][0]["tensors"]["weight"] = ""
-    with pytest.raises(FormatError, match="tensors, a name of one: found ''; allowed: a text of 1 to 1024"):
+    with pytest.raises(FormatError, match="tensors, a name of one: found ''; allowed: a string of 1 to 1024"):
         read(document, tensors)
 
 
@@ -394,7 +394,7 @@ def entry(begin: int, end: int, shape: object = None, dtype: object = "F32") -> 
         (container({"a": entry(0, 4), "b": entry(8, 12)}, 12), r"tensor 'b'.data_offsets: found \[8, 12\]; .* at 4"),
         (container({"a": entry(0, 8), "b": entry(4, 8)}), r"tensor 'b'.data_offsets: found \[4, 8\]; .* at 8"),
         (container({"a": entry(0, 8, [3])}), r"found \[0, 8\]; allowed: where its 12 bytes begin"),
-        (container({"a": entry(0, 8, [2, 0])}), r"tensor 'a'.shape: found \[2, 0\]; .* whole numbers from 1"),
+        (container({"a": entry(0, 8, [2, 0])}), r"tensor 'a'.shape: found \[2, 0\]; .* integers from 1"),
         (container({"a": entry(0, 8, [1] * 9)}), "tensor 'a'.shape: .* at most 8"),
         (container({"a": entry(0, 8, [2.0])}), r"tensor 'a'.shape: found \[2.0\]"),
         (container({"a": entry(0, 8, 2)}), "tensor 'a'.shape: found 2"),

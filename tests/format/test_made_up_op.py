@@ -88,7 +88,7 @@ def test_it_is_validated():
     values = validate(network())
     assert values["y"].shape == (5, 7, 40)
     assert (values["low"].type, values["low"].shape) == (BITS, (5, 7, 1))
-    with pytest.raises(FormatError, match=r"nodes\[0\] \(lag\).attrs.by: found 0; allowed: a whole number from 1"):
+    with pytest.raises(FormatError, match=r"nodes\[0\] \(lag\).attrs.by: found 0; allowed: an integer from 1"):
         validate(network(by=0))
     with pytest.raises(FormatError, match=r"attrs: found \['far'\]; allowed: only the fields by"):
         validate(network(far=1))
@@ -96,7 +96,7 @@ def test_it_is_validated():
     graph.tensors["w"] = np.zeros(41, np.float32)
     with pytest.raises(FormatError, match=r"weight \(tensor w\): found 'float32 \[41\]'; allowed: float32 \[40\]"):
         validate(graph)
-    with pytest.raises(FormatError, match="'threshold' only behind agreements or binary_conv2d or binary_rpc2d"):
+    with pytest.raises(FormatError, match="'threshold' only after agreements or binary_conv2d or binary_rpc2d"):
         validate(Graph(graph.input, (Node("n", "elementwise", ("image",), epilogue=graph.nodes[2].epilogue),), "y", {}))
 
 

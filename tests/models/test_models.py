@@ -59,7 +59,7 @@ class TestEveryModel:
         with pytest.raises(ValueError, match="width must be above 0"):
             MODELS[name](width=0)
         for size in ("num_classes", "in_channels"):
-            with pytest.raises(ValueError, match=f"{size} must be a whole number"):
+            with pytest.raises(ValueError, match=f"{size} must be an integer"):
                 MODELS[name](**{size: 0})
         with pytest.raises(ValueError, match="input_size must be"):
             MODELS[name](input_size=0)
@@ -123,7 +123,7 @@ def test_stages_and_blocks():
     assert widths == [32] * 2 + [32] * 4 + [64] * 2 + [128] * 2
     model = MODELS["wrn22"](stages=(16, 32, 32, 64))
     assert [m.out_channels for m in layers(model)[:-1]] == [16] + [32] * 12 + [64] * 6
-    with pytest.raises(ValueError, match="blocks must be 4 whole numbers from 1"):
+    with pytest.raises(ValueError, match="blocks must be 4 integers from 1"):
         MODELS["resnet18"](blocks="2-2-2-0")
     with pytest.raises(ValueError, match="cannot lose channels, from 64 to 32"):
         MODELS["resnet20"](stages="64-32-64")
@@ -187,7 +187,7 @@ def test_unknown_words(name, value):
         MODELS["resnet20"](**{name: value})
     with pytest.raises(ValueError, match="did you mean 'prelu'"):
         MODELS["resnet20"](activation="prellu")
-    with pytest.raises(ValueError, match="convs_per_shortcut must be a whole number, got 'x'"):
+    with pytest.raises(ValueError, match="convs_per_shortcut must be an integer, got 'x'"):
         MODELS["resnet20"](convs_per_shortcut="x")
 
 

@@ -291,7 +291,7 @@ def test_patterns_without_a_match_are_refused_with_the_nearest_name():
         onebit.pack(model, (3, 4, 4), strict=True, keep_real=["conv2.*"])
     with pytest.raises(ValueError, match=r"keep_real: no layer matches 'convv1'; did you mean 'conv1'\?"):
         onebit.binarize_(model, "bireal", keep_real=["convv1"])
-    with pytest.raises(ValueError, match="keep_real names layers that strict=True accepts as real, but strict"):
+    with pytest.raises(ValueError, match="keep_real names layers that strict=True accepts in float, but strict"):
         onebit.pack(model, (3, 4, 4), keep_real=["conv2"])
     with pytest.raises(ValueError, match="keep_real: no layer matches 'x'; there are 'conv1', 'conv2', 'fc'"):
         onebit.binarize_(model, "bireal", keep_real=["x"])

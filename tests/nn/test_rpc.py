@@ -95,7 +95,7 @@ def test_tiles_mix_only_where_a_layer_is_rolled():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stride": 0}, "stride must be a whole number"),
+        ({"stride": 0}, "stride must be an integer"),
         ({"restore": False}, "plain 1x1 convolution"),
         ({"stride": 2, "roll": 1}, "roll must be 0, or 1 at stride 1"),
         ({"roll": 2}, "roll must be 0"),

@@ -213,5 +213,5 @@ def test_wires_of_pixels():
         validate(wide)
     step = {"step": "threshold", "below": "z", "flip": "z", "output": "y"}
     low = replace(graph, nodes=(replace(graph.nodes[0], epilogue=(step,)),))
-    with pytest.raises(onebit.FormatError, match="only behind"):
+    with pytest.raises(onebit.FormatError, match="only after"):
         validate(low)

@@ -187,12 +187,12 @@ def changed(graph, place=-1, **fields):
 @pytest.mark.parametrize(
     ("attrs", "message"),
     [
-        ({"block": 0}, r"attrs.block: found 0; allowed: a whole number from 1 to 16"),
+        ({"block": 0}, r"attrs.block: found 0; allowed: an integer from 1 to 16"),
         ({"block": 17}, r"attrs.block: found 17"),
         ({"block": 2.0}, r"attrs.block: found 2.0"),
-        ({"upscale": 3}, r"attrs.upscale: found 3; allowed: a whole number from 1 to 2"),
+        ({"upscale": 3}, r"attrs.upscale: found 3; allowed: an integer from 1 to 2"),
         ({"upscale": True}, r"attrs.upscale: found True"),
-        ({"roll": 2}, r"attrs.roll: found 2; allowed: a whole number from 0 to 1"),
+        ({"roll": 2}, r"attrs.roll: found 2; allowed: an integer from 0 to 1"),
         ({"roll": 1, "upscale": 1}, r"attrs.roll: found 1; allowed: 0 where block = 2 is not upscale = 1"),
         ({"pad_value": 0}, r"attrs.pad_value: found 0; allowed: -1 or 1"),
         ({"groups": 1}, r"attrs: found \['groups'\]; allowed: only the fields block, pad_value, roll, upscale"),
@@ -222,7 +222,7 @@ def test_an_rpc_of_the_wrong_tensors():
     with pytest.raises(FormatError, match="found '1 in an unused bit'; allowed: 0 past channel 3"):
         validate(rpc(2, 2, 0, 12, steps=low, **more)[0])
     real, _ = rpc(2, 2, 0, 12, binary=False, steps=low, **{**more, "f": np.zeros(4, np.uint32)})
-    with pytest.raises(FormatError, match="only behind binary_conv2d or binary_rpc2d"):
+    with pytest.raises(FormatError, match="only after binary_conv2d or binary_rpc2d"):
         validate(real)
     with pytest.raises(FormatError, match=r"inputs\[0\]: found 'b of type bits'; allowed: a value of type float32"):
         validate(changed(network([BITS, *rpc(2, 2, 0, 12, binary=False)[0].nodes], {}), inputs=("b",)))
@@ -258,7 +258,7 @@ def test_other_ops_take_one_input():
 
 @pytest.mark.parametrize(
     ("groups", "message"),
-    [(0, "attrs.groups: found 0; allowed: a whole number"), (4, "attrs.groups: found 4; allowed: a divisor of the 6")],
+    [(0, "attrs.groups: found 0; allowed: an integer"), (4, "attrs.groups: found 4; allowed: a divisor of the 6")],
 )
 def test_groups_of_a_shuffle(groups, message):
     graph = network([Node("mix", "shuffle_channels", ("image",), {"groups": groups}, epilogue=(STORE,))], {})
@@ -269,7 +269,7 @@ def test_groups_of_a_shuffle(groups, message):
 @pytest.mark.parametrize(
     ("shuffle", "message"),
     [
-        (0, "attrs.shuffle: found 0; allowed: a whole number from 1"),
+        (0, "attrs.shuffle: found 0; allowed: an integer from 1"),
         (5, "attrs.shuffle: found 5; allowed: a divisor of the 12 output channels"),
         (None, "attrs.shuffle: found None"),
     ],

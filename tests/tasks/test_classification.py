@@ -121,9 +121,9 @@ def test_the_description_of_a_packed_network():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_classes": 9}, "field 'classes' must be a list of 9, each a text"),
-        ({"num_classes": True}, "field 'num_classes' must be a whole number from 1, got True"),
-        ({"in_channels": 0}, "field 'in_channels' must be a whole number from 1, got 0"),
+        ({"num_classes": 9}, "field 'classes' must be a list of 9, each a string"),
+        ({"num_classes": True}, "field 'num_classes' must be an integer from 1, got True"),
+        ({"in_channels": 0}, "field 'in_channels' must be an integer from 1, got 0"),
         ({"classes": "0123456789"}, "field 'classes' must be a list"),
         ({"input": None}, "field 'input' must be an object, got None"),
         ({"input": {"size": 8}}, r"field 'input\.mean' is missing; it must be a list of 3, each a finite number"),

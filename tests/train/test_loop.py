@@ -93,7 +93,7 @@ def damage(finished, tmp_path, name, change):
         (
             "model.json",
             lambda raw: raw.replace(b'"scheme"', b'"sheme"'),
-            "model.json' cannot be used: field 'scheme' is missing; it must be a text",
+            "model.json' cannot be used: field 'scheme' is missing; it must be a string",
         ),
         (
             "model.json",

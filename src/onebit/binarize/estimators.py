@@ -70,9 +70,7 @@ def tanh(x: Tensor, progress: Tensor) -> Tensor:
 
 @ESTIMATORS.register("error-decay")
 def error_decay(x: Tensor, progress: Tensor) -> Tensor:
-    """k t (1 - tanh(t x)^2), t = 10^(-2 + 3 progress), k = max(1/t, 1): sharper during training (IR-Net,
-    arXiv:1909.10788).
-    """
+    """k t (1 - tanh(t x)^2), t = 10^(-2 + 3 progress), k = max(1/t, 1) (IR-Net, arXiv:1909.10788)."""
     t = torch.pow(10.0, 3 * progress.to(torch.float32) - 2).to(x.dtype)
     return torch.clamp_min(t, 1) * (1 - torch.tanh(t * x).square())
 

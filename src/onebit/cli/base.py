@@ -36,8 +36,8 @@ def add_max_memory(parser: "ArgumentParser") -> None:
         type=str | None,
         default=None,
         metavar="SIZE",
-        help="how much memory the network may take beside the content of its file, such as 2GiB (default: in "
-        "proportion to the file and its images, at most 2 GiB and twice the file)",
+        help="memory limit of the network in addition to the content of its file, such as 2GiB (default: in "
+        "proportion to the file and its images, at most 2 GiB plus twice the file)",
     )
 
 

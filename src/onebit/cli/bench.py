@@ -23,17 +23,19 @@ def parse(argv: list[str]) -> "Namespace":
 
     parser = verb_parser(
         "bench",
-        "Time a packed network and, where torch is installed, the float network of the same shape (channels_last, "
-        "inference mode, same threads) in turn; print medians and their ratio.",
+        "Measure the latency of a packed network and, if torch is installed, of the float network of the same "
+        "architecture (channels_last, inference mode, same threads), alternating; print medians and their ratio.",
         "onebit bench net.onebit --threads 1 --batch 1",
     )
     parser.add_argument("file", type=str, help="packed network (.onebit)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of both sides")
+    parser.add_argument("--threads", type=int, default=1, help="threads of both networks")
     parser.add_argument("--batch", type=int, default=1, help="images per call")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long to measure")
-    parser.add_argument("--profile", action="store_true", help="also print the time of every layer and its limit")
-    parser.add_argument("--plot", type=str, help="draw the profile into this PNG")
-    parser.add_argument("--cold", action="store_true", help="also time fresh processes up to their first answer")
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of the measurement")
+    parser.add_argument("--profile", action="store_true", help="also print the latency of every layer and its limit")
+    parser.add_argument("--plot", type=str, help="plot the profile to this PNG")
+    parser.add_argument(
+        "--cold", action="store_true", help="also measure the cold start: new processes up to their first answer"
+    )
     add_max_memory(parser)
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
@@ -126,7 +128,7 @@ def float_twin(model: "Model", images: "NDArray[Any]", threads: int) -> tuple[An
     provenance = model.graph.provenance
     name, options = provenance.get("model"), provenance.get("model_options", {})
     if not isinstance(name, str):
-        return None, "the file does not say which model of the zoo it comes from"
+        return None, "the file does not name its model of the zoo"
     try:
         import torch
 
@@ -144,10 +146,10 @@ def float_twin(model: "Model", images: "NDArray[Any]", threads: int) -> tuple[An
             ghost = MODELS[name](scheme="float", **{**arguments, **options}).eval()
         gives = tuple(ghost(x_BCHW[:1].to("meta")).flatten(1).shape)
     except Exception as error:
-        return None, f"the file says that it is {name!r}, but with its options that cannot be built: {error}"
+        return None, f"the model {name!r} that the file names cannot be built with its options: {error}"
     parameters = sum(parameter.numel() for parameter in ghost.parameters())
     if gives != (1, math.prod(shape)) or parameters > MAX_TWIN_PARAMETERS:
-        return None, f"the file says that it is {name!r}, but with its options that is another network"
+        return None, f"the model {name!r} that the file names is another network with its options"
     torch.set_num_threads(threads)
     network = MODELS[name](scheme="float", **{**arguments, **options}).eval()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

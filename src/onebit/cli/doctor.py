@@ -17,7 +17,7 @@ def parse(argv: list[str]) -> "Namespace":
 
     parser = verb_parser(
         "doctor",
-        "Say what this installation and this CPU can do, and check that the core computes right.",
+        "Report what this installation and this CPU support, and check the results of the core.",
         "onebit doctor",
     )
     args = parser.parse_args(argv)

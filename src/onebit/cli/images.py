@@ -27,8 +27,8 @@ def add_fit(parser: ArgumentParser) -> None:
         "--fit",
         type=Literal["file", "crop", "stretch"],
         default="file",
-        help="how pictures of another size or color become images of the network's: as the file says, which may be "
-        "not at all, or by a crop of the middle, or stretched",
+        help="how to prepare pictures of another size or color: as the packed file specifies, with a center crop, or "
+        "stretched",
     )
 
 

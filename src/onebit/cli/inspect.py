@@ -15,7 +15,7 @@ def parse(argv: list[str]) -> "Namespace":
 
     parser = verb_parser(
         "inspect",
-        "Print what a packed network is made of: per layer its shape, bits, bytes, MACs, BOPs and OPs, how it runs, "
+        "Print the contents of a packed network: per layer its shape, bits, bytes, MACs, BOPs and OPs, how it runs, "
         "and why a layer is not binary.",
         "onebit inspect net.onebit",
     )
@@ -57,7 +57,7 @@ def show(result: dict[str, Any]) -> None:
         ("file", f"{result['file']}, {result['total']['file_bytes']} bytes"),
         ("input", f"{size} {spec['color']} {spec['type']}, mean {spec['mean']}, std {spec['std']}"),
         ("activations", result["activation_dtype"]),
-        ("memory", f"up to {format_bytes(result['memory_bytes'])} beside the file, one thread, on any CPU"),
+        ("memory", f"up to {format_bytes(result['memory_bytes'])} in addition to the file, one thread, on any CPU"),
     ]
     if fit := spec["fit"]:
         kept = "" if fit["crop_pct"] == 1 else f" to {fit['crop_pct']:.4g} of each side"

@@ -41,9 +41,9 @@ VERBS: dict[str, Verb] = {
     "pack": Verb("pack a trained run into one file", "train"),
     "run": Verb("classify images with a packed network", "cli"),
     "bench": Verb("time a packed network against torch's float network", "cli"),
-    "inspect": Verb("print what a packed network is made of", "cli"),
+    "inspect": Verb("print the contents of a packed network", "cli"),
     "verify": Verb("check that a packed network computes what was trained", "cli"),
-    "doctor": Verb("say what this installation and this CPU can do", "cli"),
+    "doctor": Verb("report what this installation and this CPU support", "cli"),
     "zoo": Verb("list models, recipes, data sets, methods and estimators", "train"),
 }
 
@@ -58,7 +58,7 @@ def usage() -> str:
         "usage: onebit VERB [arguments]\n\n"
         "Train, compress and run 1-bit convolutional networks.\n\n"
         f"verbs:\n{rows}\n\n"
-        "onebit VERB --help tells more, with an example; onebit --version prints the version.\n"
+        "onebit VERB --help shows details and an example; onebit --version prints the version.\n"
         "example: onebit train vgg-small-digits --out runs/digits"
     )
 

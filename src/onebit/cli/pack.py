@@ -16,7 +16,7 @@ def parse(argv: list[str]) -> "Namespace":
 
     parser = verb_parser(
         "pack",
-        "Pack a trained network into one file; print what became binary, what stayed real, and why.",
+        "Pack a trained network into one file; report what became binary, what stayed in full precision, and why.",
         "onebit pack runs/digits --out digits.onebit --strict",
     )
     parser.add_argument("run", type=str, help="folder of a finished run")
@@ -31,7 +31,7 @@ def parse(argv: list[str]) -> "Namespace":
         type=str,
         nargs="+",
         default=[],
-        help="names of layers, or patterns such as '*.shortcut.*', that --strict accepts as real",
+        help="names of layers, or patterns such as '*.shortcut.*', that --strict accepts in float",
     )
     parser.add_argument(
         "--stem",
@@ -43,7 +43,7 @@ def parse(argv: list[str]) -> "Namespace":
         "--activation_dtype",
         choices=("float32", "float16"),
         default="float32",
-        help="how layers hand floats to each other: float16 takes half the memory, with the loss printed",
+        help="dtype of activations between layers: float16 takes half the memory; the loss is printed",
     )
     parser.add_argument(
         "--data_dir",

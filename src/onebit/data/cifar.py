@@ -190,7 +190,7 @@ def _label_column(labels: Any) -> NDArray[np.uint8]:
     """Labels (N, 1) as in the binary layout; ValueError for invalid ones."""
     labels_N = np.asarray(labels)
     if labels_N.ndim != 1 or labels_N.dtype.kind not in "iu" or labels_N.min() < 0 or labels_N.max() > 255:
-        raise ValueError(f"holds labels of type {labels_N.dtype} that are not all whole numbers from 0 to 255")
+        raise ValueError(f"holds labels of type {labels_N.dtype} that are not all integers from 0 to 255")
     return labels_N.astype(np.uint8)[:, None]
 
 

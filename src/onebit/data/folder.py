@@ -82,7 +82,7 @@ def _class_folders(part: Path, left_out: Counter[str]) -> tuple[str, ...]:
         elif path.is_dir():
             names.append(path.name)
         else:
-            left_out["beside the class folders"] += 1
+            left_out["next to the class folders"] += 1
     if not names:
         raise DataError(f"no class folders in {str(part)!r}; put the images of each class in a folder of its own there")
     if strange := [name for name in names if not _is_text(name)]:

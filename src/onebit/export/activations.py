@@ -37,7 +37,7 @@ def with_float16_activations(graph: Graph, images_NHWC: NDArray[Any]) -> Graph:
     if beyond:
         node = next(node.name for node in graph.nodes if any(s.get("output") == beyond[0] for s in node.epilogue))
         raise PackError(
-            f"activation_dtype='float16' holds numbers up to 65504, but behind {node} they reach "
+            f"activation_dtype='float16' holds numbers up to 65504, but after {node} they reach "
             f"{sizes[beyond[0]]:.6g} (allowed: {LARGEST:g}, so that other images may go beyond these): "
             "use activation_dtype='float32'"
         )

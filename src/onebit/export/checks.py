@@ -14,7 +14,7 @@ def check_forward(name: str, layer: nn.Module, kind: type[nn.Module]) -> None:
     """Raise PackError for a layer that computes something else than the class that packing knows."""
     if type(layer).forward is not kind.forward:
         raise PackError(
-            f"{name}: {type(layer).__name__} has a forward of its own, which packing cannot know; "
+            f"{name}: {type(layer).__name__} overrides forward, which packing cannot convert; "
             f"write it as a {kind.__name__} and layers around it"
         )
     if layer._forward_hooks or layer._forward_pre_hooks:
@@ -26,6 +26,6 @@ def check_binarizers(name: str, weights: Any, inputs: Any) -> None:
     for binarizer, known in ((weights, WeightBinarizer), (inputs, InputBinarizer)):
         if binarizer is not None and type(binarizer).forward is not known.forward:
             raise PackError(
-                f"{name}: {type(binarizer).__name__} has a forward of its own, which packing cannot know; "
+                f"{name}: {type(binarizer).__name__} overrides forward, which packing cannot convert; "
                 "give it a scale(), a threshold() or an offset() and leave forward as it is"
             )

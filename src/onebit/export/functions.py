@@ -86,7 +86,7 @@ def _mul(emit: Emitter, call: Call, input: Any, other: Any) -> str:
 
 def _div(emit: Emitter, call: Call, input: Any, other: Any, *, rounding_mode: Any = None) -> str:
     if isinstance(other, Value) or rounding_mode is not None:
-        raise PackError(f"{call}: a division by a map, or to whole numbers, has no packed form; only by a number")
+        raise PackError(f"{call}: a division by a map, or to integers, has no packed form; only by a number")
     return _steps(emit, call, affine(1 / _per_channel(call, other), 0, call.shape[1]))
 
 
@@ -162,7 +162,7 @@ def _reshape(emit: Emitter, call: Call, input: Value, *shape: Any, **named: Any)
 
 def _nothing(emit: Emitter, call: Call, input: Value, *options: Any, **named: Any) -> str:
     if not call.results[0].floating:
-        raise PackError(f"{call}: {call.what} makes whole numbers of floats, which has no packed form")
+        raise PackError(f"{call}: {call.what} converts floats to integers, which has no packed form")
     return layers.nothing(emit, call)
 
 

@@ -90,7 +90,10 @@ def _stem(graph: Graph) -> Node:
         for node in graph.nodes
         if spec.name in node.inputs or any(step.get("input") == spec.name for step in node.epilogue)
     ]
-    stem, refused = readers[0], "stem='int8' needs a network that starts with one real convolution of the image"
+    stem, refused = (
+        readers[0],
+        "stem='int8' needs a network that starts with one full-precision convolution of the image",
+    )
     if len(readers) > 1:
         raise PackError(f"{refused}; here {', '.join(node.name for node in readers)} read it")
     if PIXELS not in OPS[stem.op].counterparts or "weight" not in stem.tensors:

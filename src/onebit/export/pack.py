@@ -115,9 +115,9 @@ def pack(
         if choice not in allowed:
             raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {choice!r}")
     if isinstance(classes, str):
-        raise TypeError(f"classes must be a list of texts, got the text {classes!r}; write [{classes!r}]")
+        raise TypeError(f"classes must be a list of strings, got the string {classes!r}; write [{classes!r}]")
     if keep_real and not strict:
-        raise ValueError("keep_real names layers that strict=True accepts as real, but strict is not asked for")
+        raise ValueError("keep_real names layers that strict=True accepts in float, but strict is False")
     if fit is not None and not isinstance(fit, Fit):
         raise TypeError(f"fit must be an onebit.Fit, got {fit!r}; write onebit.Fit('crop') or onebit.Fit('stretch')")
     spec = _input_spec(input_shape, mean, std, color, fit)
@@ -150,7 +150,7 @@ def _input_spec(input_shape: Any, mean: Any, std: Any, color: str | None, fit: F
     except (TypeError, ValueError):
         channels = height = width = 0
     if min(channels, height, width) < 1:
-        raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {input_shape}")
+        raise ValueError(f"input_shape must be (channels, height, width), integers from 1, got {input_shape}")
     mean, std = _per_channel("mean", mean, 0.0, channels), _per_channel("std", std, 1.0, channels)
     scale = "pixels are from 0 to 1 here, x = (pixel/255 - mean)/std"
     if not all(0 <= number <= 1 for number in mean):
@@ -183,7 +183,7 @@ def _check_weights(model: nn.Module) -> None:
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
             continue
         if tensor.is_meta:
-            raise PackError(f"{name} is on the meta device and holds no numbers; load the trained weights first")
+            raise PackError(f"{name} is on the meta device and has no values; load the trained weights first")
         if not tensor.isfinite().all():
             raise PackError(
                 f"{name} holds NaN or infinity: the training diverged; train again with a lower learning rate"
@@ -207,7 +207,7 @@ def _checked_calibration(images: Any, used: bool, spec: InputSpec) -> NDArray[np
     if images is None:
         return None
     if not used:
-        raise ValueError("calibration is for stem='int8' and activation_dtype='float16', but neither is asked for")
+        raise ValueError("calibration is used by stem='int8' and activation_dtype='float16', but neither is set")
     wanted, array = (spec.height, spec.width, spec.channels), np.asarray(images)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != wanted or len(array) == 0:
         found = f"{array.dtype} {list(array.shape)}"

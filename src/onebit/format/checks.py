@@ -26,7 +26,7 @@ def whole(lowest: int, highest: int = MAX_SIDE) -> Check:
 
     def check(field: str, value: Any) -> None:
         if not is_whole(value) or not lowest <= value <= highest:
-            raise refusal(field, value, f"a whole number from {lowest} to {highest}")
+            raise refusal(field, value, f"an integer from {lowest} to {highest}")
 
     return check
 
@@ -37,7 +37,7 @@ def pair(lowest: int) -> Check:
     def check(field: str, value: Any) -> None:
         ok = isinstance(value, list | tuple) and len(value) == 2
         if not ok or not all(is_whole(v) and lowest <= v <= MAX_SIDE for v in value):
-            raise refusal(field, value, f"two whole numbers from {lowest} to {MAX_SIDE}")
+            raise refusal(field, value, f"two integers from {lowest} to {MAX_SIDE}")
 
     return check
 
@@ -61,7 +61,7 @@ def number(field: str, value: Any) -> None:
 def text(field: str, value: Any) -> None:
     """Any string that can be encoded as UTF-8."""
     if not _is_text(value):
-        raise refusal(field, value, "a text")
+        raise refusal(field, value, "a string")
 
 
 def _is_text(value: object) -> bool:
@@ -74,7 +74,7 @@ def _is_text(value: object) -> bool:
 def printable_name(field: str, value: Any) -> None:
     """A name of a node, a value or a tensor."""
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME or not value.isprintable():
-        raise refusal(field, value, f"a text of 1 to {MAX_NAME} printable characters")
+        raise refusal(field, value, f"a string of 1 to {MAX_NAME} printable characters")
 
 
 def plain(field: str, value: Any) -> None:
@@ -90,16 +90,16 @@ def _fault(value: Any, depth: int) -> tuple[tuple[object, ...], object, str] | N
     if value is None or isinstance(value, bool) or _is_text(value):
         return None
     if isinstance(value, int):
-        return None if -(2**63) <= value < 2**63 else ((), value, "whole numbers that an int64 holds")
+        return None if -(2**63) <= value < 2**63 else ((), value, "integers that an int64 holds")
     if isinstance(value, float):
         return None if math.isfinite(value) else ((), value, "finite numbers")
     if not isinstance(value, Mapping | list | tuple):
-        return (), value, "texts, numbers, true, false, null, lists and objects"
+        return (), value, "strings, numbers, true, false, null, lists and objects"
     if depth == 0:
         return (), value, f"lists and objects up to {MAX_DEPTH} deep"
     for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
         if isinstance(value, Mapping) and not _is_text(key):
-            return (), key, "texts as the names of what an object holds"
+            return (), key, "strings as the names of what an object holds"
         if (fault := _fault(entry, depth - 1)) is not None:
             return (key, *fault[0]), *fault[1:]
     return None

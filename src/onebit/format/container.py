@@ -54,7 +54,7 @@ def read_container(path: str | os.PathLike[str]) -> tuple[str, dict[str, NDArray
             tensor = np.empty(shape, dtype)
             file.seek(8 + length + begin)
             if file.readinto(tensor.reshape(-1).view(np.uint8).data) != tensor.nbytes:  # it shrank meanwhile
-                raise FormatError(f"truncated: tensor {name!r} ends behind the file; {_HINT}")
+                raise FormatError(f"truncated: tensor {name!r} ends after the end of the file; {_HINT}")
             tensor.flags.writeable = False
             tensors[name] = tensor
     return metadata["onebit"], tensors
@@ -88,7 +88,7 @@ def _finite(text: str) -> float:
 
 def _whole(text: str) -> int:
     if len(text) > 20 or not -(2**63) <= (value := int(text)) < 2**63:
-        raise refusal("number", text, "whole numbers that an int64 holds")
+        raise refusal("number", text, "integers that an int64 holds")
     return value
 
 
@@ -127,14 +127,14 @@ def _layout(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise refusal(f"{where}.dtype", dtype, ", ".join(DTYPES))
     for field, numbers, allowed in (
-        ("shape", shape, f"at most {MAX_DIMENSIONS} whole numbers from 1"),
+        ("shape", shape, f"at most {MAX_DIMENSIONS} integers from 1"),
         ("data_offsets", offsets, "where its bytes begin and where they end"),
     ):
         lowest = 1 if field == "shape" else 0
         if not isinstance(numbers, list) or not all(type(number) is int and number >= lowest for number in numbers):
             raise refusal(f"{where}.{field}", numbers, allowed)
     if len(shape) > MAX_DIMENSIONS:
-        raise refusal(f"{where}.shape", shape, f"at most {MAX_DIMENSIONS} whole numbers from 1")
+        raise refusal(f"{where}.shape", shape, f"at most {MAX_DIMENSIONS} integers from 1")
     wanted = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
     if len(offsets) != 2 or offsets[1] - offsets[0] != wanted:
         raise refusal(f"{where}.data_offsets", offsets, f"where its {wanted} bytes begin and where they end")

@@ -14,6 +14,6 @@ def shown(found: object, limit: int = 80) -> str:
     """``repr(found)``, truncated to ``limit`` characters."""
     try:
         text = repr(found)
-    except (ValueError, RecursionError):  # a whole number of thousands of digits; lists nested as deep
+    except (ValueError, RecursionError):  # an integer with thousands of digits; lists nested as deep
         text = f"a {type(found).__name__} that is too long to show"
     return text if len(text) <= limit else text[: limit - 3] + "..."

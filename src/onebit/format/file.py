@@ -127,7 +127,7 @@ def _graph(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
     for index, node in enumerate(document["nodes"]):
         _require(node, _NODE_FIELDS, f"nodes[{index}]")
     if not isinstance(document["output"], str):
-        raise refusal("output", document["output"], "a text")
+        raise refusal("output", document["output"], "a string")
     if not isinstance(document["provenance"], dict):
         raise FormatError(f"provenance: found {type(document['provenance']).__name__}; allowed: an object")
     return Graph(

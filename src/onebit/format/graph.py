@@ -162,7 +162,7 @@ class _Walk:
         for index, node in enumerate(self.graph.nodes):
             printable_name(f"nodes[{index}].name", node.name)
             if node.name in names:
-                raise refusal(f"nodes[{index}].name", node.name, "a text that no other node has")
+                raise refusal(f"nodes[{index}].name", node.name, "a string, unique among the nodes")
             names.add(node.name)
             try:
                 self._check_node(node)
@@ -183,7 +183,7 @@ class _Walk:
         if classes is None:
             return
         if not isinstance(classes, list | tuple):
-            raise refusal("classes", classes, "a list of texts, or null")
+            raise refusal("classes", classes, "a list of strings, or null")
         for index, label in enumerate(classes):
             text(f"classes[{index}]", label)
         features = math.prod(self.values[self.graph.output].shape)
@@ -246,7 +246,7 @@ class _Walk:
                 raise refusal(f"{here}.step", kind, ", ".join(STEPS))
             if row.exact and not op.exact:
                 behind = " or ".join(sorted(other for other, row in OPS.items() if row.exact))
-                raise refusal(f"{here}.step", kind, f"{kind!r} only behind {behind}")
+                raise refusal(f"{here}.step", kind, f"{kind!r} only after {behind}")
             if result.type == BITS and not row.bits:
                 behind = " or ".join(repr(other) for other, row in STEPS.items() if row.bits)
                 raise refusal(f"{here}.step", kind, f"{behind} behind {node.op}")
@@ -278,7 +278,7 @@ class _Walk:
             raise refusal(f"{here}.type", step["type"], "no type where bits are stored")
         output = step["output"]
         if output in self.values:
-            raise refusal(f"{here}.output", output, "a text that names no other value")
+            raise refusal(f"{here}.output", output, "a string, unique among the values")
         written = BITS if BITS in (result.type, row.writes) else step.get("type", row.writes)
         self.values[output] = Value(written, result.shape)
         return True

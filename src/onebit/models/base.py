@@ -27,10 +27,10 @@ def scaled(channels: int, width: float) -> int:
 
 
 def check_sizes(num_classes: int, in_channels: int, input_size: int = 1) -> None:
-    """ValueError unless all are whole numbers of at least 1."""
+    """ValueError unless all are integers of at least 1."""
     for name, value in (("num_classes", num_classes), ("in_channels", in_channels), ("input_size", input_size)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
@@ -51,9 +51,9 @@ def whole_numbers(name: str, value: str | Sequence[int], count: int, multiple: i
     except (ValueError, TypeError):
         numbers = ()
     if len(numbers) != count or any(number < 1 or number % multiple for number in numbers):
-        kind = "whole numbers from 1" if multiple == 1 else f"positive multiples of {multiple}"
+        kind = "integers from 1" if multiple == 1 else f"positive multiples of {multiple}"
         example = "-".join(str(multiple * 2**i) for i in range(count))
-        raise ValueError(f"{name} must be {count} {kind}, as a list or as a text such as {example!r}, got {value!r}")
+        raise ValueError(f"{name} must be {count} {kind}, as a list or a string such as {example!r}, got {value!r}")
     return numbers
 
 

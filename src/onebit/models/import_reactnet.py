@@ -48,7 +48,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
-            f"{path} is damaged, or holds more than tensors, numbers and texts, which are not read, as that would "
+            f"{path} is damaged, or holds more than tensors, numbers and strings, which are not read, as that would "
             "run code; save the state_dict alone with torch.save"
         ) from error
     if not isinstance(content, dict):

@@ -81,9 +81,7 @@ def rb_net_20(**options: Any) -> ResNet:
 
 @MODELS.register("rb-net-18-rpc-stem")
 def rb_net_18_rpc_stem(**options: Any) -> ResNet:
-    """ResNet-18 of reshaped point-wise convolutions, a full-precision one as stem, binary 1x1 shortcuts; 51.7M OPs at
-    224.
-    """
+    """ResNet-18 of RPCs, a full-precision RPC as stem, binary 1x1 shortcuts; 51.7M OPs at 224."""
     settings = {"downsample": "pointwise", "shortcut": "binary1x1", **_stem(options, "rpc")}
     return _family((64, 128, 256, 512), (2, 2, 2, 2), options, **settings)
 

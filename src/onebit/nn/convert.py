@@ -54,7 +54,7 @@ class BinarizeReport:
         body = [(row.name, row.layer, "binary" if row.binary else "real", row.reason) for row in self.rows]
         lines = [text_table(body), f"{len(self.binary)} of {len(self.rows)} layers are binary"]
         if self.added:
-            lines.append(f"{len(self.added)} new parameters, which an optimizer that was made before does not hold")
+            lines.append(f"{len(self.added)} new parameters; an optimizer created before does not update them")
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
 
@@ -155,7 +155,7 @@ def _obstacle(layer: nn.Module) -> str:
     if type(layer) not in (nn.Conv2d, nn.Linear):
         if kind in vars(nn):
             return f"{kind} has no binary form"
-        return f"{kind} is a class of its own with a forward that a binary layer would drop"
+        return f"{kind} is a subclass with its own forward, which a binary layer would drop"
     if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
         return f"padding_mode {layer.padding_mode!r}; only 'zeros' has a binary form"
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)

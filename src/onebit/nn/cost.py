@@ -101,7 +101,7 @@ def count_cost(model: nn.Module, *input_shapes: tuple[int, int, int]) -> Cost:
     """
     for shape in input_shapes:
         if len(shape) != 3 or any(not isinstance(side, int) or side < 1 for side in shape):
-            raise ValueError(f"input_shape must be (channels, height, width), whole numbers from 1, got {shape}")
+            raise ValueError(f"input_shape must be (channels, height, width), integers from 1, got {shape}")
     ghost = copy.deepcopy(unwrapped(model)).to("meta").eval()
     rows: list[CostRow] = []
     seen: set[nn.Module] = set()

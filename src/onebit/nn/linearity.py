@@ -52,7 +52,7 @@ def probe_linearity(model: nn.Module, images_BCHW: Tensor, *, blocks: Sequence[s
     modules = dict(model.named_modules())
     wanted: dict[str, str] = {name: "convolution" for name, m in modules.items() if _is_binary(m)}
     if not wanted:
-        raise ValueError("the model has no binary convolution; binarize_ makes some")
+        raise ValueError("the model has no binary convolution; convert it with binarize_")
     found = match_names(blocks, filter(None, modules), "blocks", "module")
     outer = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
     wanted.update({name: "block" for name in outer if not _is_binary(modules[name])})

@@ -62,7 +62,7 @@ class ReshapedPointwiseConv2d(BinaryConv2d):
         input_binarizer: str | InputBinarizer | None = "sign",
     ) -> None:
         if not isinstance(stride, int) or stride < 1:
-            raise ValueError(f"stride must be a whole number of at least 1, got {stride!r}")
+            raise ValueError(f"stride must be an integer of at least 1, got {stride!r}")
         if not restore and stride == 1:
             raise ValueError("restore=False at stride 1 is a plain 1x1 convolution; use BinaryConv2d")
         if roll not in (0, 1) or (roll and stride != 1):

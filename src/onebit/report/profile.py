@@ -24,7 +24,7 @@ def profile_png(rows: list[dict[str, Any]], title: str) -> bytes:
     names = [printable(row["name"], limit=60) for row in rows]
     panel.set_yticks(range(len(rows)), names, fontsize=8, parse_math=False)
     panel.set_title(printable(title), parse_math=False)
-    panel.set(xlabel="ms; behind each bar: share of the limit", ylim=(len(rows) - 0.4, -0.6))
+    panel.set(xlabel="ms; at each bar: share of the limit", ylim=(len(rows) - 0.4, -0.6))
     panel.margins(x=0.1)
     panel.grid(visible=False, axis="y")
     canvas.legend(loc="outside lower center", ncols=len(COLORS), frameon=False)

@@ -94,7 +94,7 @@ class Model:
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
         if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
-            raise ValueError(f"threads must be a whole number from 1 to 1024, got {threads!r}")
+            raise ValueError(f"threads must be an integer from 1 to 1024, got {threads!r}")
         if not isinstance(tune, bool):
             raise ValueError(
                 f"tune must be True or False, got {tune!r}; name the file that keeps the choices in tuning_cache"
@@ -106,7 +106,7 @@ class Model:
         if max_memory is not None and (
             isinstance(max_memory, bool) or not isinstance(max_memory, int) or max_memory < 1
         ):
-            raise ValueError(f"max_memory must be a whole number of bytes from 1, got {max_memory!r}")
+            raise ValueError(f"max_memory must be a positive integer (bytes), got {max_memory!r}")
         self.graph = graph
         self.backend = backend
         self._options = {

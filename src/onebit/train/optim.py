@@ -86,7 +86,7 @@ def _from_zero(name: str, value: float) -> None:
 
 
 def _finite(value: float) -> bool:
-    return abs(value) <= 1e300  # NaN is not; nor is a whole number that passes a float's range
+    return abs(value) <= 1e300  # NaN is not; nor is an integer outside the range of a float
 
 
 Groups = list[dict[str, object]]

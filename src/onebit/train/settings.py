@@ -145,6 +145,6 @@ def _at_least_one(name: str, value: object, optional: bool) -> None:
     if optional and value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
     if value > LARGEST:
         raise ValueError(f"{name} must be at most {LARGEST}, got {value}")
