@@ -61,7 +61,7 @@ def test_another_binarizer_keeps_the_options_that_it_has_as_well():
         ("trained-binarization", {"weights": "none"}, "Unknown weight binarizer 'none'"),
         ("trained-binarization", {"inputs": "relu"}, "Unknown input binarizer 'relu'"),
         ("trained-binarization", {"weight_estimator": "tnah"}, "did you mean 'tanh'"),
-        ("trained-binarization", {"weight_estimator": 3}, "weight_options.estimator must be a text, got 3"),
+        ("trained-binarization", {"weight_estimator": 3}, "weight_options.estimator must be a string, got 3"),
         ("trained-binarization", {"weight_granularity": "filter"}, "granularity must be one of"),
         ("trained-binarization", {"weight_granulrity": "layer"}, "did you mean 'weight_granularity'"),
         ("trained-binarization", {"pad_value": -1.0}, "pad_value must be one of"),

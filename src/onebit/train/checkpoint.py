@@ -23,7 +23,7 @@ RULES = {
     "data": optional(  # Task.identity
         Rule(
             lambda v: mapping().accepts(v) and all(any(rule.accepts(fact) for rule in FACTS) for fact in v.values()),
-            "an object of integers, texts and lists of texts",
+            "an object of integers, strings and lists of strings",
         )
     ),
     "compiled": flag(),
