@@ -1,5 +1,6 @@
 """What the documentation shows runs: python blocks, command lines, links to figures, numbers of the network table."""
 
+import ast
 import re
 import runpy
 import shlex
@@ -74,6 +75,15 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
         names |= a_reader_has()
     for line, text in blocks(page, "python"):
         exec(compile("\n" * line + text, str(page), "exec"), names)  # blank lines: a traceback names the page's line
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+def test_python_blocks_use_public_names(page):
+    """What they import is in the ``__all__`` of its package."""
+    for _, text in blocks(page, "python"):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("onebit"):
+                assert {name.name for name in node.names} <= set(import_module(node.module).__all__), node.module
 
 
 @pytest.mark.parametrize(("page", "line"), commands())

@@ -113,6 +113,13 @@ def test_public_names_are_there_and_others_are_not():
     assert (ROOT / "py.typed").exists()
 
 
+@pytest.mark.parametrize("package", sorted(set(PACKAGES) - {"cli"}))  # which is no library
+def test_packages_say_what_is_public(package):
+    module = importlib.import_module(f"onebit.{package}")
+    assert module.__all__ == sorted(module.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
 def test_a_missing_library_is_named_with_the_extra_that_brings_it():
     code = "import sys; sys.modules['torch'] = None; import onebit; onebit.{}"
     for name in ("nn", "pack"):
