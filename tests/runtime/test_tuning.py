@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onebit._core as _core
 import pytest
 
 import onebit
+import onebit._core as _core
 from onebit.runtime.engine import Engine, usable_isas
 from onebit.runtime.selftest import pixel_network
 
