@@ -8,14 +8,15 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 # ON makes warnings of the C++ compiler errors, as .ci/run does.
 WERROR ?= OFF
 
-.PHONY: setup demo test test-all test-oldest test-package lock lint bench compare docs stub native-test sanitized-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
+.PHONY: setup demo test test-all test-oldest test-oldest-runtime test-package lock lint bench compare docs stub native-test sanitized-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
 
 help:
 	@echo "make setup   the environment in .venv; every other target makes it first"
 	@echo "make demo    train, pack, verify and time a 1-bit network on the embedded digits (under 5 minutes)"
 	@echo "make test    the tests, Python and C++: what finds faults fast (under 5 minutes)"
-	@echo "make test-all  every test: long ones, sanitizers, emulated instruction sets (under 15 minutes)"
+	@echo "make test-all  every test: long ones, sanitizers, emulated instruction sets, the oldest runtime (under 15 minutes)"
 	@echo "make test-oldest  the tests with the oldest releases of all dependencies (downloads 3 GB)"
+	@echo "make test-oldest-runtime  what runs packed files, with the oldest releases of what it needs, as in test-all"
 	@echo "make test-package  the source distribution and the wheel, built and tried"
 	@echo "make native-test  the C++ tests alone; make sanitized-test: under sanitizers, as in test-all"
 	@echo "make sanitize  all C++ tests under the sanitizers of addresses, undefined behavior and threads"
@@ -50,7 +51,7 @@ PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 test: setup native-test
 	$(PYTEST) -m "not slow"
 
-test-all: setup native-test sanitized-test
+test-all: setup native-test sanitized-test test-oldest-runtime
 	$(PYTEST)
 
 # The source distribution, the wheel made of it, and both in an environment of their own.
@@ -58,16 +59,35 @@ test-package: setup
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python tests/packaging/check.py build/package
 
 # With the oldest releases that pyproject.toml allows, on the oldest Python that is here: from the registry, where torch
-# for Linux comes with 3 GB of CUDA. Warnings are none of errors there: old packages warn of their new dependencies.
+# for Linux comes with 3 GB of CUDA. Warnings are no errors there: old packages warn of their new dependencies.
 OLDEST := build/oldest
 OLDEST_PYTHON ?= $(firstword $(shell command -v python3.10 python3.11 python3.12 python3.13) $(PYTHON))
-OLD_PIP = $(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python
-test-oldest: setup
+# Into the environment $(1), from the releases that the file names alone, without what `make lock` adds to it.
+old-pip = $(BIN)/uv pip install --quiet --python $(1)/bin/python
+BOUNDS := build/pyproject.toml
+$(BOUNDS): pyproject.toml
+	mkdir -p $(@D)
+	sed '/^constraint-dependencies/d' $< > $@
+
+test-oldest: setup $(BOUNDS)
 	$(BIN)/uv venv --quiet --clear --python $(OLDEST_PYTHON) $(OLDEST)
-	sed '/^constraint-dependencies/d' pyproject.toml > build/pyproject.toml
-	$(OLD_PIP) --resolution lowest-direct -r build/pyproject.toml --extra train --extra build --extra test
-	PATH=$(abspath $(OLDEST))/bin:$$PATH $(OLD_PIP) --no-deps --no-build-isolation --reinstall-package onebit .
+	$(call old-pip,$(OLDEST)) --resolution lowest-direct -r $(BOUNDS) --extra train --extra build --extra test
+	PATH=$(abspath $(OLDEST))/bin:$$PATH $(call old-pip,$(OLDEST)) --no-deps --no-build-isolation --reinstall-package onebit .
 	cd build && ../$(OLDEST)/bin/python -m pytest -q -W default -m "not slow" -c ../pyproject.toml --rootdir .. ../tests
+
+# The same for what runs packed files, without torch: a wheel of the module that is built already, and the tests that
+# need nothing else.
+RUNTIME := build/oldest-runtime
+NEED_TORCH := format/test_file.py format/test_made_up_op.py runtime/test_model.py runtime/test_ops.py
+test-oldest-runtime: setup $(BOUNDS)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(RUNTIME)
+	$(call old-pip,$(RUNTIME)) --resolution lowest-direct --only-binary :all: -r $(BOUNDS) --extra cli "pytest>=8"
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(RUNTIME) . \
+	  -C build-dir=$(MODULE) -C cmake.define.ONEBIT_TESTS=OFF -C cmake.define.ONEBIT_WERROR=$(WERROR)
+	$(call old-pip,$(RUNTIME)) --no-deps $(RUNTIME)/onebit-*.whl
+	cd build && ../$(RUNTIME)/bin/python -m pytest -q -W default -m "not slow" --noconftest -c ../pyproject.toml --rootdir .. \
+	  $(addprefix ../tests/,golden fuzz format runtime parity/test_kernels.py cli/test_text.py layout/test_writing.py) \
+	  $(addprefix --ignore ../tests/,$(NEED_TORCH))
 
 lint: setup
 	$(BIN)/ruff check .

@@ -88,6 +88,8 @@ def evil(tmp_path_factory):
     ids=lambda value: "-".join(value[::3]) if isinstance(value, list) else "",
 )
 def test_no_verb_prints_texts_of_a_file_as_they_are(evil, argv, lines, capsys, monkeypatch):
+    if "--plot" in argv:
+        pytest.importorskip("matplotlib")
     monkeypatch.chdir(evil)
     assert main(argv) == 0
     printed = capsys.readouterr().out
@@ -113,6 +115,7 @@ def test_errors_are_printable_too(evil, tmp_path, capsys):
 
 
 def test_a_name_with_dollars_is_drawn_as_it_is(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
     node = Node(r"a $\frac{1$ b $", "elementwise", ("image",), epilogue=({"step": "store", "output": "y"},))
     save_graph(Graph(InputSpec(1, 1, 1, (0.0,), (1.0,), "other"), (node,), "y", {}), tmp_path / "a$x$.onebit")
     argv = ["bench", str(tmp_path / "a$x$.onebit"), "--seconds", "0.01", "--plot", str(tmp_path / "plot.png")]

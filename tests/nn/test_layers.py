@@ -159,6 +159,7 @@ class TestLifeAsAModule:
 
     def test_export(self, weights, inputs):
         model, x = self.make(weights, inputs).eval(), torch.randn(2, 3, 4, 4)
+        torch._dynamo.reset()  # old releases count what was compiled of the class, and stop at a few
         torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
 
 
