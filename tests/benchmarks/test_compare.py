@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import compare
+import onebit._core as _core
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,9 +69,17 @@ def test_an_unknown_commit_is_refused():
 
 
 @pytest.mark.slow
-def test_a_process_serves_the_rows_of_its_tree():
-    """With the benchmarks and the package of that tree; one small row."""
-    process = compare.Process(ROOT, ["four"])
+def test_a_process_serves_the_rows_of_its_tree(tmp_path):
+    """With the benchmarks and the package of that tree, where the core lies as `tree_of` puts it; one small row."""
+    package = tmp_path / "src" / "onebit"
+    package.mkdir(parents=True)
+    for entry in (ROOT / "src" / "onebit").iterdir():
+        (package / entry.name).symlink_to(entry)
+    core = Path(_core.__file__)
+    if not (package / core.name).exists():
+        (package / core.name).symlink_to(core)
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
+    process = compare.Process(tmp_path, ["four"])
     try:
         assert process.rows == ["four convolutions"]
         times = process.ask("four convolutions", 0.0)

@@ -168,7 +168,7 @@ def test_an_rpc_stem_has_no_int8_form():
     ("options", "message"),
     [
         ({"stem": "int4"}, "stem must be 'float' or 'int8', got 'int4'"),
-        ({"calibration": np.zeros((1, 9, 9, 3), np.uint8)}, "calibration is for stem='int8'"),
+        ({"calibration": np.zeros((1, 9, 9, 3), np.uint8)}, "calibration is used by stem='int8'"),
         ({"stem": "int8", "calibration": np.zeros((1, 9, 9, 3), np.float32)}, "calibration must be raw pixels, uint8"),
         (
             {"stem": "int8", "calibration": np.zeros((9, 9, 3), np.uint8)},
