@@ -173,34 +173,38 @@ TEST(the_caller_is_asked_whether_to_go_on) {
     }
     return b.finish("y0");
   };
-  // Repeats work, more each time, until it takes longer than a tenth of a second and is interrupted.
+  constexpr size_t kImages = 64;
+  const Floats images(kImages * 16 * 16 * 64, 1.0f);
+  const auto run = [&](Engine& engine, size_t count) {
+    Floats y(count * 16 * 16 * 256);
+    engine.run(images.data(), count, y.data());
+    return y;
+  };
+  // Whether work on ever more nodes is interrupted, once one call of it takes longer than a tenth of a second.
   const auto is_stopped = [&](auto work) {
-    stop = true;
     bool stopped = false;
-    for (size_t size = 1; size <= 4096 && !stopped; size *= 2) {
+    for (size_t nodes = 1; nodes <= 1024 && !stopped; nodes *= 2) {
       try {
-        work(size);
+        work(nodes);
       } catch (const Stop&) {
         stopped = true;
       }
+      stop = false;
     }
-    stop = false;
     return stopped;
   };
-  const auto engine = build(1);
-  const Floats images(4096 * 16 * 16, 1.0f);  // 64 images
-  const auto run = [&](size_t count) {
-    Floats y(count * 16 * 16 * 256);
-    engine->run(images.data(), count, y.data());
-    return y;
-  };
-  const Floats want = run(1);
-  CHECK(is_stopped([&](size_t size) {
-    Floats y(64 * 16 * 16 * 256);
-    for (size_t i = 0; i < size; ++i) engine->run(images.data(), 64, y.data());
+  auto engine = build(1);
+  const Floats want = run(*engine, 1);
+  CHECK(is_stopped([&](size_t nodes) {
+    engine = build(nodes);
+    stop = true;
+    run(*engine, kImages);
   }));
-  CHECK(run(1) == want);
-  CHECK(is_stopped(build));
+  CHECK(run(*engine, 1) == want);
+  CHECK(is_stopped([&](size_t nodes) {
+    stop = true;
+    build(nodes);
+  }));
 }
 
 RUN_TESTS()

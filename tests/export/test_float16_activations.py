@@ -167,7 +167,8 @@ def answer(capsys, *argv):
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("stem", ["float", pytest.param("int8", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stem", ["float", "int8"])
 def test_the_command_line_prints_the_loss_and_verifies(run, stem, tmp_path, capsys):
     file = str(tmp_path / "net.onebit")
     options = ["pack", run, "--activation_dtype", "float16", "--stem", stem, "--out", file, "--limit", "200"]

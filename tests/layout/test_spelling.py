@@ -12,7 +12,7 @@ STEMS = (
     "synchron|token|util|vector|visual"
 )
 BRITISH = re.compile(
-    rf"\w*(?:(?:{STEMS})is(?:e|ed|er|ers|es|ing|ations?)\b|analys(?:e|ed|es|ing)\b|artefact|behaviour|"
+    rf"(?:(?:{STEMS})is(?:e|ed|er|ers|es|ing|ations?)\b|analys(?:e|ed|es|ing)\b|artefact|behaviour|"
     r"(?:cancel|label|model|signal|travel)l(?:ed|ing)\b|catalogue|centre|colour|defence|favour|fibre|\bgrey|honour|"
     r"judgement|licence|\bmetre|neighbour|programme\b|rigour|whilst)\w*",
     re.IGNORECASE,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from marks import slow_except
 from torch import nn
 
 from onebit.models import MODELS
@@ -10,6 +11,7 @@ from onebit.nn import SCHEMES, BinaryConv2d, BinaryLinear, parameter_roles
 from onebit.nn.activations import ChannelShuffle
 from onebit.nn.rpc import ReshapedPointwiseConv2d
 
+BINARY = ("trained-binarization", "bireal")
 SMALL = {"alexnet": 63}  # side of the smallest usual image, where it is not 32
 
 
@@ -25,7 +27,9 @@ def layers(model: nn.Module) -> list[nn.Module]:
 
 @pytest.mark.parametrize("name", MODELS)
 class TestEveryModel:
-    @pytest.mark.parametrize("scheme", ["its own", "float", "trained-binarization", "bireal"])
+    @pytest.mark.parametrize(
+        "scheme", slow_except(["its own", "float", "trained-binarization", "bireal"], "its own", "float")
+    )
     def test_forward_and_backward(self, name, scheme):
         torch.manual_seed(0)
         model, side = small(name, **({} if scheme == "its own" else {"scheme": scheme}))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marks import slow_except
 
 from onebit.format.bits import pack_bits, words_for
 from onebit.format.graph import BITS, FLOAT, HALF, PIXELS, Graph, InputSpec, Node, validate
@@ -225,7 +226,7 @@ class Drawing:
         self.nodes.append(node)
 
 
-@pytest.mark.parametrize("seed", [*range(10), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(10, 30))])
+@pytest.mark.parametrize("seed", slow_except(range(30), *range(10)))
 def test_random_networks(seed):
     graph = Drawing(seed).graph()
     validate(graph)

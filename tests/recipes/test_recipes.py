@@ -3,13 +3,16 @@
 import json
 
 import pytest
+from marks import slow_except
 
 from onebit.recipes import RECIPES
 from onebit.train import load_trained, train
 
 
-@pytest.mark.parametrize("name", RECIPES)
 class TestEveryRecipe:
+    @pytest.mark.parametrize(
+        "name", slow_except(RECIPES, "vgg-small-digits", "rbcn-resnet20-cifar10-short", "rb-net-20-cifar10")
+    )
     def test_two_steps(self, name, tmp_path):
         recipe = RECIPES[name]()
         settings = recipe.debug(tmp_path)
@@ -21,9 +24,11 @@ class TestEveryRecipe:
         rows = json.loads((tmp_path / "run" / "record.json").read_text())["epochs"]
         assert {row["stage"] for row in rows} == ({1, 2} if recipe.two_step else {1})
 
+    @pytest.mark.parametrize("name", slow_except(RECIPES, "vgg-small-digits", "rbcn-resnet20-cifar10-short"))
     def test_float_counterpart(self, name, tmp_path):
         settings = RECIPES[name]().real().debug(tmp_path)
         assert train(settings, tmp_path / "run", show=False).steps == 2
 
+    @pytest.mark.parametrize("name", RECIPES)
     def test_is_documented(self, name):
         assert RECIPES[name].__doc__

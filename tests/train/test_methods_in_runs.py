@@ -5,17 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from marks import slow_except
 
 from onebit.tasks import Scores
 from onebit.tasks.classification import Classification
 from onebit.train import TrainSettings, load_trained, train
 from onebit.train.checkpoint import load_checkpoint
 from onebit.train.step import Step
-
-
-def slow(value):
-    """A parameter that `make test` leaves out, as another one finds the same kind of fault."""
-    return pytest.param(value, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +84,8 @@ def state(out):
     return found
 
 
-@pytest.mark.parametrize("step", [slow(4), 10, slow(19)])  # free, frozen and last of its epoch, frozen in the second
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [4, 10, 19])  # free, frozen and last of its epoch, frozen in the second
 def test_resume_with_discriminators_is_exact(guided, interrupted, tmp_path, step):
     train(guided, tmp_path / "whole", show=False)
     interrupted(guided, tmp_path / "stopped", step)
@@ -100,7 +97,7 @@ def test_resume_with_discriminators_is_exact(guided, interrupted, tmp_path, step
 
 
 # In the first stage, its last, the second's first, in the second.
-@pytest.mark.parametrize("step", [slow(5), slow(10), 11, slow(17)])
+@pytest.mark.parametrize("step", slow_except([5, 10, 11, 17], 11))
 def test_resume_across_the_stages_is_exact(tiny, interrupted, tmp_path, step):
     settings = replace(tiny, two_step=0.5, latent_decay=1e-2)
     train(settings, tmp_path / "whole", show=False)

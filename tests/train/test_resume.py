@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from marks import slow_except
 
 from onebit.train import CheckpointError, Interrupted, load_trained, train
 from onebit.train.checkpoint import load_checkpoint
@@ -59,7 +60,8 @@ def interrupt_at(monkeypatch, step):
     return lambda: monkeypatch.setattr(Step, "__call__", original)
 
 
-@pytest.mark.parametrize("step", [0, 4, 10, 16])  # first step, middle, last step of an epoch, middle of the second
+# The first step, one in the middle, the last step of an epoch, and one in the middle of the second.
+@pytest.mark.parametrize("step", slow_except([0, 4, 10, 16], 4, 10))
 def test_sigint_leaves_a_checkpoint_that_resumes_exactly(tiny, whole, tmp_path, monkeypatch, step):
     out = tmp_path / "stopped"
     undo = interrupt_at(monkeypatch, step)
