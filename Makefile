@@ -61,7 +61,8 @@ test-package: setup
 # With the oldest releases that pyproject.toml allows, on the oldest Python that is here: from the registry, where torch
 # for Linux comes with 3 GB of CUDA. Warnings are no errors there: old packages warn of their new dependencies.
 OLDEST := build/oldest
-OLDEST_PYTHON ?= $(firstword $(shell command -v python3.10 python3.11 python3.12 python3.13) $(PYTHON))
+OLDEST_PYTHON ?= $(shell for python in python3.10 python3.11 python3.12 python3.13 $(PYTHON); do \
+  $$python -c "" 2>/dev/null && command -v $$python && break; done)
 # Into the environment $(1), from the releases that the file names alone, without what `make lock` adds to it.
 old-pip = $(BIN)/uv pip install --quiet --python $(1)/bin/python
 BOUNDS := build/pyproject.toml
