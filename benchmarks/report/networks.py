@@ -284,8 +284,9 @@ def networks_png(lines: list[Line]) -> bytes:
     keys = list(dict.fromkeys(_key(line) for line in lines if "median_ms" in line))
     engines = [name for name in dict.fromkeys(line["engine"].partition(",")[0] for line in lines) if name != OURS]
     colors = {OURS: BLUE, **dict(zip(engines, (ORANGE, *PALETTE[2:]), strict=False))}
+    labels = [f"{network}: {engine} {numbers}" for engine, network, numbers in keys]
     canvas, panels = figure(len(settings))
-    canvas.set_size_inches(3.4 * len(settings) + 2.4, 0.26 * len(keys) + 1.4)
+    canvas.set_size_inches(3.4 * len(settings) + 0.06 * max(map(len, labels), default=0), 0.26 * len(keys) + 1.4)
     for panel, setting in zip(panels, settings, strict=True):
         for line in lines:
             if (line["threads"], line["batch"]) == setting and "median_ms" in line:
@@ -293,7 +294,7 @@ def networks_png(lines: list[Line]) -> bytes:
                 bar = panel.barh(keys.index(_key(line)), time, 0.75, color=colors[line["engine"].partition(",")[0]])
                 panel.bar_label(bar, fmt="%.2f", padding=2, fontsize=7)
         panel.set(title=_name(setting), xlabel="ms per image", xscale="log", yticks=range(len(keys)))
-        panel.set_yticklabels([f"{network}: {engine} {numbers}" for engine, network, numbers in keys], fontsize=7)
+        panel.set_yticklabels(labels, fontsize=7)
         panel.set_ylim(len(keys) - 0.4, -0.6)  # a row that was not measured leaves its place
         panel.margins(x=0.15)
         if panel is not panels[0]:

@@ -11,7 +11,6 @@ from onebit.nn import SCHEMES, BinaryConv2d, BinaryLinear, parameter_roles
 from onebit.nn.activations import ChannelShuffle
 from onebit.nn.rpc import ReshapedPointwiseConv2d
 
-BINARY = ("trained-binarization", "bireal")
 SMALL = {"alexnet": 63}  # side of the smallest usual image, where it is not 32
 
 
