@@ -10,7 +10,6 @@ constexpr size_t kQuarter = kBlock / 4;
 // The channels of some pixels. All indices are constants after unrolling, so this stays in registers.
 template <size_t pixels, size_t vectors>
 struct Rows {
-  static constexpr size_t kPixels = pixels, kVectors = vectors;
   Vec v[pixels * vectors];
 
   // Calls f(vector, pixel, first channel); pixel and channel are compile-time constants.
@@ -37,41 +36,43 @@ ONEBIT_INLINE bool is_whole(const EpilogueTile& t) {
   return t.channels == vectors * Vec::kLanes;
 }
 
-ONEBIT_INLINE size_t lanes_at(size_t c, size_t channels) {
-  const size_t left = c < channels ? channels - c : 0;
-  return left < Vec::kLanes ? left : Vec::kLanes;
-}
+// The first `count` elements of some vectors, by way of memory that is large enough for whole ones.
+template <class T, size_t vectors>
+struct Part {
+  T lanes[vectors * Vec::kLanes] = {};
 
-template <class T>
-ONEBIT_INLINE Vec load_part(const T* from, size_t c, size_t channels) {
-  T lanes[Vec::kLanes] = {};
-  __builtin_memcpy(lanes, from + c, lanes_at(c, channels) * sizeof(T));
-  return Vec::load(lanes);
-}
-
-template <class T>
-ONEBIT_INLINE void store_part(const Vec& v, T* to, size_t c, size_t channels) {
-  T lanes[Vec::kLanes];
-  v.store(lanes);
-  __builtin_memcpy(to + c, lanes, lanes_at(c, channels) * sizeof(T));
-}
+  ONEBIT_INLINE void load(const T* from, size_t count) { __builtin_memcpy(lanes, from, count * sizeof(T)); }
+  ONEBIT_INLINE void store(T* to, size_t count) const { __builtin_memcpy(to, lanes, count * sizeof(T)); }
+};
 
 // v = join(v, the channels at at(pixel)).
-template <class RowsOf, class Address, class Join>
-ONEBIT_INLINE void join_values(const EpilogueTile& t, RowsOf& rows, Address at, Join join) {
-  if (is_whole<RowsOf::kVectors>(t)) {
+template <size_t pixels, size_t vectors, class Address, class Join>
+ONEBIT_INLINE void join_values(const EpilogueTile& t, Rows<pixels, vectors>& rows, Address at, Join join) {
+  if (is_whole<vectors>(t)) {
     rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { v = join(v, Vec::load(at(p) + c)); });
   } else {
-    rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { v = join(v, load_part(at(p), c, t.channels)); });
+    unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
+      Part<std::remove_const_t<std::remove_pointer_t<decltype(at(p))>>, vectors> part;
+      part.load(at(p), t.channels);
+      unroll<vectors>([&](auto i) ONEBIT_INLINE_LAMBDA {
+        Vec& v = rows.v[p * vectors + i];
+        v = join(v, Vec::load(part.lanes + i * Vec::kLanes));
+      });
+    });
   }
 }
 
-template <class T, class RowsOf>
-ONEBIT_INLINE void store_values(const EpilogueTile& t, RowsOf& rows, T* to, size_t to_next) {
-  if (is_whole<RowsOf::kVectors>(t)) {
+template <class T, size_t pixels, size_t vectors>
+ONEBIT_INLINE void store_values(const EpilogueTile& t, Rows<pixels, vectors>& rows, T* to, size_t to_next) {
+  if (is_whole<vectors>(t)) {
     rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { v.store(to + p * to_next + c); });
   } else {
-    rows.each([&](Vec& v, auto p, auto c) ONEBIT_INLINE_LAMBDA { store_part(v, to + p * to_next, c, t.channels); });
+    unroll<pixels>([&](auto p) ONEBIT_INLINE_LAMBDA {
+      Part<T, vectors> part;
+      unroll<vectors>([&](auto i)
+                          ONEBIT_INLINE_LAMBDA { rows.v[p * vectors + i].store(part.lanes + i * Vec::kLanes); });
+      part.store(to + p * to_next, t.channels);
+    });
   }
 }
 
@@ -181,29 +182,27 @@ ONEBIT_INLINE void finish_rows(const EpilogueTile& t, size_t pixel, Rows<pixels,
   }
 }
 
-// Sources of a tile: fill(t, p, rows) loads the pixels from p on.
-struct FromFloats {
-  const float* y;
-  size_t stride;
-
-  template <size_t pixels, size_t vectors>
-  ONEBIT_INLINE void fill(const EpilogueTile& t, size_t p, Rows<pixels, vectors>& rows) const {
-    join_values(
-        t, rows, [&](auto i) ONEBIT_INLINE_LAMBDA { return y + (p + i) * stride; },
-        [](Vec, Vec loaded) ONEBIT_INLINE_LAMBDA { return loaded; });
-  }
-};
-
-struct FromCounts {
-  const int32_t* diff;
+// What a tile is made of: floats, or where `depth` is set the counts of a binary convolution. Asked at run time, as one
+// copy of `finish` for each would take twice as long to compile.
+struct Source {
+  const void* from;
   size_t stride;
   const int32_t* const* depth;
 
   template <size_t pixels, size_t vectors>
-  ONEBIT_INLINE void fill(const EpilogueTile&, size_t p, Rows<pixels, vectors>& rows) const {
-    rows.each([&](Vec& v, auto i, auto c) ONEBIT_INLINE_LAMBDA {
-      v = IntVec::to_floats(signed_sum(depth[p + i] + c, diff + (p + i) * stride + c));
-    });
+  ONEBIT_INLINE void fill(const EpilogueTile& t, size_t p, Rows<pixels, vectors>& rows) const {
+    if (depth) {
+      rows.each([&](Vec& v, auto i, auto c) ONEBIT_INLINE_LAMBDA { v = IntVec::to_floats(sum(p + i, c)); });
+    } else {
+      const float* y = static_cast<const float*>(from) + p * stride;
+      join_values(
+          t, rows, [&](auto i) ONEBIT_INLINE_LAMBDA { return y + i * stride; },
+          [](Vec, Vec loaded) ONEBIT_INLINE_LAMBDA { return loaded; });
+    }
+  }
+
+  ONEBIT_INLINE IntVec sum(size_t p, size_t c) const {
+    return signed_sum(depth[p] + c, static_cast<const int32_t*>(from) + p * stride + c);
   }
 };
 
@@ -234,8 +233,7 @@ ONEBIT_INLINE void for_width(const EpilogueTile& t, Function f) {
   }
 }
 
-template <class Source>
-ONEBIT_INLINE void finish(const EpilogueTile& t, Source source) {
+void finish(const EpilogueTile& t, const Source& source) {
   for_width(t, [&](auto vectors) {
     for_pixels<vectors>(t, [&](auto pixels, size_t p) ONEBIT_INLINE_LAMBDA {
       Rows<pixels, vectors> rows;
@@ -245,35 +243,39 @@ ONEBIT_INLINE void finish(const EpilogueTile& t, Source source) {
   });
 }
 
-void finish_threshold(const EpilogueTile& t, FromCounts counts) {
+void finish_threshold(const EpilogueTile& t, const Source& counts) {
   const StepPlan& step = t.steps[0];
   const int32_t* below = step.below + t.table;
   const uint32_t* flip = step.flip + t.table / kWordBits;
   for_width(t, [&](auto vectors) {
     for_pixels<vectors>(t, [&](auto pixels, size_t p) ONEBIT_INLINE_LAMBDA {
-      store_bits<pixels, vectors>(
-          t, t.pixel + p * t.pixel_step, step, flip, [&](auto i, auto, auto c) ONEBIT_INLINE_LAMBDA {
-            const IntVec sum = signed_sum(counts.depth[p + i] + c, counts.diff + (p + i) * counts.stride + c);
-            return Vec::bits(IntVec::less(sum, IntVec::load(below + c)));
-          });
+      store_bits<pixels, vectors>(t, t.pixel + p * t.pixel_step, step, flip,
+                                  [&](auto i, auto, auto c) ONEBIT_INLINE_LAMBDA {
+                                    return Vec::bits(IntVec::less(counts.sum(p + i, c), IntVec::load(below + c)));
+                                  });
     });
   });
 }
 
 void finish_counts(const EpilogueTile& t, const int32_t* diff, size_t stride, const int32_t* const* depth) {
-  if (t.steps[0].kind == StepKind::threshold) return finish_threshold(t, {diff, stride, depth});
-  finish(t, FromCounts{diff, stride, depth});
+  const Source counts{diff, stride, depth};
+  t.steps[0].kind == StepKind::threshold ? finish_threshold(t, counts) : finish(t, counts);
 }
 
-void finish_floats(const EpilogueTile& t, const float* y, size_t stride) { finish(t, FromFloats{y, stride}); }
+void finish_floats(const EpilogueTile& t, const float* y, size_t stride) { finish(t, {y, stride, nullptr}); }
 
 void widen(const Half* from, size_t count, float* to) {
   size_t i = 0;
   for (; i + Vec::kLanes <= count; i += Vec::kLanes) Vec::load(from + i).store(to + i);
-  if (i < count) store_part(load_part(from, i, count), to, i, count);
+  if (i == count) return;
+  Part<Half, 1> halves;
+  halves.load(from + i, count - i);
+  Part<float, 1> floats;
+  Vec::load(halves.lanes).store(floats.lanes);
+  floats.store(to + i, count - i);
 }
 
-// Converts to floats in memory first. One more source for `finish` would save that, but double its code. The same holds
+// Converts to floats in memory first. One more source for `finish` would save that, but grow its code. The same holds
 // for finish_windows.
 void finish_halves(const EpilogueTile& t, const Half* y, size_t stride) {
   float floats[kMaxPixels * kBlock];
