@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from marks import slow_except
 from torch import nn
 
 import onebit
@@ -39,7 +40,7 @@ def readers(graph, name):
     return {node.op for node in graph.nodes if name in node.inputs}
 
 
-@pytest.mark.parametrize("stem", ["float", "int8"])
+@pytest.mark.parametrize("stem", slow_except(["float", "int8"], "int8"))
 @pytest.mark.parametrize(
     ("name", "side"),
     [("resnet18", 64), ("resnet20", 32), ("reactnet-a", 64), ("vgg-small", 32), ("ftbnn-18", 64), ("rb-net-20", 32)],
@@ -198,6 +199,7 @@ def test_the_command_line_prints_the_loss_and_verifies(run, stem, tmp_path, caps
     assert re.search(r"activations +float16", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_lost_images_are_counted_and_refused(run, tmp_path, capsys, monkeypatch):
     from onebit.train import deploy
 

@@ -10,9 +10,7 @@ from onebit.train import load_trained, train
 
 
 class TestEveryRecipe:
-    @pytest.mark.parametrize(
-        "name", slow_except(RECIPES, "vgg-small-digits", "rbcn-resnet20-cifar10-short", "rb-net-20-cifar10")
-    )
+    @pytest.mark.parametrize("name", slow_except(RECIPES, "vgg-small-digits", "rbcn-resnet20-cifar10-short"))
     def test_two_steps(self, name, tmp_path):
         recipe = RECIPES[name]()
         settings = recipe.debug(tmp_path)

@@ -119,6 +119,7 @@ def test_record(run, tmp_path):
         works(lambda: stored_settings(tmp_path)[0].as_json(), CheckpointError, path, told(place, value))
 
 
+@pytest.mark.slow
 def test_checkpoint_to_go_on_from(run, monkeypatch):
     """What is not refused before the first step trains to the end."""
     document = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)

@@ -129,6 +129,7 @@ def test_compiled_training_resumes_exactly(tiny, tmp_path, monkeypatch):
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
+@pytest.mark.slow
 def test_second_run_is_equal_and_another_seed_is_not(tiny, whole, tmp_path):
     train(tiny, tmp_path / "again", show=False)
     assert_same_run(whole, tmp_path / "again")
