@@ -18,3 +18,21 @@ def _one_thread():
     """Whatever a test sets, the next one starts with one thread."""
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_curve():
+    """The curve of a run takes as long as the short trainings here: one is drawn, and the next ones are the same."""
+    from onebit.train import recorder
+
+    drawn = []
+
+    def curve_png(*arguments, **options):
+        if not drawn:
+            drawn.append(original(*arguments, **options))
+        return drawn[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        original = recorder.curve_png
+        patch.setattr(recorder, "curve_png", curve_png)
+        yield
