@@ -1,5 +1,6 @@
 // A test harness on one page: any number of TEST(name) { CHECK(...); }, and RUN_TESTS() once. The program runs all
-// tests; with an argument, those whose name contains it; with "-" before it, those whose name does not.
+// tests; with an argument, those whose name contains it; with "-" before it, those whose name does not. A second
+// argument n leaves out all but each n-th of the cases that ask left_out().
 #pragma once
 
 #include <cstdio>
@@ -36,6 +37,16 @@ inline void fail(const char* file, int line, const std::string& what) {
 inline bool wanted(const std::string& name, const std::string& part) {
   if (part.rfind('-', 0) == 0) return name.find(part.substr(1)) == std::string::npos;
   return name.find(part) != std::string::npos;
+}
+
+inline size_t& every() {
+  static size_t n = 1;
+  return n;
+}
+
+inline bool left_out() {
+  static size_t count = 0;
+  return count++ % every() != 0;
 }
 
 inline int run(const std::string& part) {
@@ -75,5 +86,8 @@ inline int run(const std::string& part) {
     CHECK_NOTE(std::string(error.what()).find(part) != std::string::npos, error.what()); \
   }
 
-#define RUN_TESTS() \
-  int main(int argc, char** argv) { return check::run(argc > 1 ? argv[1] : ""); }
+#define RUN_TESTS()                                     \
+  int main(int argc, char** argv) {                     \
+    if (argc > 2) check::every() = std::stoul(argv[2]); \
+    return check::run(argc > 1 ? argv[1] : "");         \
+  }
