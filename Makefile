@@ -63,16 +63,12 @@ test-package: setup
 OLDEST := build/oldest
 OLDEST_PYTHON ?= $(shell for python in python3.10 python3.11 python3.12 python3.13 $(PYTHON); do \
   $$python -c "" 2>/dev/null && command -v $$python && break; done)
-# Into the environment $(1), from the releases that the file names alone, without what `make lock` adds to it.
-old-pip = $(BIN)/uv pip install --quiet --python $(1)/bin/python
-BOUNDS := build/pyproject.toml
-$(BOUNDS): pyproject.toml
-	mkdir -p $(@D)
-	sed '/^constraint-dependencies/d' $< > $@
+# Into the environment $(1); --no-config leaves out the constraint of torch that is for `make lock`.
+old-pip = $(BIN)/uv pip install --quiet --no-config --python $(1)/bin/python
 
-test-oldest: setup $(BOUNDS)
+test-oldest: setup
 	$(BIN)/uv venv --quiet --clear --python $(OLDEST_PYTHON) $(OLDEST)
-	$(call old-pip,$(OLDEST)) --resolution lowest-direct -r $(BOUNDS) --extra train --extra build --extra test
+	$(call old-pip,$(OLDEST)) --resolution lowest-direct -r pyproject.toml --extra train --extra build --extra test
 	PATH=$(abspath $(OLDEST))/bin:$$PATH $(call old-pip,$(OLDEST)) --no-deps --no-build-isolation --reinstall-package onebit .
 	cd build && ../$(OLDEST)/bin/python -m pytest -q -W default -m "not slow" -c ../pyproject.toml --rootdir .. ../tests
 
@@ -80,9 +76,9 @@ test-oldest: setup $(BOUNDS)
 # need nothing else.
 RUNTIME := build/oldest-runtime
 NEED_TORCH := format/test_file.py format/test_made_up_op.py runtime/test_model.py runtime/test_ops.py
-test-oldest-runtime: setup $(BOUNDS)
+test-oldest-runtime: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(RUNTIME)
-	$(call old-pip,$(RUNTIME)) --resolution lowest-direct --only-binary :all: -r $(BOUNDS) --extra cli "pytest>=8"
+	$(call old-pip,$(RUNTIME)) --resolution lowest-direct --only-binary :all: -r pyproject.toml --extra cli "pytest>=8"
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(RUNTIME) . \
 	  -C build-dir=$(MODULE) -C cmake.define.ONEBIT_TESTS=OFF -C cmake.define.ONEBIT_WERROR=$(WERROR)
 	$(call old-pip,$(RUNTIME)) --no-deps $(RUNTIME)/onebit-*.whl
