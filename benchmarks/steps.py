@@ -17,12 +17,12 @@ from pathlib import Path
 
 import torch
 
-from methods import BASE, STUDY, settings_of
+from methods import STUDY
 from onebit.files import write_atomic
 from onebit.methods import Batch
-from onebit.recipes import RECIPES
 from onebit.runtime.cpu import describe
-from onebit.train import train
+from onebit.study import read_study
+from onebit.train import TrainSettings, train
 from onebit.train.loop import Run
 from onebit.train.record import source_commit
 from timed import timed, warning
@@ -38,23 +38,24 @@ def endless(run: Run) -> Iterator[Batch]:
 
 def main() -> None:
     """Measure and write ``steps.jsonl`` and ``steps.md``."""
+    rows = {run.row: run for run in read_study(STUDY)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=Path)
     parser.add_argument("--compile", choices=("true", "false"), default="true")
-    parser.add_argument("--batch_size", type=int, default=RECIPES[BASE]().batch_size)
-    parser.add_argument("--only", nargs="+", choices=list(STUDY), default=list(NAMES))
+    parser.add_argument("--batch_size", type=int, default=rows["float"].settings.batch_size)
+    parser.add_argument("--only", nargs="+", choices=list(rows), default=list(NAMES))
     parser.add_argument("--seconds", type=float, default=120.0, help="for all together")
     parser.add_argument("--out", type=Path, default=Path("reports"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
         shared = {"batch_size": args.batch_size, "compile": args.compile == "true"}
-        guide = replace(settings_of("float", runs), **{**shared, "compile": False, "max_steps": 1})
-        train(guide, runs / "float", data_dir=args.data_dir, show=False)
+        guide = replace(rows["float"].settings, **{**shared, "compile": False, "max_steps": 1})
+        train(guide, runs / rows["float"].key, data_dir=args.data_dir, show=False)
         data = guide.make_task().load(guide.dataset, args.data_dir)
         work: dict[str, Callable[[], object]] = {}
         for name in args.only:
-            settings = replace(settings_of(name, runs), **shared)
+            settings = replace(TrainSettings.from_json(rows[name].settings_in(runs)), **shared)
             run = Run(settings, data, runs / f"{name}-steps", recipe=None, saved=None, show=False)
             run.state.network.train()
             run.state.method.train()
@@ -73,7 +74,7 @@ def main() -> None:
     lines = [
         {
             "name": name,
-            "label": STUDY[name].label,
+            "label": rows[name].label,
             **columns,
             "times_first": columns["median_ms"] / times[args.only[0]]["median_ms"],
             **facts,

@@ -19,6 +19,7 @@ from onebit.cli.main import VERBS
 from onebit.models import build
 from onebit.nn.cost import count_cost
 from onebit.recipes import RECIPES
+from onebit.study import read_study
 from onebit.zoo.networks import NETWORKS, file_sizes
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -99,6 +100,15 @@ def test_commands_are_understood(page, line, tmp_path, monkeypatch):
             parse(argv)
     else:
         parse(argv)
+
+
+def test_studies_are_understood(tmp_path):
+    """Those of the pages, and those of the repository."""
+    texts = [text for page in PAGES for _, text in blocks(page, "yaml")]
+    texts += [path.read_text() for path in (DOCS.parent / "studies").glob("*.yaml")]
+    for text in texts:
+        (tmp_path / "study.yaml").write_text(text)
+        assert read_study(tmp_path / "study.yaml").in_order()
 
 
 def test_pages_name_recipes_that_exist():
