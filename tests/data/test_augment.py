@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from onebit.data import AUGMENTATIONS, Normalize
+from onebit.data import AUGMENTATIONS, Mixing, Normalize
 
 MEAN, STD = (0.5, 0.25, 0.125), (0.5, 0.25, 1.0)
 
@@ -59,3 +59,56 @@ def test_crops_are_shifts_by_whole_pixels_and_flips():
         assert straight or mirrored
         flipped += mirrored
     assert 8 <= flipped <= 24
+
+
+class TestMixing:
+    def mixed(self, seed=0, size=(16, 16), **alphas):
+        generator = torch.Generator().manual_seed(1)
+        x = torch.randn(8, 3, *size, generator=generator)
+        before = x.clone()
+        torch.manual_seed(seed)
+        out, partners, share = Mixing(**{"mixup": 0.0, "cutmix": 0.0, **alphas})(x)
+        assert torch.equal(x, before)
+        assert sorted(partners.tolist()) == list(range(8))
+        assert 0 <= share <= 1
+        return x, out, x[partners], share
+
+    @pytest.mark.parametrize("alpha", [1e-300, 0.2, 1.0, 1000.0])
+    def test_mixup_by_formula(self, alpha):
+        shares = []
+        for seed in range(20):
+            x, out, other, share = self.mixed(seed, mixup=alpha)
+            torch.testing.assert_close(out, share * x + (1 - share) * other)
+            shares.append(share)
+        if alpha == 1000:
+            assert all(0.44 < share < 0.56 for share in shares)
+        if alpha == 0.2:
+            assert len(set(shares)) == 20
+            assert any(0.1 < share < 0.9 for share in shares)
+
+    @pytest.mark.parametrize("size", [(16, 16), (1, 5), (7, 32)])
+    def test_cutmix_pastes_a_box_whose_area_is_what_the_share_says(self, size):
+        found = []
+        for seed in range(20):
+            x, out, other, share = self.mixed(seed, size, cutmix=1.0)
+            pasted = (out != x).any(1).any(0)  # (H, W), the same for all images
+            rows, columns = pasted.any(1).nonzero(), pasted.any(0).nonzero()
+            if len(rows):
+                box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+                assert pasted[box].all()
+                assert torch.equal(out[..., box[0], box[1]], other[..., box[0], box[1]])
+            assert share == pytest.approx(1 - float(pasted.float().mean()))
+            found.append(share)
+        assert len(set(found)) > 1
+
+    def test_a_function_of_the_seed_alone(self):
+        one, same, other = (self.mixed(seed, mixup=0.4, cutmix=1.0)[1] for seed in (5, 5, 6))
+        assert torch.equal(one, same)
+        assert not torch.equal(one, other)
+
+    def test_with_both_each_batch_takes_one(self):
+        kinds = []
+        for seed in range(40):
+            x, out, other, _ = self.mixed(seed, mixup=1000.0, cutmix=1.0)
+            kinds.append(bool(((out == x) | (out == other)).all()))
+        assert 8 <= sum(kinds) <= 32

@@ -10,6 +10,7 @@ import onebit
 from onebit.format.graph import validate
 from onebit.models import MODELS
 from onebit.nn import (
+    WEIGHT_BINARIZERS,
     BinaryConv2d,
     BinaryLinear,
     ChannelShuffle,
@@ -191,12 +192,20 @@ def test_linear_layers_and_real_weights_with_thresholds(inputs):
     assert [row.runs_as for row in packed.report.rows if row.weights] == ["float"] * 2 + ["1-bit"] * 2
 
 
-@pytest.mark.parametrize("weights", ["rectified", "standardized", "recu"])
-def test_weight_binarizers(weights):
-    model = nn.Sequential(
-        BinaryConv2d(3, 12, 3, padding=1, weight_binarizer=weights), nn.BatchNorm2d(12), BinaryConv2d(12, 4, 1)
-    )
-    agree(model, (3, 6, 5))
+@pytest.mark.parametrize(
+    ("weights", "options"),
+    [
+        ("rectified", {}),
+        ("standardized", {}),
+        ("recu", {}),
+        *((name, {"standardized": True}) for name in ("sign", "mean-scale", "trained-scale")),
+    ],
+)
+def test_weight_binarizers(weights, options):
+    first = BinaryConv2d(3, 12, 3, padding=1, weight_binarizer=WEIGHT_BINARIZERS[weights](**options))
+    with torch.no_grad():
+        first.weight.add_(0.1)  # what is standardized has other signs
+    agree(nn.Sequential(first, nn.BatchNorm2d(12), BinaryConv2d(12, 4, 1)), (3, 6, 5))
 
 
 def test_layers_in_a_phase_of_real_weights_are_reported():

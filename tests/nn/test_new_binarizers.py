@@ -8,7 +8,15 @@ import torch.nn.functional as F
 
 from onebit.binarize import ESTIMATORS, sign
 from onebit.binarize.scales import power_of_two, rectify, standardize
-from onebit.nn import BinaryConv2d, BinaryLinear, keep_positive_, parameter_roles, set_progress, set_real_weights
+from onebit.nn import (
+    BinaryConv2d,
+    BinaryLinear,
+    as_scheme,
+    keep_positive_,
+    parameter_roles,
+    set_progress,
+    set_real_weights,
+)
 
 
 def test_rectified_gradients_are_those_of_the_whole_matrix():
@@ -79,6 +87,27 @@ def test_standardized_weights_are_balanced_with_a_power_of_two():
     torch.testing.assert_close(latent.std((1, 2, 3), correction=0), torch.ones(8), atol=1e-2, rtol=0)
     assert torch.equal(scale.log2(), scale.log2().round())
     assert power_of_two(torch.tensor([0.75, 1.4, 1.5, 3.0])).tolist() == [1.0, 1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("name", ["sign", "mean-scale", "trained-scale"])
+def test_weight_standardization_is_an_option(name):
+    torch.manual_seed(0)
+    options = {"weights": name, "weight_standardized": True, "weight_estimator": "polynomial"}
+    conv = as_scheme("bireal", **options).conv2d(16, 8, 3).double()
+    with torch.no_grad():
+        conv.weight.add_(0.3)  # a plain sign would now be +1 nearly everywhere
+    signs, scale = conv.weight_binarizer(conv.weight)
+    latent = standardize(conv.weight)
+    assert torch.equal(signs, sign(conv.weight - conv.weight.mean((1, 2, 3), keepdim=True)))
+    if name == "mean-scale":
+        torch.testing.assert_close(scale, latent.abs().mean((1, 2, 3)))
+    upstream = torch.randn_like(signs)
+    (signs * upstream).sum().backward()
+    weight = conv.weight.detach().clone().requires_grad_()
+    slope = ESTIMATORS["polynomial"](latent.detach(), torch.zeros(()))
+    (standardize(weight) * upstream * slope).sum().backward()
+    torch.testing.assert_close(conv.weight.grad, weight.grad)  # through the mean and the deviation too
+    assert "standardized=True" in repr(conv)
 
 
 def test_the_clamp_of_recu_moves_no_sign_and_tightens_with_less_tau():

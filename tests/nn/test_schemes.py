@@ -22,7 +22,7 @@ def test_the_ablation_of_trained_binarization_is_a_matter_of_settings(weights, w
 def test_trained_binarization_is_what_the_paper_says():
     scheme = SCHEMES["trained-binarization"]
     assert (scheme.weights, scheme.inputs) == ("trained-scale", "trained-step")
-    assert scheme.weight_options == {"estimator": "higher-order", "granularity": "layer"}
+    assert scheme.weight_options == {"estimator": "higher-order", "granularity": "layer", "standardized": False}
     assert scheme.input_options == {"estimator": "long-tailed-higher-order", "start": 1.0}
 
 
@@ -48,7 +48,8 @@ def test_schemes_take_every_input_binarizer_with_its_own_options(name):
 
 def test_another_binarizer_keeps_the_options_that_it_has_as_well():
     scheme = as_scheme("trained-binarization", weights="mean-scale", inputs="sign")
-    assert scheme.weight_options == {"estimator": "higher-order", "granularity": "layer", "detached": True}
+    kept = {"estimator": "higher-order", "granularity": "layer", "standardized": False}
+    assert scheme.weight_options == {**kept, "detached": True}
     assert scheme.input_options == {"estimator": "long-tailed-higher-order"}
     assert as_scheme("trained-binarization", weights=None).weight_options == {}
 

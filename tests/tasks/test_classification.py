@@ -12,7 +12,7 @@ from torch import nn
 from onebit.data import DATASETS, MemorySet
 from onebit.runtime.model import Model
 from onebit.runtime.selftest import small_network
-from onebit.tasks import TASKS, Metric
+from onebit.tasks import TASKS, Metric, Mixed
 from onebit.tasks.classification import Classification
 
 
@@ -142,6 +142,18 @@ def test_label_smoothing_is_an_option_of_the_task():
     assert losses["cross_entropy"] == F.cross_entropy(logits, labels, label_smoothing=0.3)
     with pytest.raises(ValueError, match="label_smoothing must be from 0 to below 1, got 1"):
         Classification(label_smoothing=1)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_loss_of_mixed_images_is_that_of_their_mixed_labels(smoothing):
+    logits, first = torch.randn(5, 10, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 4])
+    targets = Mixed(first, second=torch.tensor([3, 1, 0, 2, 9]), share=0.7)
+    task = Classification(label_smoothing=smoothing)
+    mixture = 0.7 * F.one_hot(targets.first, 10) + 0.3 * F.one_hot(targets.second, 10)
+    expected = F.cross_entropy(logits, mixture, label_smoothing=smoothing)
+    torch.testing.assert_close(task.losses(logits, targets)["cross_entropy"], expected)
+    assert task.training_scores(logits, targets) == {}
+    assert task.training_scores(logits, first)
 
 
 @pytest.mark.parametrize(("lost", "too_much"), [(0, False), (1, False), (2, True), (-5, False)])

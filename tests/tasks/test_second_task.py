@@ -172,6 +172,12 @@ def test_methods_call_its_criterion(settings, run, tmp_path):
     assert rows[1]["loss_squares"] > 0
 
 
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_mixing_is_refused_where_the_task_cannot(settings, name):
+    with pytest.raises(ValueError, match=f"{name} 0.2 mixes images .* the task 'toy-denoising' cannot; give it 0"):
+        replace(settings, **{name: 0.2})
+
+
 def test_a_teacher_of_another_task_is_refused(run, tmp_path):
     settings = TrainSettings(
         model="vgg-small", dataset="digits", method="distillation", teacher=str(run[0]), epochs=1, batch_size=8, lr=1e-3

@@ -87,6 +87,8 @@ SETTINGS = TrainSettings(
     method="rbcn",
     method_options={"gan": False},
     lr_factors={"latent": 0.5},
+    ema=0.9,
+    mixup=0.2,
 )
 
 
@@ -137,7 +139,7 @@ def test_checkpoint_to_go_on_from(run, monkeypatch):
 def test_checkpoint_as_a_model(run, monkeypatch):
     path = run / "checkpoints" / "last.ckpt"
     whole = torch.load(path, weights_only=True)
-    document = {name: whole[name] for name in ("format", "network", "meta")}
+    document = {name: whole[name] for name in ("format", "network", "average", "meta")}
     for place, value in alterations(document, (*VALUES, *TENSORS)):
         other = whole | altered(document, place, value)
         if value is GONE and len(place) == 1:

@@ -53,6 +53,14 @@ def test_warmup_is_linear_and_meets_the_schedule(tiny):
     assert rates[55] == pytest.approx(0.55)
 
 
+@pytest.mark.parametrize(("epochs", "rising"), [(200, 5), (300, 10), (12, 3)])
+def test_warmup_of_several_epochs_is_a_share_of_them(tiny, epochs, rising):
+    settings = replace(tiny, epochs=epochs, warmup=rising / epochs)
+    rates = [learning_rate(step, epochs * 390, settings) for step in range(epochs * 390)]
+    assert rates.index(max(rates)) == rising * 390
+    assert all(a < b for a, b in pairwise(rates[: rising * 390 + 1]))
+
+
 def test_step_schedule_drops_at_the_milestones(tiny):
     settings = replace(tiny, schedule="step", warmup=0.0, lr=1.0, milestones=(0.5, 0.75), gamma=0.1)
     rates = [learning_rate(step, 100, settings) for step in (0, 49, 50, 74, 75, 99)]

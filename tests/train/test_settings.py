@@ -38,6 +38,10 @@ from onebit.train import TrainSettings
         ({"weight_decay": float("inf")}, "weight_decay must be a number from 0 up"),
         ({"momentum": 1.0}, "momentum must be from 0 to below 1"),
         ({"warmup": 1.0}, "warmup must be from 0 to below 1"),
+        ({"ema": 1.0}, "ema must be from 0 to below 1, got 1.0"),
+        ({"ema": "yes"}, "ema must be a number, got 'yes'"),
+        ({"mixup": -0.2}, "mixup must be from 0 to 1000, got -0.2"),
+        ({"cutmix": float("nan")}, "cutmix must be from 0 to 1000, got nan"),
         ({"two_step": -0.5}, "two_step must be from 0 to below 1, got -0.5"),
         ({"two_step": 0.1}, r"two_step 0\.1 of 3 epochs leaves one stage without an epoch"),
         ({"betas": (0.9, 1.0)}, r"betas\[1\] must be from 0 to below 1"),
@@ -62,7 +66,10 @@ def test_json_and_back(tiny):
 
 def test_settings_of_runs_made_before(tiny):
     fields = tiny.as_json() | {"scheme_options": {"weights": "mean", "weight_granularity": "layer"}}
+    for name in ("ema", "mixup", "cutmix"):  # came later
+        assert fields.pop(name) == 0
     read = TrainSettings.from_json(json.loads(json.dumps(fields)))
+    assert (read.ema, read.mixup, read.cutmix) == (0, 0, 0)
     assert read.scheme_options == {"weights": "mean-scale", "weight_detached": False, "weight_granularity": "layer"}
 
 

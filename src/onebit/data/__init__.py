@@ -5,7 +5,7 @@ from onebit.data import digits as digits
 from onebit.data import folder as folder
 from onebit.data import idx as idx
 from onebit.data import synthetic as synthetic
-from onebit.data.augment import AUGMENTATIONS, Normalize
+from onebit.data.augment import AUGMENTATIONS, Mixing, Normalize
 from onebit.data.base import DATASETS, Contents, DataError, ImageData, ImageSet, MemorySet, epoch_order
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "ImageData",
     "ImageSet",
     "MemorySet",
+    "Mixing",
     "Normalize",
     "epoch_order",
 ]

@@ -53,7 +53,15 @@ class WeightBinarizer(Binarizer):
     """Maps latent weights (O, C/groups, K, K) or (O, F) to ``(signs in {-1, +1}, scale)``.
 
     The scale is None, a scalar (per layer) or (O,) (per output channel).
+
+    Args:
+        standardized: binarize ``(w - mean w) / std w`` of each filter instead of ``w``: weight standardization
+            (arXiv:1903.10520), which balances the signs of a filter (IR-Net, arXiv:1909.10788).
     """
+
+    def __init__(self, estimator: str, standardized: bool = False) -> None:
+        super().__init__(estimator)
+        self.standardized = standardized
 
     def attach(self, weight: Tensor) -> None:
         """Create the parameters that depend on the weights; the layer calls it once, when its weights exist."""
@@ -63,7 +71,7 @@ class WeightBinarizer(Binarizer):
 
     def latent(self, weight: Tensor) -> Tensor:
         """The tensor to binarize: the weight, possibly standardized or clamped."""
-        return weight
+        return standardize(weight) if self.standardized else weight
 
     def signs(self, latent: Tensor) -> Tensor:
         """-1 or +1 for each latent weight, with the gradient of the estimator."""
@@ -77,12 +85,19 @@ class WeightBinarizer(Binarizer):
         latent = self.latent(weight)
         return self.signs(latent), self.scale(latent)
 
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (", standardized=True" if self.standardized else "")
+
 
 class SignWeight(WeightBinarizer):
-    """``sign(w)``, no scale (BinaryNet, arXiv:1602.02830)."""
+    """``sign(w)``, no scale (BinaryNet, arXiv:1602.02830).
 
-    def __init__(self, estimator: str = "clipped-identity") -> None:
-        super().__init__(estimator)
+    Args:
+        standardized: as in :class:`WeightBinarizer`.
+    """
+
+    def __init__(self, estimator: str = "clipped-identity", *, standardized: bool = False) -> None:
+        super().__init__(estimator, standardized)
 
 
 class MeanScaleWeight(WeightBinarizer):
@@ -91,12 +106,18 @@ class MeanScaleWeight(WeightBinarizer):
     Args:
         granularity: "channel" or "layer": what the mean is taken over.
         detached: no gradient through the scale.
+        standardized: as in :class:`WeightBinarizer`; the scale is that of the standardized weights.
     """
 
     def __init__(
-        self, estimator: str = "clipped-identity", *, granularity: str = "channel", detached: bool = True
+        self,
+        estimator: str = "clipped-identity",
+        *,
+        granularity: str = "channel",
+        detached: bool = True,
+        standardized: bool = False,
     ) -> None:
-        super().__init__(estimator)
+        super().__init__(estimator, standardized)
         check_granularity(granularity)
         self.granularity: str = granularity
         self.detached: bool = detached
@@ -116,12 +137,15 @@ class TrainedScaleWeight(WeightBinarizer):
 
     Args:
         granularity: "layer" or "channel".
+        standardized: as in :class:`WeightBinarizer`; alpha starts from the weights as they are.
     """
 
     roles: ClassVar[dict[str, str]] = {"alpha": "weight-scale"}
 
-    def __init__(self, estimator: str = "higher-order", *, granularity: str = "layer") -> None:
-        super().__init__(estimator)
+    def __init__(
+        self, estimator: str = "higher-order", *, granularity: str = "layer", standardized: bool = False
+    ) -> None:
+        super().__init__(estimator, standardized)
         check_granularity(granularity)
         self.granularity = granularity
         self.alpha: nn.Parameter | None = None
@@ -197,10 +221,7 @@ class StandardizedWeight(WeightBinarizer):
     """``2^round(log2 mean|v|) * sign(v)``, ``v = (w - mean w) / std w`` per filter (IR-Net, arXiv:1909.10788)."""
 
     def __init__(self, estimator: str = "error-decay") -> None:
-        super().__init__(estimator)
-
-    def latent(self, weight: Tensor) -> Tensor:
-        return standardize(weight)
+        super().__init__(estimator, standardized=True)
 
     def scale(self, latent: Tensor) -> Tensor:
         return power_of_two(mean_abs(latent.detach(), "channel"))
@@ -215,10 +236,10 @@ class RectifiedClampWeight(TrainedScaleWeight):
     """
 
     def __init__(self, estimator: str = "identity", *, granularity: str = "channel") -> None:
-        super().__init__(estimator, granularity=granularity)
+        super().__init__(estimator, granularity=granularity, standardized=True)
 
     def latent(self, weight: Tensor) -> Tensor:
-        return rectify(standardize(weight), 0.85 + 0.14 * torch.expm1(self.progress) / math.expm1(1))
+        return rectify(super().latent(weight), 0.85 + 0.14 * torch.expm1(self.progress) / math.expm1(1))
 
 
 class InputBinarizer(Binarizer):

@@ -1,5 +1,6 @@
-"""Named settings, one per published result or benchmark; importing this package registers all of them."""
+"""Named settings: of published results, of benchmarks, and our best; importing this package registers all of them."""
 
+from onebit.recipes import best as best
 from onebit.recipes import cifar_standard as cifar_standard
 from onebit.recipes import ftbnn as ftbnn
 from onebit.recipes import rbcn as rbcn

@@ -73,6 +73,17 @@ class Scores:
     details: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
+class Mixed(NamedTuple):
+    """Targets of a batch of mixed examples: ``share`` of ``first`` and ``1 - share`` of ``second``, example by example.
+
+    A criterion that takes them gives ``share L(outputs, first) + (1 - share) L(outputs, second)``.
+    """
+
+    first: Any
+    second: Any
+    share: float
+
+
 class Part(NamedTuple):
     """The part of the examples that one of several devices takes: each ``of``-th, from this number on."""
 
@@ -109,6 +120,8 @@ class Task(ABC):
         metrics: what :meth:`scores` measures, in the order of the records.
         main: name of the metric by which one network is better than another.
         answer: word for what a network gives, as in "9,999 of 10,000 images of the same class".
+        mixes: whether :meth:`losses` and :meth:`training_scores` take :class:`Mixed` targets, of networks that take one
+            image; the settings mixup and cutmix are refused where not.
     """
 
     datasets: ClassVar[Registry[Any]]
@@ -116,6 +129,7 @@ class Task(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     main: ClassVar[str]
     answer: ClassVar[str]
+    mixes: ClassVar[bool] = False
 
     @classmethod
     def metric(cls, name: str | None = None) -> Metric:
@@ -184,7 +198,9 @@ class Task(ABC):
 
     @abstractmethod
     def training_scores(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        """Named scalars, means over the batch, that the record holds as ``train_NAME``; always the same names."""
+        """Named scalars, means over the batch, that the record holds as ``train_NAME``; always the same names for
+        targets of a kind, mixed or not.
+        """
 
     # Evaluation -----------------------------------------------------------------------------------------------------
 

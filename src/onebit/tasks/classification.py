@@ -14,7 +14,7 @@ from torch import Tensor
 from onebit.data import ImageData
 from onebit.fields import check_fields, list_of, text, whole
 from onebit.format.graph import Graph, validate
-from onebit.tasks.base import TASKS, Description, Metric, Scores
+from onebit.tasks.base import TASKS, Description, Metric, Mixed, Scores
 from onebit.tasks.images import ImageTask
 
 # Shape letters: N examples, B batch, K classes.
@@ -24,7 +24,8 @@ from onebit.tasks.images import ImageTask
 class Classification(ImageTask):
     """One of K classes for each image: cross-entropy, in nats per image, and accuracy.
 
-    ``L = -sum_k q_k log softmax(logits)_k`` with ``q = (1 - s) onehot(label) + s / K``.
+    ``L = -sum_k q_k log softmax(logits)_k`` with ``q = (1 - s) onehot(label) + s / K``.  Of mixed images it is the
+    same with the mixture of their labels, and there is no training accuracy: none of the classes is the right one.
 
     Args:
         label_smoothing: s, from 0 to below 1; in training only.
@@ -33,6 +34,7 @@ class Classification(ImageTask):
     metrics = (Metric("loss", higher_is_better=False), Metric("accuracy", share=True))
     main = "accuracy"
     answer = "class"
+    mixes = True
 
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
         if not 0 <= label_smoothing < 1:
@@ -69,14 +71,20 @@ class Classification(ImageTask):
     def model_arguments(self, description: Description) -> dict[str, Any]:
         return {"num_classes": description["num_classes"], **super().model_arguments(description)}
 
-    def losses(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {"cross_entropy": F.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)}
+    def losses(self, outputs: Tensor, targets: Tensor | Mixed) -> dict[str, Tensor]:
+        if isinstance(targets, Mixed):
+            first, second = (self._cross_entropy(outputs, labels_B) for labels_B in (targets.first, targets.second))
+            return {"cross_entropy": targets.share * first + (1 - targets.share) * second}
+        return {"cross_entropy": self._cross_entropy(outputs, targets)}
+
+    def _cross_entropy(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+        return F.cross_entropy(logits_BK, labels_B, label_smoothing=self.label_smoothing)
 
     def imitation(self, outputs: Tensor, teacher_outputs: Tensor, temperature: float) -> Tensor:
         return soft_cross_entropy(outputs, teacher_outputs, temperature)
 
-    def training_scores(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {"accuracy": (outputs.argmax(1) == targets).double().mean()}
+    def training_scores(self, outputs: Tensor, targets: Tensor | Mixed) -> dict[str, Tensor]:
+        return {} if isinstance(targets, Mixed) else {"accuracy": (outputs.argmax(1) == targets).double().mean()}
 
     def targets_for(self, data: ImageData, description: Description) -> Callable[[Tensor], Tensor]:
         if description["classes"] is None:

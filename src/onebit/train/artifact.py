@@ -17,7 +17,7 @@ from onebit.nn import as_scheme
 from onebit.nn.schemes import read_scheme_options
 from onebit.registry import check_options
 from onebit.tasks import TASKS, Task
-from onebit.train.checkpoint import load_checkpoint
+from onebit.train.checkpoint import load_checkpoint, trained_weights
 from onebit.train.files import read_json, write_json
 
 FORMAT = 1
@@ -87,7 +87,7 @@ def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     path = Path(path)
     if path.is_file():
         state = load_checkpoint(path)
-        weights, meta, source, described = state["network"], state["meta"], path, path
+        weights, meta, source, described = trained_weights(state), state["meta"], path, path
     elif path.is_dir():
         weights, meta = _read_folder(path)
         source, described = path / WEIGHTS, path / DESCRIPTION

@@ -15,8 +15,8 @@ from torch import Tensor
 from onebit.fields import Rule, check_fields, flag, list_of, mapping, number, optional, short, text, whole
 from onebit.files import write_atomic
 
-FORMAT = 3
-READABLE = (2, 3)  # format 2 does not say what the data were: "data" is None
+FORMAT = 4
+READABLE = (2, 3, 4)  # format 2 does not say what the data were: "data" is None; before 4 there were no averages
 FACTS = (whole(), text(), list_of(text()))
 RULES = {
     "settings": mapping(),  # TrainSettings.as_json()
@@ -29,6 +29,7 @@ RULES = {
     "compiled": flag(),
     "step": whole(),  # optimizer steps done
     "network": mapping(),
+    "average": optional(mapping()),  # of the network's weights, as Average has them; null without
     "method": mapping(),
     "method_optimizers": list_of(mapping()),  # of what the method owns, in its order
     "teacher": text(),  # digest of the teacher's weights; empty without one
@@ -67,15 +68,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not whole().accepts(state.get("format")):
         raise CheckpointError(f"{str(path)!r} is not a checkpoint of onebit")
     if state["format"] not in READABLE:
-        readable = " and ".join(map(str, READABLE))
+        readable = f"{', '.join(map(str, READABLE[:-1]))} and {READABLE[-1]}"
         raise CheckpointError(f"{str(path)!r} has checkpoint format {state['format']}, this version reads {readable}")
-    if state["format"] == 2:
+    if state["format"] < 3:
         state["data"] = None
+    if state["format"] < 4:
+        state["average"] = None
     try:
         check_fields(state, RULES)
     except ValueError as error:
         raise CheckpointError(f"the checkpoint {str(path)!r} is damaged: {error}") from error
     return state
+
+
+def trained_weights(state: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights that are measured and kept of a checkpoint: the average where there is one."""
+    weights: dict[str, Tensor] = state["network"] if state["average"] is None else state["average"]
+    return weights
 
 
 def check_like(name: str, saved: object, own: dict[str, Tensor]) -> None:

@@ -20,6 +20,7 @@ from onebit.format.graph import Fit
 from onebit.nn import set_progress
 from onebit.tasks import Scores
 from onebit.train.artifact import build_model
+from onebit.train.average import Average
 from onebit.train.checkpoint import CheckpointError, load_checkpoint
 from onebit.train.compiling import compile_pays, has_compiler
 from onebit.train.files import prepare_folder
@@ -138,7 +139,8 @@ class Run:
             start_from(network, settings.start_from)
         method = settings.make_method()
         weight_bytes = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-        prepare_folder(out / CHECKPOINTS, 10 * weight_bytes + 10_000_000)
+        copies = 13 if settings.ema else 10  # of the weights: three checkpoints, one of them half written; the model
+        prepare_folder(out / CHECKPOINTS, copies * weight_bytes + 10_000_000)
 
         fabric = Fabric(accelerator="auto", devices=1, precision=settings.precision)  # type: ignore[arg-type]
         network.to(fabric.device)
@@ -146,6 +148,7 @@ class Run:
         compiled = self._decide_compile(network, example) if saved is None else self._check_compile(saved["compiled"])
         memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
+        average = Average(network, settings.ema) if settings.ema else None  # before the method adds what listens
         teacher, teacher_digest = self._load_teacher(saved, out)
         if teacher is not None:
             teacher.to(fabric.device).to(memory_format=memory_format)  # type: ignore[call-overload]
@@ -156,6 +159,7 @@ class Run:
             network,
             method,
             build_optimizer(network, settings),
+            average=average,
             compiled=compiled,
             data=identity,
             teacher=teacher_digest,
@@ -247,7 +251,8 @@ class Run:
         epoch, done = divmod(state.step, self.steps_per_epoch)
         started, first_step = time.perf_counter(), state.step
         stage = self._stage()
-        enter_stage(stage, state.network, state.optimizer, settings, begins=state.step == stage.start)
+        begins = state.step == stage.start
+        enter_stage(stage, state.network, state.average, state.optimizer, settings, begins)
         set_progress(state.network, (state.step - done - stage.start) / stage.steps)
         if not done:
             state.tally.start()
@@ -270,7 +275,7 @@ class Run:
         train_seconds = time.perf_counter() - started
         scores: Scores | None = None
         if (epoch + 1) % settings.eval_every == 0 or state.step == self.steps:
-            scores = self.task.evaluate(state.network, self.data, self.description)
+            scores = self.task.evaluate(state.measured, self.data, self.description)
         seconds = time.perf_counter() - started
         state.seconds += seconds
         learned = {name: means.pop(name) for name in list(means) if name.startswith("train_")}

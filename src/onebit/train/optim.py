@@ -21,7 +21,8 @@ class OptimizerSettings:
         momentum: of SGD.
         betas: of Adam and AdamW.
         schedule: course of the learning rate: "constant", "cosine" or "linear" down to 0, "step".
-        warmup: share of the training over which the learning rate rises linearly from 0.
+        warmup: share of the training, of each stage where there are two, over which the learning rate rises linearly
+            from 0; 5 of 200 epochs are 0.025.
         milestones: for "step": shares of the training after which the learning rate is multiplied with ``gamma``.
         gamma: for "step".
         weight_decay: L2 on norms, biases and the weights of real layers.

@@ -13,7 +13,7 @@ from onebit.report.curve import curve_png
 from onebit.tasks import Scores, Task
 from onebit.train.artifact import FORMAT as MODEL_FORMAT
 from onebit.train.artifact import save_trained
-from onebit.train.checkpoint import load_checkpoint, save_checkpoint
+from onebit.train.checkpoint import load_checkpoint, save_checkpoint, trained_weights
 from onebit.train.progress import Display
 from onebit.train.record import CURVE, new_record, write_record
 from onebit.train.state import State
@@ -124,9 +124,9 @@ class Recorder:
         state = self.state
         last, best = state.history[-1], self._best()
         kept = best if state.settings.keep == "best" else last
-        weights = state.network.state_dict()
+        weights = state.measured.state_dict()
         if kept is not last:
-            weights = load_checkpoint(self.out / CHECKPOINTS / BEST)["network"]
+            weights = trained_weights(load_checkpoint(self.out / CHECKPOINTS / BEST))
         save_trained(self.out, weights, self._meta(kept))
         result = Result(
             out=str(self.out),

@@ -14,6 +14,7 @@ from onebit.train.optim import OptimizerSettings, above_zero, below_one
 PRECISIONS = ("32-true", "bf16-mixed")  # neither has a loss scaler whose state a checkpoint would have to hold
 
 LARGEST = 10**9  # epochs, steps, images in a batch, pixels in a row
+LARGEST_ALPHA = 1000  # of mixup and CutMix: shares are then between 0.45 and 0.55
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,10 @@ class TrainSettings(OptimizerSettings):
         image_size: side that the images are scaled to; null keeps their own size.
         fit: how images that are not square are brought to that size: "crop" keeps the middle, "stretch" keeps all.
         augment: augmentation of the training images.
+        mixup: alpha of mixup (arXiv:1710.09412): every batch is mixed with itself in another order,
+            ``l x_a + (1 - l) x_b`` with l from Beta(alpha, alpha), and so are the losses for the labels; 0 for none.
+        cutmix: alpha of CutMix (arXiv:1905.04899): a box of the share 1 - l of the image comes from the other one; 0
+            for none.  With both, each batch takes one of them, with even chances.
         method: training method.
         method_options: further arguments of the method, such as ``temperature``.
         teacher: folder of a finished run on the same data, for methods that need a teacher; null without one.
@@ -43,6 +48,8 @@ class TrainSettings(OptimizerSettings):
         batch_size: images per optimizer step.
         clip_latent: keep latent weights within [-1, 1] after each step.
         clip_gradient: largest norm of the whole gradient; null clips nothing.
+        ema: decay of the exponential moving average of all weights, which is measured, kept and packed in their place,
+            such as 0.999; of latent weights the sign is taken of the average.  0 for none.
         precision: "32-true" or "bf16-mixed".
         compile: use torch.compile for training: true, false or "auto" (where it is expected to pay).
         channels_last: keep feature maps as NHWC in memory.
@@ -63,6 +70,8 @@ class TrainSettings(OptimizerSettings):
     image_size: int | None = None
     fit: Literal["crop", "stretch"] = "crop"
     augment: str = "none"
+    mixup: float = 0.0
+    cutmix: float = 0.0
     method: str = "plain"
     method_options: dict[str, Any] = field(default_factory=dict)
     teacher: str | None = None
@@ -73,6 +82,7 @@ class TrainSettings(OptimizerSettings):
     batch_size: int
     clip_latent: bool = False
     clip_gradient: float | None = None
+    ema: float = 0.0
     precision: str = "32-true"
     compile: Literal["auto"] | bool = "auto"
     channels_last: bool = True
@@ -91,9 +101,19 @@ class TrainSettings(OptimizerSettings):
         task.datasets.check(self.dataset)
         task.augmentations.check(self.augment)
         task.metric(self.best_by)
+        for name in ("mixup", "cutmix"):
+            value = getattr(self, name)
+            if not 0 <= value <= LARGEST_ALPHA:
+                raise ValueError(f"{name} must be from 0 to {LARGEST_ALPHA}, got {value}")
+            if value and not task.mixes:
+                raise ValueError(
+                    f"{name} {value} mixes images and what they are to give, which the task {self.task!r} cannot; "
+                    "give it 0"
+                )
         self.make_method()
         if self.clip_gradient is not None:
             above_zero("clip_gradient", self.clip_gradient)
+        below_one("ema", self.ema)
         below_one("two_step", self.two_step)
         if self.two_step and not 0 < round(self.two_step * self.epochs) < self.epochs:
             raise ValueError(

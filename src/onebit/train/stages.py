@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from onebit.nn import set_real_weights
+from onebit.train.average import Average
 from onebit.train.settings import TrainSettings
 
 
@@ -36,17 +37,23 @@ def plan_stages(settings: TrainSettings, steps_per_epoch: int) -> tuple[Stage, .
 
 
 def enter_stage(
-    stage: Stage, network: nn.Module, optimizer: torch.optim.Optimizer, settings: TrainSettings, begins: bool
+    stage: Stage,
+    network: nn.Module,
+    average: Average | None,
+    optimizer: torch.optim.Optimizer,
+    settings: TrainSettings,
+    begins: bool,
 ) -> None:
-    """Make ``network`` and ``optimizer`` those of ``stage``; call it before the first step of every epoch.
+    """Make network, average and optimizer those of ``stage``; call it before the first step of every epoch.
 
     Args:
-        begins: this is the stage's first step: learned weight scales start from the weights as they are now and the
-            optimizer forgets what it has gathered.
+        begins: this is the stage's first step: learned weight scales start from the weights as they are now, the
+            average from both, and the optimizer forgets what it has gathered.
     """
     if not settings.two_step:
         return
-    set_real_weights(network, stage.real_weights)
+    for each in (network, *([average.network] if average is not None else [])):
+        set_real_weights(each, stage.real_weights)
     for group in optimizer.param_groups:
         if group["role"] == "latent":
             group["weight_decay"] = settings.latent_decay if stage.real_weights else 0.0
@@ -56,3 +63,5 @@ def enter_stage(
             binarizer = getattr(module, "weight_binarizer", None)
             if binarizer is not None:
                 binarizer.restart(module.weight)
+        if average is not None:
+            average.restart(network)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from onebit.fields import Rule, check_fields, measured, number, short, whole
 from onebit.methods import Method
 from onebit.tasks import Metric
+from onebit.train.average import Average
 from onebit.train.checkpoint import CheckpointError, check_like, check_tensor
 from onebit.train.settings import TrainSettings
 from onebit.train.tally import Tally
@@ -20,6 +21,7 @@ class State:
     """Network, method and optimizer of a run, what has been measured, and the step that they have reached.
 
     Attributes:
+        average: of the network's weights, None without ``settings.ema``.
         data: ``Task.identity`` of the data, by which a resumed run recognizes them.
         teacher: digest of the teacher; empty without one.
         step: optimizer steps done.
@@ -34,16 +36,22 @@ class State:
         method: Method,
         optimizer: torch.optim.Optimizer,
         *,
+        average: Average | None,
         compiled: bool,
         data: dict[str, Any],
         teacher: str,
     ) -> None:
         self.settings, self.network, self.method, self.optimizer = settings, network, method, optimizer
-        self.compiled, self.data, self.teacher = compiled, data, teacher
+        self.average, self.compiled, self.data, self.teacher = average, compiled, data, teacher
         self.tally = Tally(network)
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is measured and kept: the average where there is one."""
+        return self.network if self.average is None else self.average.network
 
     def checkpoint(self, meta: dict[str, Any]) -> dict[str, Any]:
         """What ``save_checkpoint`` writes; ``meta`` describes the network as in ``model.json``."""
@@ -53,6 +61,7 @@ class State:
             "compiled": self.compiled,
             "step": self.step,
             "network": self.network.state_dict(),
+            "average": None if self.average is None else self.average.network.state_dict(),
             "method": self.method.state_dict(),
             "method_optimizers": [optimizer.state_dict() for optimizer in self.method.optimizers],
             "teacher": self.teacher,
@@ -74,6 +83,10 @@ class State:
         try:
             for name, module in (("network", self.network), ("method", self.method)):
                 check_like(name, saved[name], module.state_dict())
+            if self.average is not None:
+                check_like("average", saved["average"], self.average.network.state_dict())
+            elif saved["average"] is not None:
+                raise ValueError("field 'average' must be null in a run whose ema is 0")
             if len(saved["method_optimizers"]) != len(self.method.optimizers):
                 raise ValueError(f"field 'method_optimizers' must have {len(self.method.optimizers)} entries")
             optimizers = [("optimizer", self.optimizer, saved["optimizer"])]
@@ -85,6 +98,8 @@ class State:
         except ValueError as error:
             raise CheckpointError(f"the checkpoint {str(path)!r} does not fit its settings: {error}") from error
         self.network.load_state_dict(saved["network"])
+        if self.average is not None:
+            self.average.network.load_state_dict(saved["average"])
         self.method.load_state_dict(saved["method"])
         for own, state in restored:
             own.load_state_dict(state)

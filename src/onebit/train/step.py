@@ -7,10 +7,11 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from onebit.data import Mixing
 from onebit.data.base import mix
 from onebit.methods import Batch
 from onebit.nn import keep_positive_, parameters_by_role
-from onebit.tasks import Task
+from onebit.tasks import Mixed, Task
 from onebit.train.optim import learning_rate, set_learning_rate
 from onebit.train.stages import Stage
 from onebit.train.state import State
@@ -37,6 +38,8 @@ class Step:
         self.teacher = None if teacher is None else self._runnable(teacher)
         self.optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(state.optimizer))
         self.members = parameters_by_role(state.network)
+        mixup, cutmix = state.settings.mixup, state.settings.cutmix
+        self.mixing = Mixing(mixup, cutmix) if mixup or cutmix else None
 
     def _runnable(self, form: nn.Module) -> nn.Module:
         """Compiled if the run is, and in the run's precision."""
@@ -46,8 +49,8 @@ class Step:
     def __call__(self, feed: Iterator[Batch], stage: Stage, steps_per_epoch: int) -> float:
         """Learn from the next batch of ``feed``; returns the learning rate."""
         state, settings = self.state, self.state.settings
-        torch.manual_seed(mix(settings.seed, 1, state.step))  # augmentation, dropout: functions of seed and step
-        batch = next(feed)
+        torch.manual_seed(mix(settings.seed, 1, state.step))  # augmentation, mixing, dropout: of seed and step alone
+        batch = self._mixed(next(feed))
         lr = learning_rate(state.step - stage.start, stage.steps, settings)
         set_learning_rate(state.optimizer, lr)
         inputs = tuple(
@@ -68,6 +71,8 @@ class Step:
             if settings.clip_latent:
                 for weight in self.members.get("latent", []):
                     weight.clamp_(-1, 1)
+            if state.average is not None:
+                state.average.update(state.network, state.step - stage.start)
             scores = self.task.training_scores(outputs, batch.targets)
             values = {"train_loss": loss, **{f"train_{name}": score for name, score in scores.items()}}
             values["gradient_norm"] = norm
@@ -76,6 +81,14 @@ class Step:
             state.tally.add(values | state.method.scalars, batch.size)
         state.step += 1
         return lr
+
+    def _mixed(self, batch: Batch) -> Batch:
+        """The batch mixed with itself in another order, if the settings say so; as it is otherwise."""
+        if self.mixing is None:
+            return batch
+        (images_BCHW,) = batch.inputs
+        images_BCHW, partners_B, share = self.mixing(images_BCHW)
+        return Batch((images_BCHW,), Mixed(batch.targets, batch.targets[partners_B], share))
 
     def _ask_teacher(self, *inputs: Tensor) -> Any:
         """What the teacher's attached form gives for a batch, without a gradient."""
