@@ -38,6 +38,7 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "train": Verb("train a network from a named recipe, or resume a run", "train"),
     "eval": Verb("measure the accuracy of a trained run or a packed file", "train"),
+    "report": Verb("write one HTML page about one or several runs", "train"),
     "pack": Verb("pack a trained run into one file", "train"),
     "run": Verb("classify images with a packed network", "cli"),
     "bench": Verb("time a packed network against torch's float network", "cli"),
