@@ -67,7 +67,7 @@ def wheel(archive: Path, folder: Path) -> Path:
     files = {
         f"onebit/{path.relative_to(package)}"
         for path in package.rglob("*")
-        if path.suffix in (".py", ".json", ".typed")
+        if path.suffix in (".py", ".json", ".html", ".typed")
     }
     (info,) = {name.partition("/")[0] for name in names if ".dist-info/" in name}
     wanted = files | {f"{info}/licenses/{name}" for name in LICENSES}

@@ -39,6 +39,7 @@ VERBS: dict[str, Verb] = {
     "train": Verb("train a network from a named recipe, or resume a run", "train"),
     "study": Verb("train and compare the runs of one file", "train"),
     "eval": Verb("measure the accuracy of a trained run or a packed file", "train"),
+    "report": Verb("write one HTML page about one or several runs", "train"),
     "pack": Verb("pack a trained run into one file", "train"),
     "run": Verb("classify images with a packed network", "cli"),
     "bench": Verb("time a packed network against torch's float network", "cli"),

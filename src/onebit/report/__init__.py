@@ -1,4 +1,4 @@
-"""Plots of run records and profiles; never imports torch."""
+"""Pages and plots of runs and profiles; never imports torch."""
 
 from onebit.report.style import PALETTE, figure
 
