@@ -166,7 +166,8 @@ def test_card_refuses(trained, tmp_path, capsys):
     model = json.loads((run / "model.json").read_text())
     model["provenance"]["dataset"] = "folder"
     (run / "model.json").write_text(json.dumps(model))
-    assert "the name of data set 'folder' does not say what it holds" in refused(capsys, "card", str(run), "tiny", *to)
+    line = refused(capsys, "card", str(run), "tiny", *to)
+    assert "the name of data set 'folder' does not say what it holds; give --origin and --license of the images" in line
     assert not (tmp_path / "networks").exists()
 
 

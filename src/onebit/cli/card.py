@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import as_flags, share_cores, verb_parser
+from onebit.cli.base import Failure, as_flags, share_cores, verb_parser
 from onebit.text import text_table
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def parse(argv: list[str]) -> "Namespace":
 
 def run(args: "Namespace") -> dict[str, Any]:
     """Write file and card; {folder, text, and the card}."""
-    from onebit.cli.base import Failure
+
     from onebit.data import Origin
     from onebit.train.card import add_to_zoo
 
@@ -60,7 +60,8 @@ def run(args: "Namespace") -> dict[str, Any]:
             seconds=args.seconds,
         )
     except ValueError as error:
-        raise Failure(as_flags(str(error), "keep_real")) from None
+        message = as_flags(str(error), "keep_real")
+        raise Failure(message.replace("give origin and license", "give --origin and --license")) from None
     return {"folder": args.to, "text": str(card), **card.as_json()}
 
 
