@@ -50,7 +50,7 @@ def add_to_zoo(
         raise ValueError(f"name must be lower-case letters, digits, dots and hyphens, got {name!r}")
     run, folder = Path(run), Path(folder)
     _, meta = load_trained(run)
-    settings, recipe = stored_settings(run)
+    _, recipe = stored_settings(run)
     record = read_json(run / RECORD)
     if record.get("result") is None:
         raise ValueError(f"the run in {str(run)!r} is not finished: resume it, then add it")
@@ -71,7 +71,7 @@ def add_to_zoo(
         scheme=meta["scheme"],
         training=Training(
             recipe=recipe,
-            settings=_without_folders(settings.as_json()),
+            settings=_without_folders(record["settings"]),  # as they were recorded: later settings were not there
             epochs=record["result"]["epochs"],
             epoch=provenance["epoch"],
             seed=provenance["seed"],
