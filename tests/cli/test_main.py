@@ -99,7 +99,7 @@ def zoo_that(monkeypatch):
         (
             ModuleNotFoundError("No module named 'PIL'", name="PIL"),
             1,
-            "onebit: error: 'onebit zoo' needs PIL, which is not installed: pip install \"onebit[train]\"\n",
+            "onebit: error: 'onebit zoo' needs PIL, which is not installed: pip install \"onebit[cli]\"\n",
         ),
         (
             ModuleNotFoundError("No module named 'onebit._core'", name="onebit._core"),

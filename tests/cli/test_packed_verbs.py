@@ -124,6 +124,63 @@ def test_verify_against_torch_and_the_reference(trained, packed, capsys):
     assert all(row["bits"] > 0 and row["unexplained"] == 0 for row in result["kernels"])
 
 
+def test_card(trained, packed, picture, tmp_path, capsys):
+    """One command from a run to a network that is taken by its name, with a card whose every number was measured."""
+    networks = tmp_path / "networks"
+    arguments = ["card", str(trained), "tiny-digits", "--to", str(networks), "--seconds", "0.01"]
+    told = answer(capsys, *arguments)
+    assert sorted(os.listdir(networks)) == ["tiny-digits.card.json", "tiny-digits.onebit"]
+    assert (networks / "tiny-digits.onebit").read_bytes() == Path(packed).read_bytes()
+    card = onebit.zoo.card_of("tiny-digits", folder=networks)
+    assert {"folder": str(networks), "text": str(card), **card.as_json()} == told
+    parity = answer(capsys, "verify", packed, "--run", str(trained))["torch"]
+    assert {name: getattr(card.scores, name) for name in ("images", "same")} == {"images": 360, "same": parity["same"]}
+    assert {"torch": card.scores.torch, "packed": card.scores.packed} == parity["scores"]
+    record = json.loads((trained / "record.json").read_text())
+    assert card.training.settings == record["settings"]
+    assert (card.training.recipe, card.training.epochs, card.training.epoch) == ("vgg-small-digits", 1, 1)
+    assert (card.training.commit, card.training.seconds) == (record["commit"], record["result"]["seconds"])
+    assert (card.data.train_images, card.data.test_images, card.data.license) == (1437, 360, "CC BY 4.0")
+    total = answer(capsys, "inspect", "zoo:tiny-digits", "--from", str(networks))["total"]
+    assert (card.cost.flops, card.cost.bops, card.cost.ops) == (total["macs"], total["bops"], total["ops"])
+    assert 0 < card.speed.least_ms <= card.speed.median_ms <= card.speed.p90_ms
+    assert card.speed.count >= 11
+    assert main(arguments) == 0
+    assert f"{parity['same']} of 360 images have the same answer" in capsys.readouterr().out
+    assert main(["run", "zoo:tiny-digits", picture, "--from", str(networks)]) == 0
+
+
+def test_card_refuses(trained, tmp_path, capsys):
+    to = ["--to", str(tmp_path / "networks")]
+    assert "name must be lower-case letters, digits" in refused(capsys, "card", str(trained), "../Tiny", *to)
+    assert "no trained model" in refused(capsys, "card", str(tmp_path / "none"), "tiny", *to)
+    known = ["--origin", "somebody", "--license", "MIT"]
+    line = refused(capsys, "card", str(trained), "tiny", *to, *known)
+    assert "origin and license of data set 'digits' are known: E. Alpaydin" in line
+    assert "belong together" in refused(capsys, "card", str(trained), "tiny", *to, *known[:2], code=2)
+    run = shutil.copytree(trained, tmp_path / "run")
+    record = json.loads((run / "record.json").read_text())
+    (run / "record.json").write_text(json.dumps({**record, "result": None}))
+    assert "is not finished: resume it" in refused(capsys, "card", str(run), "tiny", *to)
+    (run / "record.json").write_text(json.dumps(record))
+    model = json.loads((run / "model.json").read_text())
+    model["provenance"]["dataset"] = "folder"
+    (run / "model.json").write_text(json.dumps(model))
+    line = refused(capsys, "card", str(run), "tiny", *to)
+    assert "the name of data set 'folder' does not say what it holds; give --origin and --license of the images" in line
+    assert not (tmp_path / "networks").exists()
+
+
+def test_card_leaves_out_where_another_run_lay(trained, tmp_path, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    record = json.loads((run / "record.json").read_text())
+    record["settings"]["start_from"] = "/home/somebody/runs/float"
+    (run / "record.json").write_text(json.dumps(record))
+    told = answer(capsys, "card", str(run), "tiny", "--to", str(tmp_path), "--seconds", "0.01")
+    assert told["training"]["settings"]["start_from"] == "float"
+    assert "somebody" not in (tmp_path / "tiny.card.json").read_text()
+
+
 def test_verify_notices_another_network(trained, packed, tmp_path, capsys):
     """A file packed from other weights than the run's must not pass."""
     other = tmp_path / "other"

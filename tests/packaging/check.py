@@ -3,8 +3,8 @@
     python tests/packaging/check.py FOLDER        makes FOLDER anew
 
 From the tree a source distribution, from that alone a wheel, whose content is checked, and in a new environment with
-what the command line needs: import, `onebit doctor`, and the golden files' answers.  The core is built without
-optimization, which is quick; everything else is as users get it.
+what the command line needs: import, `onebit doctor`, the golden files' answers, and `onebit run` with every trained
+network that ships.  The core is built without optimization, which is quick; everything else is as users get it.
 """
 
 import json
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -28,6 +29,7 @@ for path in sorted(Path(sys.argv[1]).glob("*.onebit")):
     np.testing.assert_allclose(answer.ravel(), stored["output"].ravel(), rtol=1e-4, atol=1e-5)
     print(path.name)
 """
+PICTURE = "from PIL import Image; Image.new('L', (16, 16), 128).save('gray.png')"
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
@@ -67,7 +69,7 @@ def wheel(archive: Path, folder: Path) -> Path:
     files = {
         f"onebit/{path.relative_to(package)}"
         for path in package.rglob("*")
-        if path.suffix in (".py", ".json", ".html", ".typed")
+        if path.suffix in (".py", ".json", ".html", ".onebit", ".typed")
     }
     (info,) = {name.partition("/")[0] for name in names if ".dist-info/" in name}
     wanted = files | {f"{info}/licenses/{name}" for name in LICENSES}
@@ -85,11 +87,20 @@ def try_out(made: Path, folder: Path) -> None:
     run(python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", f"{made}[cli]")
     where = run(python, "-c", "import onebit; print(onebit.__file__, onebit.__version__)", cwd=folder)
     check(where.startswith(str(folder)), f"another onebit was imported: {where}")
+    onebit = folder / "bin" / "onebit"
     golden = ROOT / "tests" / "golden"
     answered = run(python, "-W", "error", "-c", GOLDEN, golden, cwd=folder).split()
     check(len(answered) == len(list(golden.glob("*.onebit"))) > 0, f"only {answered} answered")
-    report = json.loads(run(folder / "bin" / "onebit", "doctor", "--json", cwd=folder))
+    report = json.loads(run(onebit, "doctor", "--json", cwd=folder))
     print(json.dumps(report, indent=2)[:400])
+    run(python, "-c", PICTURE, cwd=folder)
+    cards = json.loads(run(onebit, "zoo", "trained", "--json", cwd=folder))["cards"]
+    shipped = {path.stem for path in (ROOT / "src" / "onebit" / "zoo" / "shipped").glob("*.onebit")}
+    check({card["name"] for card in cards} == shipped > set(), f"of {sorted(shipped)}, not all are listed")
+    for card in cards:
+        start = time.perf_counter()
+        answer = run(onebit, "run", f"zoo:{card['name']}", "gray.png", "--fit", "stretch", cwd=folder)
+        print(f"{card['name']}: {time.perf_counter() - start:.2f} s, {answer.strip()}")
 
 
 def main(folder: Path) -> None:

@@ -29,6 +29,44 @@ def as_flags(text: str, *settings: str) -> str:
     return re.sub(rf"(?<![\w.'/-])({names})\b(=?)", lambda found: f"--{found[1]}{' ' if found[2] else ''}", text)
 
 
+ZOO = "zoo:"  # before the name of a trained network, where a packed file is taken
+
+
+def add_zoo_folder(parser: "ArgumentParser") -> None:
+    """Add the flag ``--from`` of the verbs that take packed files; :func:`packed_file_of` reads it."""
+    parser.add_argument(
+        "--from",
+        type=str | None,
+        default=None,
+        metavar="FOLDER",
+        help="folder with further networks for zoo:NAME (default: the environment's ONEBIT_ZOO)",
+    )
+
+
+def add_packed_file(parser: "ArgumentParser") -> None:
+    """Add the argument ``file`` and the flag ``--from``; :func:`packed_file_of` reads both."""
+    parser.add_argument(
+        "file", type=str, help="packed network (.onebit), or zoo:NAME for one that 'onebit zoo trained' lists"
+    )
+    add_zoo_folder(parser)
+
+
+def packed_file_of(args: "Namespace", argument: str = "file") -> str:
+    """The path that an argument names; for ``zoo:NAME`` that of a trained network's packed file.
+
+    Raises Failure for an unknown name, and for a file that is missing or not the one of its model card.
+    """
+    given = str(args[argument])
+    if not given.startswith(ZOO):
+        return given
+    from onebit.zoo.by_name import packed_file
+
+    try:
+        return str(packed_file(given.removeprefix(ZOO), folder=args["from"]))
+    except (OSError, ValueError) as error:
+        raise Failure(str(error).replace("folder=", "--from")) from None
+
+
 def add_max_memory(parser: "ArgumentParser") -> None:
     """Add the flag ``--max_memory`` of the verbs that load packed files; :func:`max_memory_of` reads it."""
     parser.add_argument(

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import Failure, add_max_memory, max_memory_of, verb_parser
+from onebit.cli.base import Failure, add_max_memory, add_packed_file, max_memory_of, packed_file_of, verb_parser
 from onebit.text import printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def parse(argv: list[str]) -> "Namespace":
         "architecture (channels_last, inference mode, same threads), alternating; print medians and their ratio.",
         "onebit bench net.onebit --threads 1 --batch 1",
     )
-    parser.add_argument("file", type=str, help="packed network (.onebit)")
+    add_packed_file(parser)
     parser.add_argument("--threads", type=int, default=1, help="threads of both networks")
     parser.add_argument("--batch", type=int, default=1, help="images per call")
     parser.add_argument("--seconds", type=float, default=3.0, help="duration of the measurement")
@@ -39,6 +39,7 @@ def parse(argv: list[str]) -> "Namespace":
     add_max_memory(parser)
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
+    args.file = packed_file_of(args)
     args.max_memory = max_memory_of(args)
     if not 0 < args.seconds < math.inf:
         raise ValueError(f"--seconds must be a number above 0, got {args.seconds}")

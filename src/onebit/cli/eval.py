@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import Failure, add_max_memory, max_memory_of, share_cores, verb_parser
+from onebit.cli.base import (
+    Failure,
+    add_max_memory,
+    add_zoo_folder,
+    max_memory_of,
+    packed_file_of,
+    share_cores,
+    verb_parser,
+)
 from onebit.text import printable, text_table
 
 if TYPE_CHECKING:
@@ -14,21 +22,26 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Measure a network on the test images of a data set: the accuracy, where it was trained to tell classes apart.
 
-MODEL is the folder of a run, one of its checkpoints, or a packed .onebit file.  A run knows its data set; a packed file
-needs --dataset unless it was packed from a run.  Classes are matched by name, in any order: a data set with
-a class that the network does not know is refused; one that has only some of the network's classes is not."""
+MODEL is the folder of a run, one of its checkpoints, a packed .onebit file, or zoo:NAME for one that 'onebit zoo
+trained' lists.  A run knows its data set; a packed file needs --dataset unless it was packed from a run.  Classes are
+matched by name, in any order: a data set with a class that the network does not know is refused; one that has only some
+of the network's classes is not."""
 
 
 def parse(argv: list[str]) -> "Namespace":
     """Read the command line."""
     share_cores()
     parser = verb_parser("eval", DESCRIPTION, "onebit eval runs/vgg-small-digits --json")
-    parser.add_argument("model", metavar="MODEL", type=Path, help="folder of a run, checkpoint, or .onebit file")
+    parser.add_argument(
+        "model", metavar="MODEL", type=Path, help="folder of a run, checkpoint, .onebit file, or zoo:NAME"
+    )
+    add_zoo_folder(parser)
     parser.add_argument("--dataset", type=str | None, help="data set (default: the one it was trained on)")
     parser.add_argument("--data_dir", type=Path, help="folder of the data set (default: the environment's ONEBIT_DATA)")
     parser.add_argument("--batch_size", type=int, default=500, help="images at a time; no score depends on it")
     add_max_memory(parser)
     args = parser.parse_args(argv)
+    args.model = Path(packed_file_of(args, "model"))
     args.max_memory = max_memory_of(args)
     if args.batch_size < 1:
         raise ValueError(f"--batch_size must be at least 1, got {args.batch_size}")

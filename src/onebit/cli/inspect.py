@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import verb_parser
+from onebit.cli.base import add_packed_file, packed_file_of, verb_parser
 from onebit.text import format_bytes, text_table
 
 if TYPE_CHECKING:
@@ -19,9 +19,10 @@ def parse(argv: list[str]) -> "Namespace":
         "and why a layer is not binary.",
         "onebit inspect net.onebit",
     )
-    parser.add_argument("file", type=str, help="packed network (.onebit)")
+    add_packed_file(parser)
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
+    args.file = packed_file_of(args)
     return args
 
 

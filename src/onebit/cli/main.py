@@ -41,12 +41,13 @@ VERBS: dict[str, Verb] = {
     "eval": Verb("measure the accuracy of a trained run or a packed file", "train"),
     "report": Verb("write one HTML page about one or several runs", "train"),
     "pack": Verb("pack a trained run into one file", "train"),
+    "card": Verb("pack a finished run with its model card, to be taken as zoo:NAME", "train"),
     "run": Verb("classify images with a packed network", "cli"),
     "bench": Verb("time a packed network against torch's float network", "cli"),
     "inspect": Verb("print the contents of a packed network", "cli"),
     "verify": Verb("check that a packed network computes what was trained", "cli"),
     "doctor": Verb("report what this installation and this CPU support", "cli"),
-    "zoo": Verb("list models, recipes, data sets, methods and estimators", "train"),
+    "zoo": Verb("list trained networks, models, recipes, data sets, methods and estimators", "cli"),
 }
 
 

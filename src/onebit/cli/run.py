@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import Failure, add_max_memory, max_memory_of, verb_parser
+from onebit.cli.base import Failure, add_max_memory, add_packed_file, max_memory_of, packed_file_of, verb_parser
 from onebit.text import printable
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def parse(argv: list[str]) -> "Namespace":
     parser = verb_parser(
         "run", "Classify images with a packed network.", "onebit run net.onebit cat.png dog.png --top 3"
     )
-    parser.add_argument("file", type=str, help="packed network (.onebit)")
+    add_packed_file(parser)
     parser.add_argument(
         "images", type=str, nargs="+", help="pictures, folders of pictures, or .npy arrays of one image"
     )
@@ -31,6 +31,7 @@ def parse(argv: list[str]) -> "Namespace":
     add_max_memory(parser)
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
+    args.file = packed_file_of(args)
     args.max_memory = max_memory_of(args)
     for name in ("top", "threads"):
         if getattr(args, name) < 1:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import Failure, add_max_memory, max_memory_of, verb_parser
+from onebit.cli.base import Failure, add_max_memory, add_packed_file, max_memory_of, packed_file_of, verb_parser
 from onebit.text import printable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def parse(argv: list[str]) -> "Namespace":
         "node by node (bits exactly, floats to 1e-4), and, given the run it came from, the predictions of torch.",
         "onebit verify net.onebit --run runs/digits",
     )
-    parser.add_argument("file", type=str, help="packed network (.onebit)")
+    add_packed_file(parser)
     parser.add_argument(
         "images",
         type=str,
@@ -37,6 +37,7 @@ def parse(argv: list[str]) -> "Namespace":
     add_max_memory(parser)
     args = parser.parse_args(argv)
     assert isinstance(args, Namespace)
+    args.file = packed_file_of(args)
     args.max_memory = max_memory_of(args)
     for name in ("limit", "node_images"):
         if getattr(args, name) is not None and getattr(args, name) < 1:

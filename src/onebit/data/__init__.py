@@ -6,11 +6,22 @@ from onebit.data import folder as folder
 from onebit.data import idx as idx
 from onebit.data import synthetic as synthetic
 from onebit.data.augment import AUGMENTATIONS, Mixing, Normalize
-from onebit.data.base import DATASETS, Contents, DataError, ImageData, ImageSet, MemorySet, epoch_order
+from onebit.data.base import (
+    DATASETS,
+    ORIGINS,
+    Contents,
+    DataError,
+    ImageData,
+    ImageSet,
+    MemorySet,
+    Origin,
+    epoch_order,
+)
 
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
+    "ORIGINS",
     "Contents",
     "DataError",
     "ImageData",
@@ -18,5 +29,6 @@ __all__ = [
     "MemorySet",
     "Mixing",
     "Normalize",
+    "Origin",
     "epoch_order",
 ]

@@ -130,6 +130,17 @@ class Reader(Protocol):
 DATASETS: Registry[Reader] = Registry("data set")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Who made a data set, where it is described, and its license; cards of trained networks say so."""
+
+    source: str
+    license: str
+
+
+ORIGINS: Registry[Origin] = Registry("origin of a data set")  # of those whose content their name decides
+
+
 def data_folder(data_dir: Path | None, dataset: str, wanted: str) -> Path:
     """The data folder: ``data_dir``, or else the environment variable ONEBIT_DATA; DataError if neither is set."""
     named = data_dir if data_dir is not None else os.environ.get("ONEBIT_DATA") or None

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onebit.data.base import DATASETS, DataError, ImageData, data_folder, in_memory
+from onebit.data.base import DATASETS, ORIGINS, DataError, ImageData, Origin, data_folder, in_memory
 from onebit.format.graph import Fit
 from onebit.runtime.images import CROP
 
@@ -97,6 +97,15 @@ CIFAR100 = Layout(
     mean=(0.5071, 0.4865, 0.4409),
     std=(0.2673, 0.2564, 0.2762),
 )
+
+
+ORIGIN = Origin(
+    "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009), "
+    "https://www.cs.toronto.edu/~kriz/cifar.html",
+    "none stated",
+)
+ORIGINS.register("cifar10")(ORIGIN)
+ORIGINS.register("cifar100")(ORIGIN)
 
 
 @DATASETS.register("cifar10")

@@ -4,11 +4,18 @@ from pathlib import Path
 
 import torch
 
-from onebit.data.base import DATASETS, ImageData, in_memory
+from onebit.data.base import DATASETS, ORIGINS, ImageData, Origin, in_memory
 from onebit.format.graph import Fit
 from onebit.runtime.images import CROP
 
 TEST_IMAGES = 360
+
+ORIGINS.register("digits")(
+    Origin(
+        "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), doi:10.24432/C50P49",
+        "CC BY 4.0",
+    )
+)
 
 
 @DATASETS.register("digits")
