@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from onebit.data import Normalize
+from onebit.engines.timed import timed
 from onebit.files import write_atomic
 from onebit.nn import probe_linearity
 from onebit.nn.cost import count_cost
@@ -32,7 +33,6 @@ from onebit.train.deploy import compare_with_torch, images_of_run, pack_trained
 from onebit.train.files import read_json
 from onebit.train.settings import PRECISIONS
 from report.methods import methods_png, methods_table, training_png
-from timed import timed
 
 BASE = "resnet20-cifar10-short"
 PROBED = 256  # images for the linearity

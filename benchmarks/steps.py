@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from methods import BASE, STUDY, settings_of
+from onebit.engines.timed import timed, warning
 from onebit.files import write_atomic
 from onebit.methods import Batch
 from onebit.recipes import RECIPES
@@ -25,7 +26,6 @@ from onebit.runtime.cpu import describe
 from onebit.train import train
 from onebit.train.loop import Run
 from onebit.train.record import source_commit
-from timed import timed, warning
 
 NAMES = ("float", "bireal", "tb", "reactnet", "rbconv", "gan")
 
