@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onebit.engines.timed import Outside, warning
 from onebit.files import write_atomic
 from onebit.runtime.cpu import describe
-from timed import Outside, warning
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = Path(__file__).with_name("compare_child.py")

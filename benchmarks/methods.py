@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from onebit.data import Normalize
+from onebit.engines.timed import timed
 from onebit.files import write_atomic
 from onebit.nn import probe_linearity
 from onebit.nn.cost import count_cost
@@ -31,7 +32,6 @@ from onebit.train.artifact import load_trained
 from onebit.train.deploy import compare_with_torch, images_of_run, pack_trained
 from onebit.train.files import read_json
 from report.methods import methods_png, methods_table, training_png
-from timed import timed
 
 STUDY = Path(__file__).resolve().parents[1] / "studies" / "methods.yaml"
 PROBED = 256  # images for the linearity

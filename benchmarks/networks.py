@@ -13,16 +13,13 @@ With all rows and settings it takes about 10 minutes on two quiet cores, of whic
 """
 
 import argparse
-import importlib
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,13 +27,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engines import Fresh, Prepared, Refused, noise
-from engines.float_networks import mobilenet_v2, mobilenet_v3_small, resnet18
+from float_networks import mobilenet_v2, mobilenet_v3_small, resnet18
+from onebit import engines
+from onebit.engines import Prepared, Refused, noise
+from onebit.engines.base import cold, versions
+from onebit.engines.timed import timed
 from onebit.files import write_atomic
 from onebit.models import build
 from onebit.nn import SCHEMES
 from onebit.nn.randomize import randomize_
-from onebit.runtime.cold import cold_start
 from onebit.runtime.cpu import describe
 from onebit.runtime.engine import usable_isas
 from onebit.runtime.limits import kernel_rate, measure_limits
@@ -45,7 +44,6 @@ from onebit.zoo.networks import Network
 from report.networks import networks_png, networks_table
 from report.roofline import profiled, roofline_png, roofline_table
 from speed import SHAPES, commit, rounded, write_report
-from timed import timed
 
 
 def chain() -> nn.Sequential:
@@ -147,8 +145,6 @@ LIMITS = {
     "bf16": 5e-2,
     "int8": 0.2,
 }
-PACKAGES = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "numpy")
-FRESH_PROCESSES = 3
 TIMES = ("median_ms", "fastest_ms", "p90_ms", "count")
 REQUIRED = ("engine", "network", "numbers", "input", "threads", "batch", *TIMES, "runs_as")
 
@@ -180,12 +176,9 @@ def limit_of(row: Row) -> float:
 
 def prepare(row: Row, threads: int, batch: int) -> tuple[Prepared, float]:
     """What ``row`` measures, and how far its answer is from torch's; Refused where it is not to be timed."""
-    try:
-        engine = importlib.import_module(f"engines.{row.engine.lower().replace(' ', '')}")
-        image, want = answer(row.network, batch)
-        prepared = engine.prepare(network_of(row.network), image, threads=threads, numbers=row.numbers, **row.options)
-    except ModuleNotFoundError as error:
-        raise Refused(f"not installed: pip install {(error.name or '').partition('.')[0]}") from error
+    image, want = answer(row.network, batch)
+    network, options = network_of(row.network), {"threads": threads, "numbers": row.numbers, **row.options}
+    prepared = engines.prepare(row.engine, network, image, **options)
     difference = output_error(want, prepared.run(), norm=2)
     if not difference <= limit_of(row):
         raise Refused(f"wrong: its answer differs from torch's by {difference:.2g} of it")
@@ -237,15 +230,6 @@ def measure_details(prepared: Prepared, threads: int) -> dict[str, Any]:
     return found
 
 
-def cold(fresh: Fresh, threads: int) -> dict[str, Any]:
-    """The cold start of what ``fresh`` saves, and the bytes of its files."""
-    with TemporaryDirectory() as folder:
-        path = fresh.save(Path(folder))
-        size = sum(file.stat().st_size for file in Path(folder).iterdir())
-        found = cold_start(str(path), threads=threads, count=FRESH_PROCESSES, steps=fresh.steps)
-    return {**asdict(found), "file_bytes": size}
-
-
 def measure_limits_of(threads: list[int]) -> Iterator[dict[str, Any]]:
     """Lines of what the machine can do at most with each number of threads, and of the binary kernel inside, per
     instruction set; plain C++ has no limits.
@@ -272,17 +256,6 @@ def lines_of(file: Path) -> list[dict[str, Any]]:
     if missing or not lines:
         raise SystemExit(f"--also {file}: needs JSON lines with {', '.join(sorted(missing or REQUIRED))}")
     return [{**line, "what": "network", "elsewhere": True} for line in lines]
-
-
-def versions() -> dict[str, str]:
-    """Version of every package here that is installed."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def chosen(words: list[str]) -> list[Row]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from onebit.engines.timed import Outside, timed
 from onebit.export import pack
 from onebit.files import write_atomic
 from onebit.format.bits import pack_bits
@@ -31,7 +32,6 @@ from onebit.runtime.model import Model
 from onebit.runtime.parity import output_error
 from onebit.runtime.reference import ReferenceEngine
 from report.speed import speed_png, speed_table
-from timed import Outside, timed
 
 SHAPES = ((64, 56), (128, 28), (256, 14), (512, 7))  # channels, side: 3x3, stride 1, padding 1, 115.6 M products each
 

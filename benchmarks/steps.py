@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from methods import STUDY
+from onebit.engines.timed import timed, warning
 from onebit.files import write_atomic
 from onebit.methods import Batch
 from onebit.runtime.cpu import describe
@@ -25,7 +26,6 @@ from onebit.study import read_study
 from onebit.train import TrainSettings, train
 from onebit.train.loop import Run
 from onebit.train.record import source_commit
-from timed import timed, warning
 
 NAMES = ("float", "bireal", "tb", "reactnet", "rbconv", "gan")
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
+from onebit.engines.timed import warning
 from onebit.report.style import PALETTE, figure
-from timed import warning
 
 _TRAINING = (
     "How the trainings went: share of the latent weights whose sign changed within each epoch, norm of the gradient, "

@@ -3,10 +3,10 @@
 import io
 from typing import Any
 
+from onebit.engines.timed import warning
 from onebit.report.style import BLUE, ORANGE, PALETTE, figure
 from onebit.runtime.profile import LIMIT_OF
 from report import roofline
-from timed import warning
 
 Line = dict[str, Any]
 Key = tuple[str, str, str]  # engine, network, numbers: what one row of the table is about

@@ -3,8 +3,8 @@
 import io
 from typing import Any
 
+from onebit.engines.timed import warning
 from onebit.report.style import BLUE, ORANGE, figure
-from timed import warning
 
 COLORS = {"avx512": "#2a7f62", "avx512bw": "#7fb8a2", "avx2": BLUE, "portable": ORANGE}
 

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from onebit.engines.base import FRESH_PROCESSES
 from onebit.runtime.cold import Steps
 from onebit.runtime.engine import usable_isas
 
@@ -39,9 +39,9 @@ def test_engines_are_imported_only_when_needed():
 
 def test_a_missing_package_is_a_row(networks, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)  # what Python takes for "cannot be imported"
-    monkeypatch.delitem(sys.modules, "engines.openvino", raising=False)
+    monkeypatch.delitem(sys.modules, "onebit.engines.openvino", raising=False)
     (line,) = networks.measure([networks.Row("OpenVINO", "small", "fp32")], 1, 1, 0.0)
-    assert line["skipped"] == "not installed: pip install openvino"
+    assert line["skipped"] == 'openvino is not installed: pip install "onebit[bench]"'
 
 
 def test_answers_are_checked_before_the_timing(networks, monkeypatch):
@@ -50,7 +50,7 @@ def test_answers_are_checked_before_the_timing(networks, monkeypatch):
             answer = network(torch.from_numpy(image_BCHW)).numpy()
         return SimpleNamespace(run=lambda: answer * (1 + error), runs_as="torch", facts={"threads seen": threads})
 
-    monkeypatch.setitem(sys.modules, "engines.fake", SimpleNamespace(prepare=prepare))
+    monkeypatch.setitem(sys.modules, "onebit.engines.fake", SimpleNamespace(prepare=prepare))
     rows = [networks.Row("fake", "small", "fp32", {"error": error}) for error in (1e-5, 1e-2, float("nan"))]
     right, wrong, nothing = networks.measure(rows, 2, 4, 0.01)
     assert right["engine"] == "fake, error 1e-05"
@@ -74,17 +74,17 @@ def test_details_are_a_profile_and_cold_starts(networks, monkeypatch):
 
         steps = Steps("import sys", "assert open(path).read() == '12345'", answer)
         rows = [{"name": "layer", "ms": 1.0 / 3}]
-        return Prepared(lambda: logits, "torch", {}, Fresh(save, steps), lambda: rows)
+        return Prepared(lambda: logits, lambda x: logits, "torch", {}, Fresh(save, steps), lambda: rows)
 
-    from engines import Fresh, Prepared
+    from onebit.engines import Fresh, Prepared
 
-    monkeypatch.setitem(sys.modules, "engines.fake", SimpleNamespace(prepare=prepare))
+    monkeypatch.setitem(sys.modules, "onebit.engines.fake", SimpleNamespace(prepare=prepare))
     rows = [networks.Row("fake", "small", "fp32"), networks.Row("fake", "small", "fp32", {"answer": "1 / 0"})]
     plain, _ = networks.measure(rows, 1, 1, 0.01)
     assert not {"profile", "cold"} & set(plain)
     right, wrong = networks.measure(rows, 1, 1, 0.01, details=True)
     assert right["profile"] == [{"name": "layer", "ms": 0.33333}]
-    assert (right["cold"]["count"], right["cold"]["file_bytes"]) == (networks.FRESH_PROCESSES, 5)
+    assert (right["cold"]["count"], right["cold"]["file_bytes"]) == (FRESH_PROCESSES, 5)
     assert right["cold"]["seconds"] > 0
     assert wrong["cold"] == {"skipped": "the fresh process failed: ZeroDivisionError: division by zero"}
 
@@ -141,27 +141,9 @@ def test_openvino_runs_the_binary_convolutions_or_refuses(networks):
         networks.prepare(networks.Row("OpenVINO", "small", "1-bit"), 1, 1)
 
 
-def test_onnx_graph_computes_what_torch_computes(networks):
-    pytest.importorskip("onnx")
-    from onnx.reference import ReferenceEvaluator
-
-    from engines.float_networks import Residual, SqueezeExcite
-    from engines.onnx_graph import to_onnx
-
-    torch.manual_seed(0)
-    body = [nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False), nn.BatchNorm2d(4), nn.PReLU(4)]
-    layers = [nn.Conv2d(3, 4, 3, 2, 1), nn.MaxPool2d(3, 2, 1), Residual(body, [nn.ReLU6()], nn.ReLU())]
-    layers += [nn.Hardswish(), SqueezeExcite(4, 8)]
-    small = nn.Sequential(*layers, nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)).eval()
-    image = torch.randn(2, 3, 16, 16)
-    got = ReferenceEvaluator(to_onnx(small, image.shape)).run(None, {"image": image.numpy()})[0]
-    with torch.no_grad():
-        np.testing.assert_allclose(got, small(image).numpy(), rtol=1e-4, atol=1e-5)
-
-
 def test_float_networks_are_as_large_as_published():
     """torchvision's counts; the papers say 11.7, 3.4 and 2.5 million."""
-    from engines.float_networks import mobilenet_v2, mobilenet_v3_small, resnet18
+    from float_networks import mobilenet_v2, mobilenet_v3_small, resnet18
 
     counts = {resnet18: 11_689_512, mobilenet_v2: 3_504_872, mobilenet_v3_small: 2_542_856}
     for factory, count in counts.items():
@@ -173,7 +155,7 @@ def test_float_networks_are_as_large_as_published():
 
 def test_shapes_of_mobilenet_v3_small():
     """Table 2 of arXiv:1905.02244: the size of the map behind every layer that halves it, and the gates' widths."""
-    from engines.float_networks import SqueezeExcite, mobilenet_v3_small
+    from float_networks import SqueezeExcite, mobilenet_v3_small
 
     with torch.device("meta"):
         network = mobilenet_v3_small()
@@ -195,7 +177,7 @@ def test_a_network_may_have_a_limit_of_its_own(networks):
 
 def test_openvino_may_run_depthwise_layers_in_fp32_and_no_others():
     pytest.importorskip("openvino")
-    from engines.openvino import unlike
+    from onebit.engines.openvino import unlike
 
     convolution = "Convolution"
     plan = {(convolution, "jit_avx2_1x1_I8"): 34, (convolution, "brgconv_avx2_dw_f32"): 17}

@@ -1,20 +1,30 @@
-"""``onebit bench``: a packed network against torch's float network of the same shape, timed in one run."""
+"""``onebit bench``: a packed network against the float and int8 networks of the same architecture, timed in one run."""
 
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onebit.cli.base import Failure, add_max_memory, add_packed_file, max_memory_of, packed_file_of, verb_parser
-from onebit.text import printable
+from onebit.text import printable, text_table
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
-    from numpy.typing import NDArray
 
+    from onebit.format.graph import Graph
     from onebit.runtime.model import Model
 
 MAX_BATCH_BYTES = 1 << 30  # of the images of one call, and of what comes out, as floats
-MAX_TWIN_PARAMETERS = 1 << 29  # of the float network: 2 GiB
+AGAINST = ("float", "int8")
+
+DESCRIPTION = """\
+Measure the latency of a packed network and, if torch is installed, of the float network of the same architecture
+(channels_last, inference mode, same threads), alternating; print medians and their ratio.
+
+With --against, measure the network in 1 bit, in float32 (PyTorch, OpenVINO, ONNX Runtime) and in int8 (OpenVINO, ONNX
+Runtime; quantized after training): accuracy on test images, latency with one thread and with --threads, bytes of the
+file, cold start and peak memory of a new process.  FILE may then be the folder of a run.  --against float=RUN names the
+run that trained the float network: the same recipe with --scheme float.  Without it, float32 and int8 have random
+weights, and no accuracy.  The other engines: pip install "onebit[bench]"."""
 
 
 def parse(argv: list[str]) -> "Namespace":
@@ -23,14 +33,28 @@ def parse(argv: list[str]) -> "Namespace":
 
     parser = verb_parser(
         "bench",
-        "Measure the latency of a packed network and, if torch is installed, of the float network of the same "
-        "architecture (channels_last, inference mode, same threads), alternating; print medians and their ratio.",
-        "onebit bench net.onebit --threads 1 --batch 1",
+        DESCRIPTION,
+        "onebit bench net.onebit --threads 1 --batch 1\n"
+        "  onebit bench net.onebit --against int8,float=runs/float --data_dir DATA --threads 2",
     )
     add_packed_file(parser)
-    parser.add_argument("--threads", type=int, default=1, help="threads of both networks")
+    parser.add_argument("--threads", type=int, default=1, help="threads of all networks")
     parser.add_argument("--batch", type=int, default=1, help="images per call")
-    parser.add_argument("--seconds", type=float, default=3.0, help="duration of the measurement")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="duration of the measurement; with --against, of each row"
+    )
+    parser.add_argument(
+        "--against",
+        type=str,
+        metavar="SIDES",
+        help="compare with float, int8 or both, separated by a comma; float=RUN names the run of the float network",
+    )
+    parser.add_argument(
+        "--data_dir",
+        type=str,
+        help="folder of the data set, for the accuracies of --against (default: the environment's ONEBIT_DATA)",
+    )
+    parser.add_argument("--limit", type=int, help="measure the accuracies of --against on so many test images only")
     parser.add_argument("--profile", action="store_true", help="also print the latency of every layer and its limit")
     parser.add_argument("--plot", type=str, help="plot the profile to this PNG")
     parser.add_argument(
@@ -43,19 +67,44 @@ def parse(argv: list[str]) -> "Namespace":
     args.max_memory = max_memory_of(args)
     if not 0 < args.seconds < math.inf:
         raise ValueError(f"--seconds must be a number above 0, got {args.seconds}")
-    for name in ("threads", "batch"):
-        if getattr(args, name) < 1:
+    for name in ("threads", "batch", "limit"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
     if args.plot is not None and not args.plot.endswith(".png"):
         raise ValueError(f"--plot must name a file that ends with .png, got {args.plot!r}")
+    args.sides, args.float_run = sides_of(args.against)
+    for name, allowed in (("data_dir", True), ("limit", True), ("profile", False), ("plot", False), ("cold", False)):
+        if getattr(args, name) and bool(args.sides) != allowed:
+            hint = "is for --against" if allowed else "cannot be combined with --against; measure it without"
+            raise ValueError(f"--{name} {hint}")
     return args
+
+
+def sides_of(against: str | None) -> tuple[tuple[str, ...], str | None]:
+    """("float", "int8") and the float run from "int8,float=RUN"; ValueError says what is allowed."""
+    if against is None:
+        return (), None
+    runs: dict[str, str | None] = {}
+    for part in against.split(","):
+        name, equals, run = part.partition("=")
+        if name not in AGAINST or name in runs or (equals and (name != "float" or not run)):
+            raise ValueError(
+                f"--against takes float, int8 or both, separated by a comma, float also as float=RUN; got {against!r}"
+            )
+        runs[name] = run or None
+    return tuple(runs), runs.get("float")
 
 
 def run(args: "Namespace") -> dict[str, Any]:
     """{file, machine, threads, batch, packed, torch_float, ratio, why_no_float}; times in milliseconds.
 
-    With ``--profile`` or ``--plot`` also profile and profile_sums, with ``--cold`` cold, in seconds and bytes.
+    With ``--profile`` or ``--plot`` also profile and profile_sums, with ``--cold`` cold, in seconds and bytes.  With
+    ``--against`` {file, against} and what :func:`onebit.engines.against.compare` returns.
     """
+    if args.sides:
+        return compared(args)
+    if Path(args.file).is_dir():
+        raise Failure(f"{args.file!r} is a folder; pack the run in it ('onebit pack {args.file}') or give --against")
     from dataclasses import asdict, replace
 
     import numpy as np
@@ -72,10 +121,17 @@ def run(args: "Namespace") -> dict[str, Any]:
     rng = np.random.default_rng(0)
     images = rng.standard_normal((args.batch, spec.height, spec.width, spec.channels), np.float32)
     given = rng.integers(0, 256, images.shape, dtype=np.uint8) if spec.type == PIXELS else images
-    work = {"packed": lambda: model(given)}
-    twin, why = float_twin(model, images, args.threads)
-    if twin is not None:
-        work["torch_float"] = twin
+    work: dict[str, Any] = {"packed": lambda: model(given)}
+    try:
+        from onebit.engines import prepare
+        from onebit.engines.twin import float_twin
+    except ModuleNotFoundError:
+        twin, why = None, 'torch is not installed: pip install "onebit[train]"'
+    else:
+        twin, why = float_twin(model)
+        if twin is not None:
+            image_BCHW = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+            work["torch_float"] = prepare("torch", twin, image_BCHW, threads=args.threads, numbers="fp32").run
     timings = time_in_turn(work, seconds=args.seconds, stay=0.1)
     result: dict[str, Any] = {"file": args.file, "machine": describe(), "threads": args.threads, "batch": args.batch}
     for name, timing in timings.items():
@@ -93,6 +149,41 @@ def run(args: "Namespace") -> dict[str, Any]:
         load_it = f"model = onebit.load(path, threads=threads, max_memory={args.max_memory})"
         result["cold"] = asdict(cold_start(args.file, threads=args.threads, steps=replace(ONEBIT, load=load_it)))
     return result
+
+
+def compared(args: "Namespace") -> dict[str, Any]:
+    """The comparison of ``--against``."""
+    import sys
+
+    from onebit.engines.against import compare
+    from onebit.runtime.model import Model
+
+    graph = packed_graph(args.file)
+    check_batch(args.batch, Model(graph, max_memory=args.max_memory))
+    found = compare(
+        graph,
+        sides=args.sides,
+        float_run=args.float_run,
+        data_dir=None if args.data_dir is None else Path(args.data_dir),
+        limit=args.limit,
+        threads=args.threads,
+        batch=args.batch,
+        seconds=args.seconds,
+        max_memory=args.max_memory,
+        say=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    return {"file": args.file, "against": list(args.sides), **found}
+
+
+def packed_graph(path: str) -> "Graph":
+    """The network in a packed file, or packed from the folder of a run or one of its checkpoints."""
+    if Path(path).is_dir() or path.endswith(".ckpt"):
+        from onebit.train.deploy import pack_trained
+
+        return pack_trained(path).graph
+    from onebit.format.file import load_graph
+
+    return load_graph(path)
 
 
 def draw(result: dict[str, Any], path: str) -> None:
@@ -120,50 +211,11 @@ def check_batch(batch: int, model: "Model") -> None:
         )
 
 
-def float_twin(model: "Model", images: "NDArray[Any]", threads: int) -> tuple[Any, str]:
-    """A call of the float network of the same architecture on ``images`` (N, H, W, C), or None and the reason.
-
-    The provenance of a file is untrusted.  The network is first built on the meta device, and used only if its outputs
-    have the shape of those of the packed network.
-    """
-    provenance = model.graph.provenance
-    name, options = provenance.get("model"), provenance.get("model_options", {})
-    if not isinstance(name, str):
-        return None, "the file does not name its model of the zoo"
-    try:
-        import torch
-
-        from onebit.models import MODELS
-    except ModuleNotFoundError:
-        return None, 'torch is not installed: pip install "onebit[train]"'
-    if name not in MODELS:
-        return None, f"model {name!r} is not in the zoo"
-    x_BCHW = torch.from_numpy(images).permute(0, 3, 1, 2)  # NHWC in memory: channels_last as it is
-    sizes = {key: provenance[key] for key in ("num_classes",) if key in provenance}  # older files have it
-    arguments = {"in_channels": images.shape[3], **sizes}
-    shape = model.engine.output_shape
-    try:
-        with torch.device("meta"):
-            ghost = MODELS[name](scheme="float", **{**arguments, **options}).eval()
-        gives = tuple(ghost(x_BCHW[:1].to("meta")).flatten(1).shape)
-    except Exception as error:
-        return None, f"the model {name!r} that the file names cannot be built with its options: {error}"
-    parameters = sum(parameter.numel() for parameter in ghost.parameters())
-    if gives != (1, math.prod(shape)) or parameters > MAX_TWIN_PARAMETERS:
-        return None, f"the model {name!r} that the file names is another network with its options"
-    torch.set_num_threads(threads)
-    network = MODELS[name](scheme="float", **{**arguments, **options}).eval()
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def call() -> object:
-        with torch.inference_mode():
-            return network(x_BCHW)
-
-    return call, ""
-
-
 def show(result: dict[str, Any]) -> None:
-    """Print latencies and their ratio, and, if requested, the cold start and the profile."""
+    """Print latencies and their ratio, and, if requested, the cold start and the profile; or the comparison."""
+    if "rows" in result:
+        show_comparison(result)
+        return
     print(f"{result['machine']}, {result['threads']} thread(s), batch {result['batch']}")
     for name in ("packed", "torch_float"):
         if name in result:
@@ -186,3 +238,41 @@ def show(result: dict[str, Any]) -> None:
         from onebit.runtime.profile import Profile
 
         print(f"\n{Profile(result['profile'])}")
+
+
+def show_comparison(result: dict[str, Any]) -> None:
+    """Print the table of ``--against``, and below it what was not measured, and why."""
+    counts = list(dict.fromkeys((1, result["threads"])))
+    measured = [row for row in result["rows"] if "skipped" not in row]
+    scored = next((row["scores"] for row in measured if row["scores"]), None)
+    has_energy = any(row["energy_mj"] is not None for row in measured)
+    header = ["engine", "numbers", *([scored["score"]] if scored else [])]
+    header += [f"{count} thread{'s' if count > 1 else ''}: least, median" for count in counts]
+    header += ["file", "peak memory", "cold start", *(["energy per image"] if has_energy else [])]
+    images = f", {scored['images']} test images of {printable(result['dataset'])}" if scored else ""
+    print(f"{result['machine']}, batch {result['batch']}{images}")
+    print(text_table([_cells(row, bool(scored), has_energy) for row in measured], header=header))
+    for row in result["rows"]:
+        if "skipped" in row:
+            print(f"{row['engine']}, {row['numbers']}: not measured: {printable(row['skipped'], limit=500)}")
+        elif row.get("cold_failed"):
+            print(f"{row['engine']}, {row['numbers']}: no cold start: {printable(row['cold_failed'])}")
+    for note in result["notes"]:
+        print(printable(note, limit=500))
+
+
+def _cells(row: dict[str, Any], has_scores: bool, has_energy: bool) -> list[str]:
+    from onebit.tasks import TASKS
+
+    cells = [row["engine"], row["numbers"]]
+    if has_scores:
+        scores = row["scores"]
+        cells.append("-" if scores is None else TASKS[scores["task"]].metric().text(scores[scores["score"]]))
+    cells += [f"{each['fastest_ms']:.3f}, {each['median_ms']:.3f} ms" for each in row["latency"]]
+    cold = row["cold"] or {"peak_bytes": None}
+    cells.append("-" if row["file_bytes"] is None else f"{row['file_bytes'] / 1e6:.3f} MB")
+    cells.append("-" if cold["peak_bytes"] is None else f"{cold['peak_bytes'] / 1e6:.0f} MB")
+    cells.append(f"{cold['seconds']:.2f} s" if row["cold"] else "-")
+    if has_energy:
+        cells.append(f"{row['energy_mj']:.3f} mJ")
+    return cells

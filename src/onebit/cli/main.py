@@ -43,7 +43,7 @@ VERBS: dict[str, Verb] = {
     "pack": Verb("pack a trained run into one file", "train"),
     "card": Verb("pack a finished run with its model card, to be taken as zoo:NAME", "train"),
     "run": Verb("classify images with a packed network", "cli"),
-    "bench": Verb("time a packed network against torch's float network", "cli"),
+    "bench": Verb("time a packed network against its float and int8 counterparts", "cli"),
     "inspect": Verb("print the contents of a packed network", "cli"),
     "verify": Verb("check that a packed network computes what was trained", "cli"),
     "doctor": Verb("report what this installation and this CPU support", "cli"),

@@ -4,7 +4,7 @@ Training knows none of this.  It asks the task that ``TrainSettings.task`` names
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -21,10 +21,10 @@ from onebit.methods import Batch
 from onebit.nn import evaluating
 from onebit.registry import Registry
 from onebit.runtime.images import CROP
-from onebit.runtime.model import Model
 
 # Shape letters: N examples.
 
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # pixels (N, H, W, C) -> outputs: a loaded packed network
 Description = dict[str, Any]  # the task's part of model.json: plain values
 
 
@@ -212,9 +212,9 @@ class Task(ABC):
 
     @abstractmethod
     def measure_packed(
-        self, model: Model, data: Any, description: Description, *, batch_size: int
+        self, model: Predict, data: Any, description: Description, *, batch_size: int, limit: int | None = None
     ) -> dict[str, Tensor]:
-        """The same of a packed network."""
+        """The same of a packed network, on the first ``limit`` test examples, all by default."""
 
     @abstractmethod
     def scores(self, sums: Mapping[str, Tensor], description: Description) -> Scores:
@@ -226,9 +226,12 @@ class Task(ABC):
         with evaluating(network):
             return self.scores(self.measure(network, data, description, batch_size=batch_size), description)
 
-    def evaluate_packed(self, model: Model, data: Any, description: Description, batch_size: int = 500) -> Scores:
-        """Score a packed network on all test examples."""
-        return self.scores(self.measure_packed(model, data, description, batch_size=batch_size), description)
+    def evaluate_packed(
+        self, model: Predict, data: Any, description: Description, batch_size: int = 500, limit: int | None = None
+    ) -> Scores:
+        """Score a packed network, or what answers like one, on the first ``limit`` test examples, all by default."""
+        sums = self.measure_packed(model, data, description, batch_size=batch_size, limit=limit)
+        return self.scores(sums, description)
 
     # Packing --------------------------------------------------------------------------------------------------------
 

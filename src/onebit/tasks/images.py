@@ -16,8 +16,7 @@ from onebit.fields import check_fields, list_of, number, one_of, whole
 from onebit.format.graph import COLORS, RESIZES, Fit, Graph, InputSpec
 from onebit.methods import Batch
 from onebit.runtime.images import CROP
-from onebit.runtime.model import Model
-from onebit.tasks.base import WHOLE, Description, Feed, Part, Task
+from onebit.tasks.base import WHOLE, Description, Feed, Part, Predict, Task
 
 # Shape letters: N examples, B batch, C channels, H W image.
 
@@ -99,12 +98,12 @@ class ImageTask(Task):
         return self._measure(lambda pixels: network(normalize(pixels)), data, description, batch_size, part, device)
 
     def measure_packed(
-        self, model: Model, data: Any, description: Description, *, batch_size: int
+        self, model: Predict, data: Any, description: Description, *, batch_size: int, limit: int | None = None
     ) -> dict[str, Tensor]:
         def answer(pixels_BCHW: Tensor) -> Tensor:
             return torch.from_numpy(model(pixels_BCHW.permute(0, 2, 3, 1).contiguous().numpy()))
 
-        return self._measure(answer, data, description, batch_size, WHOLE, torch.device("cpu"))
+        return self._measure(answer, data, description, batch_size, WHOLE, torch.device("cpu"), limit)
 
     def _measure(
         self,
@@ -114,9 +113,10 @@ class ImageTask(Task):
         batch_size: int,
         part: Part,
         device: torch.device,
+        limit: int | None = None,
     ) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
-        order = torch.arange(len(data.test))[part.number :: part.of]
+        order = torch.arange(len(data.test))[:limit][part.number :: part.of]
         convert = self.targets_for(data, description)
         for pixels_BCHW, targets in batches(data.test, list(order.split(batch_size)), device):
             for name, value in self.tally(answer(pixels_BCHW), convert(targets), description).items():

@@ -11,32 +11,36 @@ import onnxruntime
 from numpy.typing import NDArray
 from torch import nn
 
-from engines import Fresh, Prepared, Refused, calibration
-from engines.onnx_graph import to_onnx
+from onebit.engines.base import Calibration, Fresh, Prepared, Refused, calibration_of, quiet
+from onebit.engines.onnx_graph import to_onnx
 from onebit.runtime.cold import Steps
 
 QUANTIZED = ("QLinearConv", "ConvInteger")
 
 
 @cache
-def converted(network: nn.Module, shape_BCHW: tuple[int, int, int, int], int8: bool) -> bytes:
+def converted(
+    network: nn.Module, shape_BCHW: tuple[int, int, int, int], int8: bool, calibration: Calibration | None
+) -> bytes:
     """The network as an ONNX file, quantized with ONNX Runtime's own tool if asked."""
-    model = to_onnx(network, shape_BCHW)
     if not int8:
-        return model.SerializeToString()
+        return _bytes(to_onnx(network, shape_BCHW))
+    one = (1, *shape_BCHW[1:])
+    if shape_BCHW != one:
+        return _bytes(_with_batch(onnx.load_from_string(converted(network, one, True, calibration)), shape_BCHW[0]))
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Images(CalibrationDataReader):
         def __init__(self) -> None:
-            self.left = [np.repeat(image, shape_BCHW[0], 0) for image in calibration(shape_BCHW[1:])]
+            self.left = calibration_of(calibration, one[1:]).one_by_one()
 
-        def get_next(self) -> dict[str, NDArray] | None:
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             return {"image": self.left.pop()} if self.left else None
 
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, quiet():
         whole, ready, done = (str(Path(folder) / name) for name in ("whole.onnx", "ready.onnx", "done.onnx"))
-        onnx.save(model, whole)
+        onnx.save(to_onnx(network, one), whole)
         quant_pre_process(whole, ready, skip_symbolic_shape=True)
         quantize_static(
             ready,
@@ -50,17 +54,38 @@ def converted(network: nn.Module, shape_BCHW: tuple[int, int, int, int], int8: b
         return Path(done).read_bytes()
 
 
-def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: str) -> Prepared:
+def _bytes(model: onnx.ModelProto) -> bytes:
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _with_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
+    """The same for batches of that size; the shapes in between are left to be inferred."""
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    del model.graph.value_info[:]
+    return model
+
+
+def prepare(
+    network: nn.Module,
+    image_BCHW: NDArray[np.float32],
+    *,
+    threads: int,
+    numbers: str,
+    calibration: Calibration | None = None,
+) -> Prepared:
     """See the package; images as floats (B, C, H, W), input and output bound once."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.force_spinning_stop", "1")  # or its threads spin into another's time
     options.log_severity_level = 3
+    batch, channels, height, width = image_BCHW.shape
     with TemporaryDirectory() as folder:
         plan = Path(folder) / "plan.onnx"
         options.optimized_model_filepath = str(plan)
-        model = converted(network, image_BCHW.shape, numbers == "int8")
+        model = converted(network, (batch, channels, height, width), numbers == "int8", calibration)
         session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
         kinds = Counter(node.op_type for node in onnx.load(plan).graph.node if "Conv" in node.op_type)
     runs_as = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
@@ -72,7 +97,8 @@ def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: s
 
     def run() -> NDArray[np.float32]:
         session.run_with_iobinding(binding)
-        return binding.copy_outputs_to_cpu()[0]
+        logits: NDArray[np.float32] = binding.copy_outputs_to_cpu()[0]
+        return logits
 
     def save(folder: Path) -> Path:
         (folder / "network.onnx").write_bytes(model)
@@ -85,4 +111,9 @@ def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: s
         "session = onnxruntime.InferenceSession(path, options, ['CPUExecutionProvider'])",
         answer="session.run(None, {'image': numpy.zeros(session.get_inputs()[0].shape, numpy.float32)})",
     )
-    return Prepared(run, runs_as, {}, Fresh(save, steps))
+    return Prepared(
+        run=run,
+        compute=lambda other_BCHW: session.run(None, {"image": other_BCHW})[0],
+        runs_as=runs_as,
+        fresh=Fresh(save, steps),
+    )

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import timed
+from onebit.engines import timed
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import openvino
 from numpy.typing import NDArray
 from torch import nn
 
-from engines import Fresh, Prepared, Refused, calibration
-from engines.onnx_graph import to_onnx
+from onebit.engines.base import Calibration, Fresh, Prepared, Refused, calibration_of, quiet
+from onebit.engines.onnx_graph import to_onnx
 from onebit.nn.layers import BinaryConv2d
 from onebit.runtime.cold import Steps
 
@@ -20,7 +20,9 @@ PRECISIONS = {"1-bit": "f32", "fp32": "f32", "bf16": "bf16", "int8": "I8"}  # nu
 
 
 @cache
-def converted(network: nn.Module, shape_BCHW: tuple[int, int, int, int], int8: bool) -> openvino.Model:
+def converted(
+    network: nn.Module, shape_BCHW: tuple[int, int, int, int], int8: bool, calibration: Calibration | None
+) -> openvino.Model:
     """The network in OpenVINO's own form, quantized by NNCF if asked."""
     if not int8:
         return CORE.read_model(to_onnx(network, shape_BCHW).SerializeToString())
@@ -28,9 +30,10 @@ def converted(network: nn.Module, shape_BCHW: tuple[int, int, int, int], int8: b
 
     one = (1, *shape_BCHW[1:])
     if shape_BCHW == one:
-        images = calibration(shape_BCHW[1:])
-        return nncf.quantize(converted(network, one, False), nncf.Dataset(images), subset_size=len(images))
-    batch = converted(network, one, True).clone()
+        images = calibration_of(calibration, shape_BCHW[1:]).one_by_one()
+        with quiet():
+            return nncf.quantize(converted(network, one, False, None), nncf.Dataset(images), subset_size=len(images))
+    batch = converted(network, one, True, calibration).clone()
     batch.reshape(list(shape_BCHW))
     return batch
 
@@ -55,7 +58,14 @@ def unlike(numbers: str, plan: Mapping[tuple[str, str], int]) -> list[str]:
     return found
 
 
-def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: str) -> Prepared:
+def prepare(
+    network: nn.Module,
+    image_BCHW: NDArray[np.float32],
+    *,
+    threads: int,
+    numbers: str,
+    calibration: Calibration | None = None,
+) -> Prepared:
     """See the package; one request, the hint for latency, images as the plan takes them: floats (B, C, H, W)."""
     if numbers == "bf16" and "BF16" not in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise Refused("this CPU has no bf16")
@@ -65,7 +75,8 @@ def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: s
         "ENABLE_CPU_PINNING": False,  # or a process that holds the very core it chose doubles its time
         "INFERENCE_PRECISION_HINT": "bf16" if numbers == "bf16" else "f32",  # its default turns fp32 into bf16
     }
-    model = converted(network, image_BCHW.shape, numbers == "int8")
+    batch, channels, height, width = image_BCHW.shape
+    model = converted(network, (batch, channels, height, width), numbers == "int8", calibration)
     compiled = CORE.compile_model(model, "CPU", settings)
     plan = convolutions(compiled)
     runs_as = ", ".join(f"{count} {layer} {code}" for (layer, code), count in plan.most_common())
@@ -73,12 +84,17 @@ def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: s
     wanted = sum(isinstance(layer, BinaryConv2d) for layer in network.modules())
     if binary != wanted or (numbers == "1-bit") != bool(binary) or unlike(numbers, plan):
         raise Refused(f"OpenVINO runs something else than asked: {runs_as}")
-    request = compiled.create_infer_request()
+    request, another = compiled.create_infer_request(), compiled.create_infer_request()
     request.set_input_tensor(openvino.Tensor(image_BCHW, shared_memory=True))
 
     def run() -> NDArray[np.float32]:
         request.infer()
-        return request.get_output_tensor().data.reshape(len(image_BCHW), -1)
+        logits: NDArray[np.float32] = request.get_output_tensor().data.reshape(batch, -1)
+        return logits
+
+    def compute(other_BCHW: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = another.infer([other_BCHW])[0]
+        return logits
 
     def save(folder: Path) -> Path:
         openvino.save_model(model, folder / "network.xml", compress_to_fp16=False)
@@ -89,4 +105,4 @@ def prepare(network: nn.Module, image_BCHW: NDArray, *, threads: int, numbers: s
         load=f"compiled = openvino.Core().compile_model(path, 'CPU', {settings!r})",
         answer="compiled(numpy.zeros(tuple(compiled.input(0).shape), numpy.float32))",
     )
-    return Prepared(run, runs_as, {}, Fresh(save, steps))
+    return Prepared(run, compute, runs_as, fresh=Fresh(save, steps))
