@@ -199,7 +199,6 @@ def test_the_command_line_prints_the_loss_and_verifies(run, stem, tmp_path, caps
     assert re.search(r"activations +float16", capsys.readouterr().out)
 
 
-@pytest.mark.slow
 def test_lost_images_are_counted_and_refused(run, tmp_path, capsys, monkeypatch):
     from onebit.train import deploy
 
@@ -252,10 +251,13 @@ def test_without_data_the_difference_on_noise_is_printed(run, tmp_path, capsys, 
 
     monkeypatch.setattr(deploy, "images_of_run", missing)
     file = str(tmp_path / "net.onebit")
-    assert main(["pack", run, "--activation_dtype", "float16", "--out", file]) == 0
+    options = ["pack", run, "--activation_dtype", "float16", "--out", file]
+    row = answer(capsys, *options)["activations"]
+    assert (row["source"], row["images"]) == ("noise", 16)
+    assert row["same"] >= 15  # 15 with torch 2.6, 16 with 2.13: the trained weights depend on it
+    assert main(options) == 0
     printed = capsys.readouterr().out
-    kept = re.search(r"(\d+) of 16 images of noise keep their class", printed)
-    assert int(kept[1]) >= 14  # how many depends on the trained weights, and those on the release of torch
+    assert f"{row['same']} of 16 images of noise keep their class" in printed
     assert "not measured: no data here" in printed
 
 

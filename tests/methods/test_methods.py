@@ -102,7 +102,6 @@ def test_features_are_what_the_layers_return():
     assert not form._maps  # nothing keeps the graph alive
 
 
-@pytest.mark.slow
 def test_features_compile_to_one_graph():
     torch.manual_seed(0)
     network = Net()

@@ -106,7 +106,6 @@ def pair(width=0.5, **options):
     return make(scheme="rbcn", width=width, **options), make(scheme="float", width=width).eval().requires_grad_(False)
 
 
-@pytest.mark.slow
 def test_discriminators_learn_to_tell_the_networks_apart():
     network, teacher = pair()
     method, form, guide = attached(network, teacher, discriminator_lr=1e-3)

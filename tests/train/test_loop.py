@@ -177,7 +177,6 @@ def test_keeping_the_best_epoch(tiny, tmp_path):
     assert meta["provenance"]["accuracy"] == result.best["accuracy"]
 
 
-@pytest.mark.slow
 def test_float_scheme_and_bfloat16(tiny, tmp_path):
     result = train(replace(tiny, scheme="float", precision="bf16-mixed"), tmp_path, show=False)
     assert result.scores["accuracy"] > 0.5

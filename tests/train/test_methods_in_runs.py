@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from marks import slow_except
 
 from onebit.tasks import Scores
 from onebit.tasks.classification import Classification
@@ -96,8 +97,7 @@ def test_resume_with_discriminators_is_exact(guided, interrupted, tmp_path, step
 
 
 # In the first stage, its last, the second's first, in the second.
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [5, 10, 11, 17])
+@pytest.mark.parametrize("step", slow_except([5, 10, 11, 17], 11))
 def test_resume_across_the_stages_is_exact(tiny, interrupted, tmp_path, step):
     settings = replace(tiny, two_step=0.5, latent_decay=1e-2)
     train(settings, tmp_path / "whole", show=False)
@@ -171,7 +171,6 @@ def test_two_stages(tiny, tmp_path, monkeypatch):
     assert [row["stage"] for row in rows] == [1, 1, 2, 2]
 
 
-@pytest.mark.slow
 def test_the_best_epoch_is_one_of_the_last_stage(tiny, tmp_path, monkeypatch):
     accuracies = iter([0.9, 0.8, 0.3, 0.2])
     monkeypatch.setattr(Classification, "evaluate", lambda *_: Scores(360, {"loss": 1.0, "accuracy": next(accuracies)}))
@@ -234,7 +233,6 @@ def test_a_teacher_of_other_images(guided, tmp_path):
         train(replace(guided, dataset="random16", augment="none", batch_size=8), tmp_path, show=False)
 
 
-@pytest.mark.slow
 def test_another_teacher_on_resume_is_refused_and_a_moved_one_is_not(guided, teacher, interrupted, tmp_path):
     interrupted(guided, tmp_path / "run", 4)
     moved, other = tmp_path / "moved", tmp_path / "other"

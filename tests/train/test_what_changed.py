@@ -93,7 +93,6 @@ class TestCheckpoint:
         with pytest.raises(ValueError, match=rf"the run that left '.*last\.ckpt' was started with {name} {value!r}"):
             train(tiny, tmp_path / "run", resume=True, show=False)
 
-    @pytest.mark.slow
     def test_of_format_2_does_not_say_what_the_data_were(self, tiny, interrupted, tmp_path, capsys):
         train(tiny, tmp_path / "whole", show=False)
         interrupted(tiny, tmp_path / "run", step=14)

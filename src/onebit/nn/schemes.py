@@ -48,7 +48,8 @@ class Scheme:
             if name is not None:
                 check_options(f"{side}_options", registry[name], given)
             object.__setattr__(self, f"{side}_options", {**_defaults(side, name), **given})
-        with torch.device("cpu"), torch.random.fork_rng(devices=[]):  # the layer's own checks of the options' values
+        # The layer's own checks of the options' values, without drawing from the caller's random numbers.
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
             self.conv2d(1, 1, 1)
 
     def describe(self) -> str:
