@@ -1,9 +1,12 @@
 """Study files: what they say, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
 from onebit.study import StudyError, read_study
 
+ROOT = Path(__file__).resolve().parents[2]
 GOOD = """
 title: Digits
 recipe: vgg-small-digits
@@ -78,3 +81,10 @@ def test_mistakes(written, before, after, message):
     with pytest.raises(StudyError, match=message) as error:
         read_study(written(GOOD.replace(before, after)))
     assert "some.yaml': " in str(error.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_studies_of_the_repository(path):
+    study = read_study(path)
+    assert study.title != path.stem
+    assert len(study.runs) > 1
