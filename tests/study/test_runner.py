@@ -194,3 +194,42 @@ def test_what_a_worker_cannot_do_is_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_study_leaves(trained, capsys, tmp_path):
+    copies, file, runs = tmp_path / "copies", str(trained / "tiny.yaml"), str(trained / "runs")
+    assert main(["study", file, "--runs", runs, "--report", "--to", str(copies), "--seconds", "0"]) == 0
+    text = "".join(path.read_text() for path in copies.rglob("*.json"))
+    assert str(trained) not in text  # a copy says nothing of the machine's folders
+    assert not list(copies.rglob("*.safetensors")) + list(copies.rglob("*.ckpt"))
+    table = (copies / "table.md").read_text()
+    page = (copies / "report.html").read_text()
+    assert r"| float \| real | one run |" in table
+    assert "<td>float | real</td>" in page
+    assert "The packed network gives" in page
+    assert (copies / "scores.png").read_bytes().startswith(b"\x89PNG")
+
+    capsys.readouterr()
+    assert main(["study", file, "--runs", str(copies), "--report", "--seconds", "0", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["rows"] == study_rows(read_study(file), runs)
+    assert again["files"] == [str(copies / name) for name in ("table.md", "scores.png", "report.html")]
+    assert (copies / "table.md").read_text() == table
+
+    assert main(["study", file, "--runs", runs, "--report", "--to", runs]) == 1
+    assert "name another one for the copies" in capsys.readouterr().err
+
+
+def test_a_report_about_a_study(trained, capsys, tmp_path):
+    page, file, runs = tmp_path / "page.html", str(trained / "tiny.yaml"), str(trained / "runs")
+    wanted = ["report", file, "--study_runs", runs, "--out", str(page), "--seconds", "0"]
+    assert main([*wanted, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in result["runs"]] == ["distilled-seed0", "distilled-seed1", "float-seed0"]
+    assert page.read_text().index("<td>float | real</td>") < page.read_text().index("float-seed0")
+    assert main(["report", file, "--study_runs", str(tmp_path), "--out", str(page)]) == 1
+    assert "no run of" in capsys.readouterr().err
+    assert main(["report", file, file, "--out", str(page)]) == 2
+    assert "name one study file" in capsys.readouterr().err
+    assert main(["report", runs, "--study_runs", runs, "--out", str(page)]) == 2
+    assert "name the study file, too" in capsys.readouterr().err

@@ -87,6 +87,15 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class StudyTable:
+    """The table of a study, in texts: a row per change, the mean over its seeds."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """One run.
 

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from onebit.report.charts import DASHES, SERIES, Series, histogram_chart, line_chart
-from onebit.report.facts import Answers, RunFacts
+from onebit.report.facts import Answers, RunFacts, StudyTable
 from onebit.report.style import PALETTE
 from onebit.text import format_bytes, printable
 
@@ -35,12 +35,13 @@ TITLES = {
 }
 
 
-def render(runs: Sequence[RunFacts], *, machine: str, version: str) -> str:
+def render(runs: Sequence[RunFacts], *, machine: str, version: str, study: StudyTable | None = None) -> str:
     """The page.
 
     Args:
         machine: where latency was measured.
         version: of onebit.
+        study: the table of the study that the runs belong to.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -61,6 +62,7 @@ def render(runs: Sequence[RunFacts], *, machine: str, version: str) -> str:
     }
     return environment.get_template(TEMPLATE).render(
         runs=runs,
+        study=study,
         machine=machine,
         version=version,
         swatches=[_swatch(number) for number in range(len(runs))],

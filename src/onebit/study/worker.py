@@ -13,11 +13,10 @@ from onebit.nn import count_cost
 from onebit.train import Interrupted, TrainSettings, load_trained, task_of, train
 from onebit.train.deploy import compare_with_torch, images_of_run, pack_trained
 from onebit.train.files import read_json, write_json
-from onebit.train.record import RECORD
+from onebit.train.record import PACKED, RECORD
 
 MODEL = "model.json"  # a run that has it is trained
 MEASURED = "measured.json"  # and one that has this is measured, too
-PACKED = "packed.onebit"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from onebit.data import DataError, ImageData
-from onebit.export import Packed
 from onebit.fields import check_fields, list_of, mapping, measured, number, one_of, optional, text, whole
+from onebit.format.file import load_graph
 from onebit.format.graph import Graph
+from onebit.format.summary import summarize
 from onebit.nn import count_cost
 from onebit.report.facts import Answers, Latency, Latents, Layer, RunFacts, Sample
 from onebit.runtime.model import Model
@@ -25,7 +26,7 @@ from onebit.train.artifact import DESCRIPTION, ModelError, load_trained, task_of
 from onebit.train.checkpoint import CheckpointError
 from onebit.train.deploy import pack_trained
 from onebit.train.files import read_json
-from onebit.train.record import FORMAT, RECORD
+from onebit.train.record import FORMAT, PACKED, RECORD
 from onebit.train.recorder import CHECKPOINTS, LAST
 from onebit.train.settings import TrainSettings
 
@@ -72,14 +73,14 @@ def examine_runs(
     for each in examined:
         each.load(data_dir, sets)
     for each in examined:
-        if each.network is not None:
+        if each.network is not None or each.graph is not None:
             images = "" if each.data is None else f", then {limit or 'all'} test images"
-            say(f"{each.facts.name}: packing{images}")
+            say(f"{each.facts.name}: {'packing' if each.graph is None else 'reading'}{images}")
             each.measure(limit, samples)
-    timed = {each.facts.name: each for each in examined if each.packed is not None}
+    timed = {each.facts.name: each for each in examined if each.graph is not None}
     if timed and seconds:
         say(f"timing {len(timed)} network(s)")
-        latencies = _latencies({name: each.packed.graph for name, each in timed.items() if each.packed}, seconds)
+        latencies = _latencies({name: each.graph for name, each in timed.items() if each.graph}, seconds)
         for name, latency in latencies.items():
             timed[name].facts = replace(timed[name].facts, latency=latency)
     return [each.facts for each in examined]
@@ -106,7 +107,8 @@ class _Examined:
         self.network: nn.Module | None = None
         self.meta: dict[str, Any] = {}
         self.data: ImageData | None = None
-        self.packed: Packed | None = None
+        self.graph: Graph | None = None
+        self.folder = folder
         last = folder / CHECKPOINTS / LAST
         self.source = last if last.is_file() and not (folder / DESCRIPTION).is_file() else folder
 
@@ -120,15 +122,18 @@ class _Examined:
         try:
             self.network, self.meta = load_trained(self.source)
         except (ModelError, CheckpointError) as error:
-            self.note("Only the record is shown, without the network", error)
-            return
-        epoch = self.meta["provenance"].get("epoch")
-        self.facts = replace(
-            self.facts,
-            weights=f"weights after epoch {epoch}",
-            parameters=sum(parameter.numel() for parameter in self.network.parameters()),
-            latents=_latents(self.network),
-        )
+            if not (self.folder / PACKED).is_file():
+                self.note("Only the record is shown, without the network", error)
+                return
+            self._load_packed()
+        else:
+            epoch = self.meta["provenance"].get("epoch")
+            self.facts = replace(
+                self.facts,
+                weights=f"weights after epoch {epoch}",
+                parameters=sum(parameter.numel() for parameter in self.network.parameters()),
+                latents=_latents(self.network),
+            )
         task = task_of(self.meta)
         if not isinstance(task, Classification):
             self.note(f"Answers are shown of classification, not of the task {self.settings.task!r}")
@@ -143,22 +148,25 @@ class _Examined:
                 raise
             self.note("No answers are shown", error)
 
+    def _load_packed(self) -> None:
+        """Read the packed file that lies where the weights are missing."""
+        self.graph = load_graph(self.folder / PACKED)
+        facts = {"task": self.settings.task, "task_options": self.settings.task_options}
+        self.meta = {**facts, **task_of(facts).description_of(self.graph)}
+        self.facts = replace(self.facts, weights=f"the packed file {PACKED}, as the weights are not there")
+
     def measure(self, limit: int | None, samples: int) -> None:
-        """Pack the network and let it answer the test images."""
-        assert self.network is not None
-        try:
-            self.packed = pack_trained(self.source)
-        except ValueError as error:
-            self.note("The network cannot be packed, so neither its file nor its answers are shown", error)
-            task = task_of(self.meta)
-            cost = count_cost(self.network, *((e.shape[1], e.shape[2], e.shape[3]) for e in task.example(self.meta)))
-            rows = [
-                Layer(r.name, r.layer, "x".join(map(str, r.shape)), r.weights, r.weight_bits, None, r.ops, "", "")
-                for r in cost.rows
-            ]
-            self.facts = replace(self.facts, layers=rows)
-            return
-        summary = self.packed.report
+        """Pack the network, if it is not packed yet, and let it answer the test images."""
+        if self.graph is not None:
+            summary = summarize(self.graph, (self.folder / PACKED).stat().st_size)
+        else:
+            assert self.network is not None
+            try:
+                packed = pack_trained(self.source)
+            except ValueError as error:
+                self._measure_unpacked(self.network, error)
+                return
+            self.graph, summary = packed.graph, packed.report
         layers = [
             Layer(
                 row.name,
@@ -175,7 +183,18 @@ class _Examined:
         ]
         self.facts = replace(self.facts, layers=layers, file_bytes=summary.file_bytes)
         if self.data is not None:
-            self._answer(self.packed.graph, self.data, limit, samples)
+            self._answer(self.graph, self.data, limit, samples)
+
+    def _measure_unpacked(self, network: nn.Module, error: Exception) -> None:
+        """The layers of a network that cannot be packed."""
+        self.note("The network cannot be packed, so neither its file nor its answers are shown", error)
+        task = task_of(self.meta)
+        cost = count_cost(network, *((e.shape[1], e.shape[2], e.shape[3]) for e in task.example(self.meta)))
+        rows = [
+            Layer(r.name, r.layer, "x".join(map(str, r.shape)), r.weights, r.weight_bits, None, r.ops, "", "")
+            for r in cost.rows
+        ]
+        self.facts = replace(self.facts, layers=rows)
 
     @torch.inference_mode()
     def _answer(self, graph: Graph, data: ImageData, limit: int | None, samples: int) -> None:

@@ -19,6 +19,7 @@ FORMAT = 1
 RECORD = "record.json"
 METRICS = "metrics.csv"
 CURVE = "curve.png"
+PACKED = "packed.onebit"  # the packed network, where a study made it
 
 
 def new_record(recipe: str | None, settings: dict[str, Any]) -> dict[str, Any]:

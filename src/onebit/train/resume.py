@@ -29,8 +29,8 @@ def check_settings(settings: TrainSettings, stored: TrainSettings, where: str) -
     """ValueError that names the first setting in which a run is not the one that ``where`` names."""
     mine, theirs = settings.as_json(), stored.as_json()
     for name, value in theirs.items():
-        if name == "teacher" and None not in (mine[name], value):
-            continue  # it may lie elsewhere now; the checkpoint knows its weights
+        if name in ("teacher", "start_from") and None not in (mine[name], value):
+            continue  # that run may lie elsewhere now; the checkpoint knows its weights
         if mine[name] != value:
             raise ValueError(
                 f"{where} was started with {name} {value!r}, not {mine[name]!r}; "
