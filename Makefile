@@ -8,7 +8,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 # ON makes warnings of the C++ compiler errors, as .ci/run does.
 WERROR ?= OFF
 
-.PHONY: setup demo test test-all test-oldest test-oldest-runtime test-package lock lint bench compare docs stub native-test sanitized-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
+.PHONY: setup demo test test-all test-oldest test-oldest-runtime test-package lock lint bench reports compare docs stub native-test sanitized-test sanitize fuzz fuzz-tools test-arm arm-tools wheel-arm clean help
 
 help:
 	@echo "make setup   the environment in .venv; every other target makes it first"
@@ -24,6 +24,7 @@ help:
 	@echo "make wheel-arm  the wheel for 64-bit ARM, in build/wheels, tried on an emulated one"
 	@echo "make test-arm  all C++ tests on an emulated 64-bit ARM (needs packages; it says which)"
 	@echo "make lint    formatting, types, import rules"
+	@echo "make reports tables and pictures of reports/ and README.md, from the committed records; measures nothing"
 	@echo "make bench   speed of the kernels, and of whole networks beside other engines (reports/; a quarter of an hour)"
 	@echo "make compare BASE=COMMIT  is anything slower than it was there? (reports each row; 10 quiet minutes)"
 	@echo "make lock    constraints.txt anew: the exact releases that 'make setup' installs"
@@ -183,6 +184,15 @@ lock: setup
 $(VENV)/.opponents: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[bench]"
 	touch $@
+
+# The records lie in reports/: JSON lines of what was measured, and the finished runs of studies without their weights.
+reports: setup $(VENV)/.opponents
+	$(BIN)/python benchmarks/speed.py --report
+	$(BIN)/python benchmarks/networks.py --report
+	$(BIN)/python benchmarks/networks.py --report --out reports/avx2
+	for name in $(notdir $(patsubst %/table.md,%,$(wildcard reports/*/table.md))); do \
+	  $(BIN)/onebit study studies/$$name.yaml --runs reports/$$name --report --seconds 0 || exit 1; done
+	$(BIN)/python benchmarks/readme.py
 
 bench: setup $(VENV)/.opponents
 	$(BIN)/python benchmarks/speed.py

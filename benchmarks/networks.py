@@ -43,7 +43,7 @@ from onebit.runtime.parity import output_error
 from onebit.zoo.networks import Network
 from report.networks import networks_png, networks_table
 from report.roofline import profiled, roofline_png, roofline_table
-from speed import SHAPES, commit, rounded, write_report
+from speed import SHAPES, append, commit, last_run, rounded
 
 
 def chain() -> nn.Sequential:
@@ -276,7 +276,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="per row and setting; 11 calls are made in any case")
     parser.add_argument("--also", type=Path, help="JSON lines of another program, as benchmarks/lce.py writes them")
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the reports")
+    parser.add_argument("--report", action="store_true", help="measure nothing; draw the last run again")
     arguments = parser.parse_args()
+    if not arguments.report:
+        append(arguments.out, "networks", measured(arguments))
+    draw(arguments.out)
+
+
+def measured(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The lines of a new run."""
     rows = chosen(arguments.only)
     also = lines_of(arguments.also) if arguments.also else []
     facts = {"machine": describe(), "commit": commit(), "versions": versions()}
@@ -289,11 +297,19 @@ def main() -> None:
             lines.append({**facts, **line})
             print(json.dumps({key: value for key, value in line.items() if key != "profile"}), flush=True)
     lines += [{**facts, **line} for line in [*also, *measure_limits_of(sorted({1, *arguments.threads}))]]
-    lines.append({**facts, "what": "run", "minutes": round((time.perf_counter() - begin) / 60, 1)})
-    write_report(arguments.out, "networks", lines, networks_table(lines), networks_png(lines))
+    return [*lines, {**facts, "what": "run", "minutes": round((time.perf_counter() - begin) / 60, 1)}]
+
+
+def draw(folder: Path) -> None:
+    """Write the tables and pictures of the last run."""
+    lines = last_run(folder, "networks")
+    table = networks_table(lines)
+    write_atomic(folder / "networks.md", table.encode())
+    write_atomic(folder / "networks.png", networks_png(lines))
     if profiled(lines):
-        write_atomic(arguments.out / "networks-roofline.md", roofline_table(lines).encode())
-        write_atomic(arguments.out / "networks-roofline.png", roofline_png(lines))
+        write_atomic(folder / "networks-roofline.md", roofline_table(lines).encode())
+        write_atomic(folder / "networks-roofline.png", roofline_png(lines))
+    print(f"\nwrote networks.md and the pictures beside it to {folder}\n\n{table}")
 
 
 if __name__ == "__main__":

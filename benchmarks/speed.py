@@ -161,15 +161,30 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def write_report(folder: Path, name: str, lines: list[dict[str, Any]], table: str, picture: bytes) -> None:
-    """Append ``lines`` to the log NAME.jsonl in ``folder``, write NAME.md and NAME.png anew, print the table."""
+def append(folder: Path, name: str, lines: list[dict[str, Any]]) -> None:
+    """Append ``lines``, all of one run, to the log NAME.jsonl in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.jsonl"
     before = log.read_bytes() if log.exists() else b""
     write_atomic(log, before + "".join(json.dumps(line) + "\n" for line in lines).encode())
-    write_atomic(folder / f"{name}.md", table.encode())
-    write_atomic(folder / f"{name}.png", picture)
-    print(f"\nwrote {log}, {name}.md and {name}.png beside it\n\n{table}")
+
+
+def last_run(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The lines of the last run in the log NAME.jsonl; SystemExit where there is none."""
+    log = folder / f"{name}.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    if not lines:
+        raise SystemExit(f"{log} holds no measurement; leave out --report to make one")
+    return [line for line in lines if line["date"] == lines[-1]["date"]]
+
+
+def draw(folder: Path) -> None:
+    """Write speed.md and speed.png of the last run."""
+    lines = last_run(folder, "speed")
+    table = speed_table(lines)
+    write_atomic(folder / "speed.md", table.encode())
+    write_atomic(folder / "speed.png", speed_png(lines))
+    print(f"\nwrote speed.md and speed.png to {folder}\n\n{table}")
 
 
 def main() -> None:
@@ -177,19 +192,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2.0, help="per measurement; 0: the fewest calls")
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the reports")
+    parser.add_argument("--report", action="store_true", help="measure nothing; draw the last run again")
     arguments = parser.parse_args()
+    if not arguments.report:
+        append(arguments.out, "speed", measure(arguments.seconds))
+    draw(arguments.out)
+
+
+def measure(seconds: float) -> list[dict[str, Any]]:
+    """One line per layer and network on every instruction set."""
     torch.set_num_threads(1)
     facts = {"machine": describe(), "commit": commit(), "torch": torch.__version__, "threads": 1, "batch": 1}
     facts["date"] = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     lines = []
     for isa in reversed(usable_isas()):
         for channels, side in SHAPES:
-            lines.append({**facts, **bench_layer(channels, side, isa, arguments.seconds)})
+            lines.append({**facts, **bench_layer(channels, side, isa, seconds)})
             print(json.dumps(lines[-1]), flush=True)
         for name in ("vgg-small", "resnet20", "resnet18"):
-            lines.append({**facts, **bench_network(name, isa, arguments.seconds)})
+            lines.append({**facts, **bench_network(name, isa, seconds)})
             print(json.dumps({k: v for k, v in lines[-1].items() if k != "profile"}), flush=True)
-    write_report(arguments.out, "speed", lines, speed_table(lines), speed_png(lines))
+    return lines
 
 
 if __name__ == "__main__":

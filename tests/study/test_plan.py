@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from onebit.models import MODELS
+from onebit.nn import as_scheme
 from onebit.study import StudyError, read_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,3 +90,7 @@ def test_the_studies_of_the_repository(path):
     study = read_study(path)
     assert study.title != path.stem
     assert len(study.runs) > 1
+    for run in study:
+        settings = run.settings
+        scheme = as_scheme(settings.scheme, **settings.scheme_options)
+        MODELS[settings.model](scheme=scheme, num_classes=10, **settings.model_options)
