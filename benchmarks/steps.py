@@ -26,6 +26,7 @@ from onebit.study import read_study
 from onebit.train import TrainSettings, train
 from onebit.train.loop import Run
 from onebit.train.record import source_commit
+from onebit.train.start import load_start
 
 NAMES = ("float", "bireal", "tb", "reactnet", "rbconv", "gan")
 
@@ -56,7 +57,8 @@ def main() -> None:
         work: dict[str, Callable[[], object]] = {}
         for name in args.only:
             settings = replace(TrainSettings.from_json(rows[name].settings_in(runs)), **shared)
-            run = Run(settings, data, runs / f"{name}-steps", recipe=None, saved=None, show=False)
+            start = load_start(settings.start_from) if settings.start_from else None
+            run = Run(settings, data, runs / f"{name}-steps", recipe=None, saved=None, start=start, show=False)
             run.state.network.train()
             run.state.method.train()
             work[name] = partial(run.step, endless(run), run.stages[0], run.steps_per_epoch)

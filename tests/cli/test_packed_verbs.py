@@ -1,5 +1,6 @@
 """The verbs of packed files, end to end: pack, inspect, run, verify, bench, doctor, and every mistake in one line."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import onebit
 from onebit.cli.main import main
 from onebit.format.file import load_graph, save_graph
 from onebit.format.graph import Graph, InputSpec, Node
+from onebit.tasks import Classification
 
 SIZE = 16
 
@@ -150,13 +152,51 @@ def test_card(trained, packed, picture, tmp_path, capsys):
     assert main(["run", "zoo:tiny-digits", picture, "--from", str(networks)]) == 0
 
 
+def test_card_with_a_start(trained, tmp_path, capsys):
+    """The weights ship beside the packed file, the latency of an unchanged file is kept, and training goes on."""
+    networks = tmp_path / "networks"
+    arguments = ["card", str(trained), "tiny", "--to", str(networks)]
+    assert "keeps the latency of the card" in refused(capsys, *arguments, "--seconds", "0")
+    before = answer(capsys, *arguments, "--seconds", "0.01")
+    assert before["start"] is None
+    told = answer(capsys, *arguments, "--start", "--seconds", "0")
+    assert sorted(os.listdir(networks)) == ["tiny.card.json", "tiny.onebit", "tiny.start.safetensors"]
+    start = told.pop("start")
+    del before["start"]
+    assert told == before
+    content = (networks / "tiny.start.safetensors").read_bytes()
+    assert (start["bytes"], start["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert start["dtype"] == "float16"
+    assert abs(start["scores"]["accuracy"] - told["scores"]["torch"]["accuracy"]) <= 1 / 360
+    assert main([*arguments, "--start", "--seconds", "0"]) == 0
+    assert f"start    {len(content)} bytes, latent weights in float16; accuracy" in capsys.readouterr().out
+    again = ["train", "vgg-small-digits", "--model_options.width", "0.0625", "--max_steps", "1", "--compile", "false"]
+    again += ["--start_from", "zoo:tiny", "--out", str(tmp_path / "again")]
+    assert "Unknown trained network 'tiny'" in refused(capsys, *again)
+    assert main([*again, "--from", str(networks)]) == 0
+    assert "starts from 'zoo:tiny', 'vgg-small' trained on 'digits'" in capsys.readouterr().err
+    (networks / "tiny.start.safetensors").unlink()
+    again[-1] = str(tmp_path / "third")
+    assert "name the folder that holds 'tiny.start.safetensors' with --from or the environment" in refused(
+        capsys, *again, "--from", str(networks)
+    )
+
+
+def test_a_start_has_float32_where_float16_costs_too_much(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Classification, "loss_of_precision", lambda *_: ("9 images lost", True))
+    arguments = ["card", str(trained), "tiny", "--to", str(tmp_path), "--seconds", "0.01", "--start"]
+    told = answer(capsys, *arguments)
+    assert told["start"]["dtype"] == "float32"
+    assert told["start"]["scores"] == told["scores"]["torch"]
+
+
 def test_card_refuses(trained, tmp_path, capsys):
     to = ["--to", str(tmp_path / "networks")]
     assert "name must be lower-case letters, digits" in refused(capsys, "card", str(trained), "../Tiny", *to)
     assert "no trained model" in refused(capsys, "card", str(tmp_path / "none"), "tiny", *to)
     known = ["--origin", "somebody", "--license", "MIT"]
     line = refused(capsys, "card", str(trained), "tiny", *to, *known)
-    assert "origin and license of data set 'digits' are known: E. Alpaydin" in line
+    assert "origin and license of data set 'digits' are known: Alpaydin, E. & Kaynak, C. (1998)" in line
     assert "belong together" in refused(capsys, "card", str(trained), "tiny", *to, *known[:2], code=2)
     run = shutil.copytree(trained, tmp_path / "run")
     record = json.loads((run / "record.json").read_text())

@@ -142,6 +142,23 @@ def test_folder(pictures):
     assert images[:, 0, 8, 8].tolist() == pytest.approx([102, 0, 100], abs=2)
 
 
+def test_folder_in_gray(pictures):
+    """As the packed network will see the pictures: what its input's color says, with the statistics of such images."""
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[..., 0] = 200
+    Image.fromarray(red).save(pictures / "val" / "cat" / "0.png")
+    data = DATASETS["folder"](pictures, image_size=16, color="L")
+    assert (data.input.channels, data.input.color, len(data.input.mean), len(data.input.std)) == (1, "L", 1, 1)
+    images, _ = data.test.batch(torch.tensor([0, 1]))
+    assert images.shape == (2, 1, 16, 16)
+    assert images[0].unique().tolist() == [round(0.299 * 200)]
+    color = DATASETS["folder"](pictures, image_size=16).input
+    weights = (0.299, 0.587, 0.114)
+    for gray, rgb in ((data.input.mean, color.mean), (data.input.std, color.std)):
+        assert gray[0] == pytest.approx(sum(map(float.__mul__, weights, rgb)), abs=5e-4)
+    assert DATASETS["folder"](pictures, image_size=16, color="RGB").input == color
+
+
 def test_folder_tells_what_it_took_and_what_it_left_out(pictures):
     assert DATASETS["folder"](pictures).contents == Contents("folder", 6, 2, 2, {})
     (pictures / "train" / "cat" / "more").mkdir()

@@ -30,7 +30,7 @@ NOISY = Registry("set of noisy images")
 
 
 @NOISY.register("toy-noisy-blobs")
-def noisy_blobs(data_dir=None, image_size=None, fit=None):
+def noisy_blobs(data_dir=None, image_size=None, fit=None, color=None):
     """Gray blobs under noise, and the blobs."""
     generator = torch.Generator().manual_seed(0)
 

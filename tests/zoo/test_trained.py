@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 from PIL import Image
 
 import onebit
@@ -17,14 +18,18 @@ from onebit.cli.main import main
 from onebit.data import DATASETS, ORIGINS
 from onebit.format.file import load_graph
 from onebit.format.summary import short, summarize
-from onebit.zoo import CardError, read_card, trained
+from onebit.nn import parameter_roles
+from onebit.train import load_trained, task_of
+from onebit.train.deploy import pack_trained
+from onebit.zoo import CardError, read_card, start_file, trained
 from onebit.zoo.by_name import SHIPPED
-from onebit.zoo.card import SUFFIX
+from onebit.zoo.card import START, SUFFIX
 
 NAMES = sorted(path.name.removesuffix(SUFFIX) for path in SHIPPED.glob(f"*{SUFFIX}"))
 AT_HAND = [name for name in NAMES if (SHIPPED / f"{name}.onebit").is_file()]  # of the others, the card alone ships
+STARTS = [name for name in NAMES if (SHIPPED / f"{name}{START}").is_file()]
 DOCS = Path(__file__).parents[2] / "docs"
-LARGEST, ALL = 1_000_000, 5_000_000  # bytes of a packed file that ships, and of all together
+LARGEST, ALL = 1_000_000, 5_000_000  # bytes of a file that ships, and of all together
 NAME = "vgg-small-digits"
 
 
@@ -61,12 +66,16 @@ def folder(tmp_path):
 
 def test_files_and_cards_belong_together():
     assert NAME in AT_HAND
+    assert NAME in STARTS
     files = [f"{name}{SUFFIX}" for name in NAMES] + [f"{name}.onebit" for name in AT_HAND]
+    files += [f"{name}{START}" for name in STARTS]
     assert sorted(path.name for path in SHIPPED.iterdir()) == sorted(files)
     assert list(trained()) == NAMES
     sizes = {name: card.file.bytes for name, card in trained().items()}
     assert {name for name, size in sizes.items() if size < LARGEST} == set(AT_HAND)
-    assert sum(sizes[name] for name in AT_HAND) < ALL
+    starts = {name: card.start.bytes for name, card in trained().items() if card.start is not None}
+    assert {name for name, size in starts.items() if size < LARGEST} == set(STARTS)
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < ALL
 
 
 @pytest.mark.parametrize("name", AT_HAND)
@@ -105,13 +114,58 @@ def test_accuracy_to_the_image(name, digits):
     assert card.scores.packed["accuracy"] == right / 360
 
 
+@pytest.mark.parametrize("name", STARTS)
+def test_a_start_is_what_its_card_says(name, digits):
+    """Its weights score as many images right as those of the run that they come from, and are the packed file's."""
+    card, path = trained()[name], SHIPPED / f"{name}{START}"
+    content = path.read_bytes()
+    assert start_file(name) == path
+    assert (card.start.bytes, card.start.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    network, meta = load_trained(path)
+    assert (meta["model"], meta["options"], meta["scheme"]) == (card.model, card.model_options, card.scheme)
+    scores = task_of(meta).evaluate(network, DATASETS["digits"](None, 16), meta)
+    assert scores.values["accuracy"] == card.start.scores["accuracy"] == card.scores.torch["accuracy"]
+    latent = [name for name, role in parameter_roles(network).items() if role == "latent"]
+    with safetensors.safe_open(path, "np") as file:
+        kinds = {file.get_tensor(tensor).dtype for tensor in latent}
+    assert kinds == {np.dtype(card.start.dtype)}
+    packed = pack_trained(path)
+    same = packed.graph.tensors
+    theirs = load_graph(SHIPPED / f"{name}.onebit").tensors
+    bits = [tensor for tensor, values in theirs.items() if values.dtype == np.uint32]
+    assert bits
+    assert all(np.array_equal(same[tensor], theirs[tensor]) for tensor in bits)
+
+
+def test_networks_without_a_start_and_starts_that_are_not_at_hand(folder):
+    """Of the user's network there is the packed file alone; its card, copied from one with a start, tells of one."""
+    with pytest.raises(
+        FileNotFoundError, match=r"the start of 'mine' \(\d+ bytes\) does not ship .* 'mine.start.safet"
+    ):
+        start_file("mine", folder=folder)
+    (folder / f"mine{START}").write_bytes(b"another file")
+    with pytest.raises(CardError, match=r"mine.start.safetensors' is not the file of the card of 'mine': it has 12 by"):
+        start_file("mine", folder=folder)
+    shutil.copy(SHIPPED / f"{NAME}{START}", folder / f"mine{START}")
+    assert start_file("mine", folder=folder) == folder / f"mine{START}"
+    card = json.loads((folder / f"mine{SUFFIX}").read_text())
+    del card["start"]  # as in cards from before there were starts
+    (folder / f"mine{SUFFIX}").write_text(json.dumps(card))
+    assert read_card(folder / f"mine{SUFFIX}").start is None
+    with pytest.raises(ValueError, match=rf"'mine' ships without a start: .*; take one of \[.*'{NAME}'.*\], or"):
+        start_file("mine", folder=folder)
+    with pytest.raises(ValueError, match="Unknown trained network 'mime'; did you mean 'mine'"):
+        start_file("mime", folder=folder)
+
+
 def test_the_documentation_tells_what_the_cards_say():
     """A failure prints all lines as they should be."""
     lines = []
     for card in trained().values():
         counts = [short(count) for count in (card.cost.flops, card.cost.bops, card.cost.ops)]
         told = [f"`{card.name}`", f"`{card.training.recipe}`", f"{card.training.epochs}", card.data.name]
-        told += [card.scores.text, f"{card.file.bytes / 1e3:,.0f} kB", *counts, f"{card.speed.median_ms:.3g} ms"]
+        start = f"{card.start.bytes / 1e3:,.0f} kB" if card.start else ""
+        told += [card.scores.text, f"{card.file.bytes / 1e3:,.0f} kB", start, *counts, f"{card.speed.median_ms:.3g} ms"]
         lines.append(f"| {' | '.join(told)} |")
     print("\n".join(lines))
     page = (DOCS / "networks.md").read_text()
@@ -170,6 +224,8 @@ def test_a_file_apart_from_its_card(folder, tmp_path, monkeypatch):
         (lambda card: card["cost"].update(ops="1M"), "cost.ops must be a number, got '1M'"),
         (lambda card: card.update(data=[]), "data must be an object"),
         (lambda card: card.update(more=1), "field 'more' is unknown"),
+        (lambda card: card["start"].pop("dtype"), "field 'start.dtype' is missing"),
+        (lambda card: card.update(file=None), "file must be an object, got None"),
         (lambda card: card.update(format=2), "not a card of format 1"),
         (lambda card: card.update(name="other"), "it is the card of 'other'"),
     ],

@@ -29,11 +29,8 @@ def as_flags(text: str, *settings: str) -> str:
     return re.sub(rf"(?<![\w.'/-])({names})\b(=?)", lambda found: f"--{found[1]}{' ' if found[2] else ''}", text)
 
 
-ZOO = "zoo:"  # before the name of a trained network, where a packed file is taken
-
-
 def add_zoo_folder(parser: "ArgumentParser") -> None:
-    """Add the flag ``--from`` of the verbs that take packed files; :func:`packed_file_of` reads it."""
+    """Add the flag ``--from`` of the verbs that take ``zoo:NAME``."""
     parser.add_argument(
         "--from",
         type=str | None,
@@ -56,13 +53,14 @@ def packed_file_of(args: "Namespace", argument: str = "file") -> str:
 
     Raises Failure for an unknown name, and for a file that is missing or not the one of its model card.
     """
-    given = str(args[argument])
-    if not given.startswith(ZOO):
-        return given
-    from onebit.zoo.by_name import packed_file
+    from onebit.zoo.by_name import name_of, packed_file
 
+    given = str(args[argument])
+    name = name_of(given)
+    if name is None:
+        return given
     try:
-        return str(packed_file(given.removeprefix(ZOO), folder=args["from"]))
+        return str(packed_file(name, folder=args["from"]))
     except (OSError, ValueError) as error:
         raise Failure(str(error).replace("folder=", "--from")) from None
 

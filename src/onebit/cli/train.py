@@ -7,7 +7,7 @@ from dataclasses import MISSING, asdict, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onebit.cli.base import Failure, as_flags, share_cores, verb_parser
+from onebit.cli.base import Failure, add_zoo_folder, as_flags, share_cores, verb_parser
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -33,6 +33,7 @@ def build_parser(base: "TrainSettings | None") -> "ArgumentParser":
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", default=SUPPRESS, help="named settings to start from")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/RECIPE)")
     parser.add_argument("--data_dir", type=Path, help="folder of the data set (default: the environment's ONEBIT_DATA)")
+    add_zoo_folder(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, with the settings it had")
     parser.add_argument("--config", action="config", help="YAML file of settings, as --print_config prints them")
     # A recipe or a file gives the settings without a default; the parser must not ask for them.
@@ -99,7 +100,7 @@ def run(args: "Namespace") -> dict[str, Any]:
     out = args.out or Path("runs") / (args.recipe or "unnamed")
     settings = settings_of(args)
     try:
-        result = train(settings, out, data_dir=args.data_dir, recipe=args.recipe, resume=args.resume)
+        result = train(settings, out, data_dir=args.data_dir, recipe=args.recipe, resume=args.resume, zoo=args["from"])
     except Interrupted as stop:
         data = f" --data_dir {shlex.quote(str(args.data_dir))}" if args.data_dir else ""
         raise KeyboardInterrupt(
@@ -108,6 +109,10 @@ def run(args: "Namespace") -> dict[str, Any]:
         ) from stop
     except ValueError as error:
         raise Failure(_in_flags(error)) from error
+    except FileNotFoundError as error:
+        if error.strerror:  # of the system
+            raise
+        raise Failure(str(error).replace("folder=", "--from")) from error
     return {"task": settings.task, "out": result.out, **result.as_json()}
 
 

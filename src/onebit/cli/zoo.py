@@ -22,7 +22,7 @@ REGISTRIES = {
     "datasets": ("onebit.data", "DATASETS"),
     "estimators": ("onebit.binarize", "ESTIMATORS"),
 }
-TRAINED_HEADER = ("name", "data set", "score", "file", "OPs", "ms", "measured on", "license of the data")
+TRAINED_HEADER = ("name", "data set", "score", "file", "start", "OPs", "ms", "measured on", "license of the data")
 HEADER = ("network", "input", "parameters", "file", "FLOPs", "BOPs", "OPs", "published", "trained by", "source")
 
 
@@ -148,6 +148,7 @@ def _show_cards(cards: list[dict[str, Any]]) -> None:
             card["data"]["name"],
             f"{card['scores']['score']} {Measured(**card['scores']).text}",
             f"{card['file']['bytes'] / 1e3:,.0f} kB",
+            f"{card['start']['bytes'] / 1e3:,.0f} kB" if card["start"] else "",
             short(card["cost"]["ops"]),
             f"{card['speed']['median_ms']:.3g}",
             f"{card['speed']['machine']} ({card['speed']['isa']})",
@@ -157,6 +158,7 @@ def _show_cards(cards: list[dict[str, Any]]) -> None:
     ]
     print(text_table(table, header=TRAINED_HEADER))
     print("score: of the packed file on all n test images; ms: one image on one thread, median")
+    print("start: size of the weights that 'onebit train --start_from zoo:NAME' goes on from")
 
 
 def _show_networks(rows: list[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from onebit.data.augment import AUGMENTATIONS, Mixing, Normalize
 from onebit.data.base import (
     DATASETS,
     ORIGINS,
+    Color,
     Contents,
     DataError,
     ImageData,
@@ -22,6 +23,7 @@ __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "ORIGINS",
+    "Color",
     "Contents",
     "DataError",
     "ImageData",

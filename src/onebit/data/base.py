@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -119,12 +119,21 @@ class Contents:
         return f"{self.dataset}: {self.train_images} training and {self.test_images} test images{classes}{left_out}"
 
 
+Color = Literal["L", "RGB"]  # gray, and red, green and blue
+
+
 class Reader(Protocol):
     """Reads one data set; ``image_size`` None keeps the size of the images, otherwise they are resized according to
-    ``fit``.
+    ``fit``.  Picture files are read in ``color``, by default as RGB; sets of arrays keep the color that they have.
     """
 
-    def __call__(self, data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData: ...
+    def __call__(
+        self,
+        data_dir: Path | None = None,
+        image_size: int | None = None,
+        fit: Fit = CROP,
+        color: Color | None = None,
+    ) -> ImageData: ...
 
 
 DATASETS: Registry[Reader] = Registry("data set")

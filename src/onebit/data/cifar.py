@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onebit.data.base import DATASETS, ORIGINS, DataError, ImageData, Origin, data_folder, in_memory
+from onebit.data.base import DATASETS, ORIGINS, Color, DataError, ImageData, Origin, data_folder, in_memory
 from onebit.format.graph import Fit
 from onebit.runtime.images import CROP
 
@@ -109,13 +109,17 @@ ORIGINS.register("cifar100")(ORIGIN)
 
 
 @DATASETS.register("cifar10")
-def cifar10(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
+def cifar10(
+    data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP, color: Color | None = None
+) -> ImageData:
     """CIFAR-10: 50,000 train and 10,000 test images of 32x32, 10 classes (Krizhevsky 2009)."""
     return read(CIFAR10, data_dir, image_size, fit)
 
 
 @DATASETS.register("cifar100")
-def cifar100(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
+def cifar100(
+    data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP, color: Color | None = None
+) -> ImageData:
     """CIFAR-100 with its 100 fine labels: 50,000 train and 10,000 test images of 32x32 (Krizhevsky 2009)."""
     return read(CIFAR100, data_dir, image_size, fit)
 

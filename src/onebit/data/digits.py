@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from onebit.data.base import DATASETS, ORIGINS, ImageData, Origin, in_memory
+from onebit.data.base import DATASETS, ORIGINS, Color, ImageData, Origin, in_memory
 from onebit.format.graph import Fit
 from onebit.runtime.images import CROP
 
@@ -12,14 +12,17 @@ TEST_IMAGES = 360
 
 ORIGINS.register("digits")(
     Origin(
-        "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), doi:10.24432/C50P49",
+        "Alpaydin, E. & Kaynak, C. (1998). Optical Recognition of Handwritten Digits [Dataset]. UCI Machine Learning "
+        "Repository. https://doi.org/10.24432/C50P49",  # as the repository asks to be cited
         "CC BY 4.0",
     )
 )
 
 
 @DATASETS.register("digits")
-def digits(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
+def digits(
+    data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP, color: Color | None = None
+) -> ImageData:
     """scikit-learn's bundled digits: 1437 train, 360 test, 8x8 gray.
 
     The split is stratified by class and fixed.  Pixels of 0..16 are scaled to 0..255.

@@ -13,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onebit.data.base import DATASETS, DataError, ImageData, data_folder, input_of
+from onebit.data.base import DATASETS, Color, DataError, ImageData, data_folder, input_of
 from onebit.format.graph import Fit, InputSpec
 from onebit.runtime.images import CROP, PictureError, find_pictures, read_picture, tell_counts
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+GRAY_MEAN = (0.459,)  # of 0.299 R + 0.587 G + 0.114 B, as Pillow converts
+GRAY_STD = (0.226,)  # the same sum of the deviations: what it is where the three colors change together
 DEFAULT_SIZE = 224
 
 
@@ -60,9 +62,12 @@ class FolderSet:
 
 
 @DATASETS.register("folder")
-def folder(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
-    """Your own pictures in data_dir/train/CLASS/ and data_dir/val/CLASS/, read recursively as RGB."""
-    spec = input_of(DEFAULT_SIZE if image_size is None else image_size, IMAGENET_MEAN, IMAGENET_STD, fit)
+def folder(
+    data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP, color: Color | None = None
+) -> ImageData:
+    """Your own pictures in data_dir/train/CLASS/ and data_dir/val/CLASS/, read recursively as RGB or gray."""
+    mean, std = (GRAY_MEAN, GRAY_STD) if color == "L" else (IMAGENET_MEAN, IMAGENET_STD)
+    spec = input_of(DEFAULT_SIZE if image_size is None else image_size, mean, std, fit)
     root = data_folder(data_dir, "folder", "the folders 'train' and 'val' with one folder of images per class")
     left_out: Counter[str] = Counter()
     classes, other = (_class_folders(root / part, left_out) for part in ("train", "val"))

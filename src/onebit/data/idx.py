@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onebit.data.base import DATASETS, DataError, ImageData, data_folder, in_memory
+from onebit.data.base import DATASETS, Color, DataError, ImageData, data_folder, in_memory
 from onebit.format.graph import Fit
 from onebit.runtime.images import CROP
 
@@ -26,7 +26,9 @@ MOST_DEFLATED = 1032  # bytes that one byte of a .gz file can stand for
 
 
 @DATASETS.register("mnist")
-def mnist(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
+def mnist(
+    data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP, color: Color | None = None
+) -> ImageData:
     """MNIST and sets in its layout (Fashion-MNIST, KMNIST): four IDX files of gray images, plain or .gz."""
     root = data_folder(data_dir, "mnist", f"the files {FILES['train'][0]} and so on, plain or .gz")
     folder = next(

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import torch
 
-from onebit.data.base import DATASETS, ImageData, in_memory
+from onebit.data.base import DATASETS, Color, ImageData, in_memory
 from onebit.format.graph import Fit
 from onebit.runtime.images import CROP
 
 
 @DATASETS.register("random16")
-def random16(data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP) -> ImageData:
+def random16(
+    data_dir: Path | None = None, image_size: int | None = None, fit: Fit = CROP, color: Color | None = None
+) -> ImageData:
     """16 random 32x32 color images and 8 for testing, 10 classes; fixed."""
     generator = torch.Generator().manual_seed(16)
 

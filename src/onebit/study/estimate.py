@@ -50,7 +50,7 @@ def estimate_hours(study: Study, folder: Path, data_dir: Path | None) -> dict[st
 def _seconds_per_epoch(run: PlannedRun, data_dir: Path | None) -> float:
     settings = run.settings
     task = settings.make_task()
-    data = task.load(settings.dataset, data_dir, settings.image_size, Fit(settings.fit))
+    data = task.load(settings.dataset, data_dir, settings.image_size, Fit(settings.fit), settings.color)
     description = task.describe(data)
     meta = {
         "task": settings.task,

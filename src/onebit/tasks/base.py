@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from onebit.data import Contents
+from onebit.data import Color, Contents
 from onebit.format.graph import Fit, Graph
 from onebit.methods import Batch
 from onebit.nn import evaluating
@@ -142,8 +142,15 @@ class Task(ABC):
     # Data -----------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def load(self, dataset: str, data_dir: Path | None, image_size: int | None = None, fit: Fit = CROP) -> Any:
-        """Read a data set; ValueError (DataError) or OSError says what is missing."""
+    def load(
+        self,
+        dataset: str,
+        data_dir: Path | None,
+        image_size: int | None = None,
+        fit: Fit = CROP,
+        color: Color | None = None,
+    ) -> Any:
+        """Read a data set; ValueError (DataError) or OSError says what is missing, or that it has another color."""
 
     @abstractmethod
     def load_for(self, description: Description, dataset: str, data_dir: Path | None) -> Any:

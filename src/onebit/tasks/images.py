@@ -4,14 +4,24 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from onebit.data import AUGMENTATIONS, DATASETS, Contents, ImageData, ImageSet, MemorySet, Normalize, epoch_order
+from onebit.data import (
+    AUGMENTATIONS,
+    DATASETS,
+    Color,
+    Contents,
+    ImageData,
+    ImageSet,
+    MemorySet,
+    Normalize,
+    epoch_order,
+)
 from onebit.fields import check_fields, list_of, number, one_of, whole
 from onebit.format.graph import COLORS, RESIZES, Fit, Graph, InputSpec
 from onebit.methods import Batch
@@ -41,12 +51,26 @@ class ImageTask(Task):
         """A function from the targets of ``data`` to those of a network with that description."""
         return lambda targets: targets
 
-    def load(self, dataset: str, data_dir: Path | None, image_size: int | None = None, fit: Fit = CROP) -> Any:
-        return self.datasets[dataset](data_dir, image_size=image_size, fit=fit)
+    def load(
+        self,
+        dataset: str,
+        data_dir: Path | None,
+        image_size: int | None = None,
+        fit: Fit = CROP,
+        color: Color | None = None,
+    ) -> Any:
+        data = self.datasets[dataset](data_dir, image_size=image_size, fit=fit, color=color)
+        if color not in (None, data.input.color):
+            raise ValueError(
+                f"color {color!r}: the images of data set {data.name!r} are {data.input.color!r}, and only picture "
+                "files are converted; leave the color out, or save the images as a 'folder'"
+            )
+        return data
 
     def load_for(self, description: Description, dataset: str, data_dir: Path | None) -> Any:
         spec = input_of(description)
-        data = self.datasets[dataset](data_dir, image_size=spec.height, fit=spec.fit or CROP)
+        color: Any = spec.color if spec.color in get_args(Color) else None
+        data = self.datasets[dataset](data_dir, image_size=spec.height, fit=spec.fit or CROP, color=color)
         if data.input.channels != spec.channels:
             raise ValueError(
                 f"the network takes {spec.channels} input channels, "

@@ -1,5 +1,8 @@
-"""The trained model on disk: ``model.safetensors`` (weights) and ``model.json`` (what is needed to build it again)."""
+"""The trained model on disk: ``model.safetensors`` (weights) and ``model.json`` (what is needed to build it again), or
+both in one file, the start of a network of the zoo.
+"""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 from onebit.fields import check_fields, mapping, one_of, short, text
 from onebit.files import write_atomic
 from onebit.models import MODELS
-from onebit.nn import as_scheme
+from onebit.nn import as_scheme, parameter_roles
 from onebit.nn.schemes import read_scheme_options
 from onebit.registry import check_options
 from onebit.tasks import TASKS, Task
@@ -23,6 +26,7 @@ from onebit.train.files import read_json, write_json
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+DESCRIBED = "model"  # entry of the metadata of a single file: what model.json holds
 RULES = {  # and what the task's check asks for
     "format": one_of(FORMAT),
     "task": text(),
@@ -75,8 +79,21 @@ def save_trained(folder: Path, network: dict[str, Tensor], meta: dict[str, Any])
     write_json(folder / DESCRIPTION, meta)
 
 
+def one_file(network: nn.Module, meta: Mapping[str, Any], latent: torch.dtype = torch.float32) -> bytes:
+    """Content of one file that :func:`load_trained` reads: weights and description.
+
+    Latent weights, of which the network uses signs and mean sizes, have the type ``latent``; all others keep theirs.
+    """
+    roles = parameter_roles(network)
+    tensors = {
+        name: (tensor.to(latent) if roles.get(name) == "latent" else tensor).detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    return safetensors.torch.save(tensors, metadata={DESCRIBED: json.dumps(meta, allow_nan=False)})
+
+
 def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
-    """Rebuild a trained model from a run's folder or from one of its checkpoints.
+    """Rebuild a trained model from a run's folder, from one of its checkpoints, or from :func:`one_file`.
 
     Returns the model in evaluation mode and its description: task, task_options, model, options, scheme,
     scheme_options, provenance, and what the task says of inputs and outputs.
@@ -85,7 +102,10 @@ def load_trained(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
         ModelError: a file is missing, truncated or does not fit the model that it describes.
     """
     path = Path(path)
-    if path.is_file():
+    if path.is_file() and path.suffix == ".safetensors":
+        weights, meta = _read_one_file(path)
+        source, described = path, path
+    elif path.is_file():
         state = load_checkpoint(path)
         weights, meta, source, described = trained_weights(state), state["meta"], path, path
     elif path.is_dir():
@@ -138,6 +158,19 @@ def _read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelError(f"{str(folder / WEIGHTS)!r} is damaged: {error}") from error
     except ValueError as error:
         raise ModelError(str(error)) from error
+    return weights, meta
+
+
+def _read_one_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            described = (file.metadata() or {}).get(DESCRIBED, "null")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        meta = json.loads(described)
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
+        raise ModelError(f"{str(path)!r} is damaged: {error}") from error
+    if not isinstance(meta, dict):
+        raise ModelError(f"{str(path)!r} holds weights without a description of their model; name the run's folder")
     return weights, meta
 
 

@@ -23,7 +23,7 @@ from onebit.train.artifact import build_model
 from onebit.train.average import Average
 from onebit.train.checkpoint import CheckpointError, load_checkpoint
 from onebit.train.compiling import compile_pays, has_compiler
-from onebit.train.files import prepare_folder
+from onebit.train.files import prepare_folder, read_json
 from onebit.train.interrupt import Interrupted, StopRequest
 from onebit.train.lock import FolderLock
 from onebit.train.optim import build_optimizer
@@ -32,7 +32,7 @@ from onebit.train.recorder import CHECKPOINTS, LAST, Recorder, Result
 from onebit.train.resume import check_data, check_settings, stored_settings
 from onebit.train.settings import TrainSettings
 from onebit.train.stages import Stage, enter_stage, plan_stages
-from onebit.train.start import start_from
+from onebit.train.start import Start, load_start, start_from
 from onebit.train.state import State
 from onebit.train.step import Step
 from onebit.train.teacher import check_teacher, load_teacher
@@ -50,6 +50,7 @@ def train(
     recipe: str | None = None,
     resume: bool = False,
     show: bool = True,
+    zoo: Path | str | None = None,
 ) -> Result:
     """Train by ``settings`` and leave model, record, curve and checkpoints in the folder ``out``.
 
@@ -57,10 +58,11 @@ def train(
         recipe: name to note in the record.
         resume: go on with the run in ``out``, which must have the same settings and the same data.
         show: progress on standard error.
+        zoo: folder of trained networks that ``start_from`` may name as ``zoo:NAME``, as in :func:`onebit.zoo.load`.
 
     Raises:
-        ValueError: settings that do not fit each other or the run in ``out``; missing, damaged or other data or
-            checkpoint; another process that trains in ``out``.
+        ValueError: settings that do not fit each other or the run in ``out``; missing, damaged or other data,
+            checkpoint or network to start from; another process that trains in ``out``.
         OSError: ``out`` cannot be written or is too full.
         Interrupted: SIGINT or SIGTERM came; a checkpoint has been left.
     """
@@ -77,11 +79,14 @@ def train(
             saved = _last_checkpoint(settings, out)
         else:
             _refuse_second_run(out)
-        data = settings.make_task().load(settings.dataset, data_dir, settings.image_size, Fit(settings.fit))
+        start = None if settings.start_from is None or saved is not None else load_start(settings.start_from, zoo)
+        data = settings.make_task().load(
+            settings.dataset, data_dir, settings.image_size, Fit(settings.fit), settings.color
+        )
         if not resume:
             held.enter_context(FolderLock(out))
             _refuse_second_run(out)
-        return Run(settings, data, out, recipe=recipe, saved=saved, show=show).go()
+        return Run(settings, data, out, recipe=recipe, saved=saved, start=start, show=show).go()
 
 
 def _refuse_second_run(out: Path) -> None:
@@ -109,6 +114,7 @@ class Run:
     Args:
         data: what the task's ``load`` gave.
         saved: the checkpoint to go on from.
+        start: the network to start from.
     """
 
     def __init__(
@@ -119,6 +125,7 @@ class Run:
         *,
         recipe: str | None,
         saved: dict[str, Any] | None,
+        start: Start | None,
         show: bool,
     ) -> None:
         self.settings, self.data = settings, data
@@ -135,8 +142,9 @@ class Run:
 
         torch.manual_seed(settings.seed)
         network = build_model(self._network_meta())
-        if settings.start_from is not None and saved is None:
-            start_from(network, settings.start_from)
+        started = read_json(out / RECORD).get("start") if saved is not None else None
+        if start is not None:
+            started = start_from(network, self._network_meta(), start)
         method = settings.make_method()
         weight_bytes = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
         copies = 13 if settings.ema else 10  # of the weights: three checkpoints, one of them half written; the model
@@ -178,7 +186,10 @@ class Run:
             contents=self.task.contents(data),
             steps=self.steps,
             show=show,
+            start=started,
         )
+        if start is not None and started is not None:
+            self.recorder.display.note(started["text"])
         if saved is not None and saved["data"] is None:
             self.recorder.display.note("the checkpoint does not say what data it was made with: they were not compared")
 

@@ -68,6 +68,7 @@ class Recorder:
     Args:
         description: the task's, of the run's networks.
         steps: at which the run ends.
+        start: what the run started from, as ``start_from`` tells; None if from random weights.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Recorder:
         contents: Contents,
         steps: int,
         show: bool,
+        start: dict[str, Any] | None,
     ) -> None:
         self.state, self.task, self.description, self.out = state, task, description, out
         self.recipe, self.dataset, self.contents = recipe, dataset, contents
@@ -90,6 +92,8 @@ class Recorder:
         self.record = new_record(recipe, settings.as_json())
         self.record |= {"score": self.metric.name, "data": state.data, "compiled": state.compiled}
         self.display = Display(task, self.metric, steps, state.step, settings.epochs, show)
+        if start is not None:
+            self.record["start"] = start
 
     def __enter__(self) -> "Recorder":
         write_record(self.out, self._current())

@@ -31,6 +31,7 @@ class TrainSettings(OptimizerSettings):
         dataset: data set, a name that ``onebit zoo datasets`` lists.
         image_size: side that the images are scaled to; null keeps their own size.
         fit: how images that are not square are brought to that size: "crop" keeps the middle, "stretch" keeps all.
+        color: what picture files are read as, "RGB" or "L" (gray), such as a network to start from takes; null for RGB.
         augment: augmentation of the training images.
         mixup: alpha of mixup (arXiv:1710.09412): every batch is mixed with itself in another order,
             ``l x_a + (1 - l) x_b`` with l from Beta(alpha, alpha), and so are the losses for the labels; 0 for none.
@@ -39,8 +40,9 @@ class TrainSettings(OptimizerSettings):
         method: training method.
         method_options: further arguments of the method, such as ``temperature``.
         teacher: folder of a finished run on the same data, for methods that need a teacher; null without one.
-        start_from: folder of a finished run of the same model whose weights the network starts from, such as its float
-            counterpart's; null starts from random ones.
+        start_from: trained network of the same model whose weights the network starts from, such as its float
+            counterpart's or one for other classes: the folder of a finished run, or zoo:NAME; null starts from random
+            ones.
         epochs: passes over the training images; the last batch of a pass is left out unless full.
         max_steps: stop after this many optimizer steps; null runs all epochs.
         two_step: share of the epochs, rounded to whole ones, in which weights stay real and activations alone are
@@ -69,6 +71,7 @@ class TrainSettings(OptimizerSettings):
     dataset: str
     image_size: int | None = None
     fit: Literal["crop", "stretch"] = "crop"
+    color: Literal["L", "RGB"] | None = None
     augment: str = "none"
     mixup: float = 0.0
     cutmix: float = 0.0

@@ -5,7 +5,7 @@ trained here.  ``by_name.py`` finds networks that were: packed files with model 
 in a folder of the user's.
 """
 
-from onebit.zoo.by_name import card_of, load, packed_file, trained
+from onebit.zoo.by_name import card_of, load, packed_file, start_file, trained
 from onebit.zoo.card import Card, CardError, read_card
 from onebit.zoo.networks import NETWORKS, Network, Result, file_sizes
 from onebit.zoo.speed import measure_speed
@@ -22,5 +22,6 @@ __all__ = [
     "measure_speed",
     "packed_file",
     "read_card",
+    "start_file",
     "trained",
 ]

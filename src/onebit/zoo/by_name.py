@@ -1,7 +1,8 @@
 """Trained networks by name: those that ship with onebit, in ``shipped/`` beside this file, and those of a folder of the
 user's.
 
-A network is a model card and a packed file.  A file is used only if its SHA-256 is that of its card.
+A network is a model card and a packed file, and for some a start: the weights that training goes on from, which the
+packed file no longer has.  A file is used only if its SHA-256 is that of its card.
 """
 
 import hashlib
@@ -12,10 +13,11 @@ from typing import Any
 
 from onebit.runtime.model import Model
 from onebit.runtime.model import load as load_file
-from onebit.zoo.card import SUFFIX, Card, CardError, read_card
+from onebit.zoo.card import PACKED, START, SUFFIX, Card, CardError, File, read_card
 
 SHIPPED = Path(__file__).parent / "shipped"
 VARIABLE = "ONEBIT_ZOO"
+PREFIX = "zoo:"  # before the name of a trained network, where a file or a folder is taken
 
 Folder = str | os.PathLike[str] | None
 
@@ -56,20 +58,44 @@ def card_of(name: str, *, folder: Folder = None) -> Card:
     raise ValueError(f"Unknown trained network {name!r}; {hint}")
 
 
+def name_of(text: str) -> str | None:
+    """The name in ``zoo:NAME``, None for anything else."""
+    return text.removeprefix(PREFIX) if text.startswith(PREFIX) else None
+
+
 def packed_file(name: str, *, folder: Folder = None) -> Path:
     """The packed file of a trained network, compared with its card; arguments and errors as in :func:`load`."""
-    card = card_of(name, folder=folder)
-    path = next((path for place in _places(folder) if (path := place / f"{name}.onebit").is_file()), None)
+    return _compared(name, "packed file", PACKED, card_of(name, folder=folder).file, folder)
+
+
+def start_file(name: str, *, folder: Folder = None) -> Path:
+    """The start of a trained network, compared with its card; arguments and errors as in :func:`load`.
+
+    ValueError, too, for a network without one.
+    """
+    start = card_of(name, folder=folder).start
+    if start is None:
+        others = [other for other, card in trained(folder).items() if card.start is not None]
+        raise ValueError(
+            f"the trained network {name!r} ships without a start: its packed file has bits, from which training cannot "
+            f"go on; take one of {others}, or the folder of a finished run"
+        )
+    return _compared(name, "start", START, start, folder)
+
+
+def _compared(name: str, what: str, suffix: str, told: File, folder: Folder) -> Path:
+    """The file of that name, if it is the one that its card tells of."""
+    path = next((path for place in _places(folder) if (path := place / f"{name}{suffix}").is_file()), None)
     if path is None:
         raise FileNotFoundError(
-            f"the packed file of {name!r} ({card.file.bytes} bytes) does not ship with onebit; name the folder that "
-            f"holds '{name}.onebit' with folder= or the environment variable {VARIABLE}"
+            f"the {what} of {name!r} ({told.bytes} bytes) does not ship with onebit; name the folder that "
+            f"holds '{name}{suffix}' with folder= or the environment variable {VARIABLE}"
         )
     content = path.read_bytes()
-    if (found := hashlib.sha256(content).hexdigest()) != card.file.sha256:
+    if (found := hashlib.sha256(content).hexdigest()) != told.sha256:
         raise CardError(
             f"{str(path)!r} is not the file of the card of {name!r}: it has {len(content)} bytes and the SHA-256 "
-            f"{found}, not {card.file.bytes} and {card.file.sha256}; fetch or make it again"
+            f"{found}, not {told.bytes} and {told.sha256}; fetch or make it again"
         )
     return path
 

@@ -2,21 +2,23 @@
 is.
 
 ``onebit card`` writes cards from runs; nothing in them is typed by hand.  A card is a JSON file, ``NAME.card.json``,
-beside or apart from the packed file that it describes, ``NAME.onebit``.
+beside or apart from the packed file that it describes, ``NAME.onebit``, and the start, ``NAME.start.safetensors``.
 """
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from onebit.fields import short
 from onebit.registry import check_types
 
 FORMAT = 1
 SUFFIX = ".card.json"
+PACKED = ".onebit"
+START = ".start.safetensors"
 
 
 class CardError(ValueError):
@@ -97,10 +99,24 @@ class Cost:
 
 @dataclass(frozen=True)
 class File:
-    """Size and SHA-256 of the packed file."""
+    """Size and SHA-256 of a file: of the packed one."""
 
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Start(File):
+    """The file of the weights that training goes on from.
+
+    Attributes:
+        dtype: of the latent weights, "float16" where that costs no more of the main score than the task allows for
+            coarser numbers; all other weights have float32.
+        scores: of the network in PyTorch with these weights, on all test images, by name.
+    """
+
+    dtype: str
+    scores: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -125,7 +141,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known about one trained network."""
+    """What is known about one trained network; ``start`` is None where it has none."""
 
     name: str
     model: str
@@ -138,6 +154,7 @@ class Card:
     file: File
     speed: Speed
     date: str
+    start: Start | None = None
 
     def __str__(self) -> str:
         """One line."""
@@ -171,16 +188,18 @@ def _read(kind: Any, value: Any, owner: str) -> Any:
     """An instance of the dataclass ``kind``; ValueError for fields that are missing, unknown or of another type."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{owner or 'the document'} must be an object, got {short(value)}")
-    names = [each.name for each in fields(kind)]
-    for name in [*names, *value]:
-        if name not in value or name not in names:
+    known = {each.name: each.default is MISSING for each in fields(kind)}  # whether a card must have it
+    for name in [*known, *value]:
+        if name not in known or (known[name] and name not in value):
             full = f"{owner}.{name}" if owner else name
-            raise ValueError(f"field {full!r} is {'missing' if name in names else 'unknown'}")
+            raise ValueError(f"field {full!r} is {'missing' if name in known else 'unknown'}")
     hints = get_type_hints(kind)
-    entries = {
-        name: _read(hints[name], entry, f"{owner}.{name}" if owner else name) if is_dataclass(hints[name]) else entry
-        for name, entry in value.items()
-    }
+    entries = {}
+    for name, entry in value.items():
+        inner = next((hint for hint in (hints[name], *get_args(hints[name])) if is_dataclass(hint)), None)
+        if inner is not None and (entry is not None or inner is hints[name]):
+            entry = _read(inner, entry, f"{owner}.{name}" if owner else name)
+        entries[name] = entry
     found = kind(**entries)
     try:
         check_types(found)
