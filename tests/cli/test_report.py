@@ -93,12 +93,21 @@ def test_a_finished_run(trained, tmp_path, capsys):
     assert (row["epochs"], row["planned_epochs"], row["test_images"], row["answered"]) == (2, 2, 360, 360)
     assert 0 < row["least_ms"] <= row["median_ms"]
     assert row["notes"] == []
+    assert row["health"] == record["health"] == []
     page = out.read_text()
     network, _ = load_trained(trained)
     binary = [name for name, m in network.named_modules() if getattr(m, "weight_binarizer", None) is not None]
     assert len(binary) > 3
     assert all(f"<figcaption>{name}<br>" in page for name in binary)
-    for word in ("gradient norm", "flip rate", "BinaryConv2d", "Wrong, the surest first", "Right, spread"):
+    assert page.count('<svg class="spark"') == len(binary)
+    for word in (
+        "No findings.",
+        "gradient norm",
+        "flip rate",
+        "BinaryConv2d",
+        "Wrong, the surest first",
+        "Right, spread",
+    ):
         assert word in page
 
 
@@ -178,6 +187,31 @@ def test_records_from_before(run):
     assert facts.last_score == record["epochs"][-1]["test_accuracy"]
 
 
+def test_training_health(run, tmp_path, capsys):
+    record = json.loads((run / "record.json").read_text())
+    for layer in record["layers"]["layers"].values():
+        layer |= {number: [0.0] * 5 for number in ("flipped", "outside", "inputs_outside", "constant")}
+        layer |= {number: [layer[number][0]] * 5 for number in ("scale", "input_scale")}
+    record["layers"]["epochs"] = [1, 2, 3, 4, 5]
+    record["epochs"] = [{**record["epochs"][0], "epoch": epoch} for epoch in range(1, 6)]
+    record["guide"] = {"accuracy": 0.75}
+    (run / "record.json").write_text(json.dumps(record))
+    (facts,) = examine_runs([run], seconds=0, limit=1)
+    assert facts.guide == 0.75
+    assert {(each.rule, each.epochs) for each in facts.health if each.layer} == {("no-flips", 5)}
+    capsys.readouterr()
+    assert main(["report", str(run), "--out", str(tmp_path / "a.html"), "--seconds", "0", "--limit", "1"]) == 0
+    words = "features.3: 0.0% of signs flipped for 5 epochs: raise the learning rate or check the estimator"
+    for text in (capsys.readouterr().out, (tmp_path / "a.html").read_text()):
+        assert f"{words} (and so in 4 other layers)" in text
+    record["guide"] = {"accuracy": "high"}
+    del record["layers"], record["health"]  # as records were before
+    (run / "record.json").write_text(json.dumps(record))
+    row = report(capsys, run, "--out", tmp_path / "a.html", "--limit", "1")["runs"][0]
+    assert row["health"] is None
+    assert "Not recorded" in (tmp_path / "a.html").read_text()
+
+
 def test_several_runs(run, tmp_path):
     other = shutil.copytree(run, tmp_path / "other" / "tiny")
     record = json.loads((other / "record.json").read_text())
@@ -219,6 +253,7 @@ def test_faults_are_refused_before_anything_is_measured(run, tmp_path, capsys, m
         ({"epochs": [{"epoch": 0}]}, "field 'epochs[0].epoch' must be an integer from 1, got 0"),
         ({"settings": {"model": "no"}}, "is damaged"),
         ({"seconds": None}, "field 'seconds' must be a finite number"),
+        ({"layers": {"epochs": [1]}}, "field 'layers.layers' is missing; it must be an object"),
     ):
         (run / "record.json").write_text(json.dumps(record | change))
         assert said in refused(capsys, [run, *out], 1)

@@ -39,10 +39,26 @@ def test_flags_reach_the_record(run):
     assert settings["augment"] == "shift-rotate"  # the recipe's, untouched
 
 
+def test_train_says_what_is_wrong(tmp_path, capsys):
+    settings = ["--epochs", "5", "--schedule", "constant", "--lr_factors", '{"latent": 0}']
+    argv = ["train", *TINY, *settings, "--batch_size", "512", "--out", str(tmp_path / "x")]
+    line = "features.3: 0.0% of signs flipped for 5 epochs: raise the learning rate or check the estimator"
+    assert main([*argv, "--json"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)["health"]
+    assert found == json.loads((tmp_path / "x" / "record.json").read_text())["health"]
+    first = next(each for each in found if each["rule"] == "no-flips")
+    assert first == {"layer": "features.3", "rule": "no-flips", "value": 0.0, "epochs": 5, "text": line}
+    assert f"{line} (and so in 4 other layers)\n" in captured.err
+    assert main(["train", "--out", str(tmp_path / "x"), "--resume"]) == 0
+    assert f"training health: {line} (and so in 4 other layers)\n" in capsys.readouterr().out
+
+
 def test_train_json(tmp_path, capsys):
     assert main(["train", *TINY, "--max_steps", "2", "--out", str(tmp_path / "x"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["steps"] == 2
+    assert result["health"] == []
     assert result["out"] == str(tmp_path / "x")
 
 

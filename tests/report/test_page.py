@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onebit.report.charts import Series, histogram_chart, line_chart
+from onebit.report.charts import Series, histogram_chart, line_chart, spark_line
 from onebit.report.facts import Answers, Latency, Latents, Layer, RunFacts, Sample
+from onebit.report.health import LayerCourse, LayerNumbers
 from onebit.report.page import differing, mistakes, png_uri, render, score_text
 from onebit.text import printable
 
@@ -21,6 +22,23 @@ ROWS = [
     {"epoch": 1, "lr": 0.1, "train_loss": 2.0, "test_loss": 2.5, "test_accuracy": 0.25, "flip_rate": 0.5},
     {"epoch": 2, "lr": 0.05, "train_loss": 1.0, "test_loss": 1.5, "test_accuracy": 0.5, "flip_rate": None},
 ]
+
+
+NUMBERS = LayerNumbers(
+    [1, 2],
+    {
+        "body": LayerCourse(
+            weights=2304,
+            start_scale=0.5,
+            flipped=[0.5, 0.25],
+            outside=[0.0, 0.125],
+            scale=[1.0, 1.25],
+            input_scale=[None, None],
+            inputs_outside=[0.5, None],
+            constant=[0.0, 0.0],
+        )
+    },
+)
 
 
 class Page(HTMLParser):
@@ -67,6 +85,8 @@ def facts(name="first", **changes):
         "share": True,
         "test_images": 360,
         "seconds": 5400.0,
+        "numbers": NUMBERS,
+        "guide": 0.75,
         "origin": {"commit": "abc", "machine": "cpu Z80"},
         "weights": "weights after epoch 2",
         "parameters": 12345,
@@ -121,10 +141,17 @@ def hostile():
 
 def test_what_the_page_says(one):
     page = Page(one)
-    table, confusion, wrong, layers, settings = page.tables
+    table, health, confusion, wrong, layers, settings = page.tables
     assert table[1] == [
         *("first", "vgg-small", "bireal", "digits", "2 of 3", "50.00% of 360", "2 KiB", "11.5k", "12,345", "0.25 ms"),
         "1.5 h",
+    ]
+    assert health == [
+        [
+            *("layer", "weights", "signs flipped per epoch", "last epoch", "latents outside", "scale", "of start"),
+            *("input scale", "inputs outside", "constant"),
+        ],
+        ["body", "2,304", "", "25.00%", "12.50%", "1.25", "2.5×", "–", "50.00%", "0.00%"],
     ]
     assert confusion == [
         ["label \\ answer", "cat", "dog", "owl"],
@@ -142,6 +169,10 @@ def test_what_the_page_says(one):
     assert "75.00% of 4 are −1" in text
     assert "0.250 ms (median of 99 calls; least 0.125 ms) on one thread of a CPU, 2 cores with avx2 kernels" in text
     assert "a note" in text
+    assert (
+        "Training health No findings. The guide's accuracy on the test images is 75.00%, this network's 50.00%." in text
+    )
+    assert "from 0 to 50.00% in all layers" in text
     titles = ["loss", "accuracy", "learning rate, at", "flip rate: signs"]
     places = [text.index(title, text.index("faint one")) for title in titles]
     assert places == sorted(places)
@@ -161,12 +192,31 @@ def test_runs_beside_each_other():
 
 def test_a_run_of_which_only_the_record_is_left():
     bare = {"weights": "", "parameters": None, "layers": (), "file_bytes": None, "latents": (), "answers": None}
-    bare |= {"history": [], "latency": None, "recipe": None, "test_images": None}
+    bare |= {"history": [], "latency": None, "recipe": None, "test_images": None, "numbers": None, "guide": None}
     page = Page(page_of(facts(**bare), facts("second", **bare)))
     assert "All runs have the same settings." in page.text
     assert page.tables[0][1][4:] == ["0 of 3", "–", "–", "–", "–", "–", "1.5 h"]
     assert "svg" not in page.tags
     assert "no recipe" in page.text
+    assert "Not recorded: the run was made with an earlier version." in page.text
+
+
+def test_training_health_in_words():
+    still = dataclasses.replace(NUMBERS.layers["body"], flipped=[0.0] * 5, inputs_outside=[0.0] * 5, constant=[0.0] * 5)
+    still = dataclasses.replace(still, outside=[0.0] * 5, scale=[1.0] * 5, input_scale=[None] * 5)
+    numbers = LayerNumbers([1, 2, 3, 4, 5], {"body": still, HOSTILE: still})
+    rows = [{**ROWS[0], "epoch": epoch, "train_accuracy": 0.375} for epoch in numbers.epochs]
+    page = Page(page_of(facts(numbers=numbers, history=rows, epochs=5, guide=0.5)))
+    text = " ".join(page.text.split())
+    words = "0.0% of signs flipped for 5 epochs: raise the learning rate or check the estimator"
+    assert f"Training health body: {words} {printable(HOSTILE)}: {words}" in text
+    assert "has been 25.0 points below the guide's for 1 epoch, near the end of training" in text
+    assert "is 50.00%, this network's 25.00%, and 37.50% on the training images." in text
+    assert [row[0] for row in page.tables[1]] == ["layer", "body finding", f"{printable(HOSTILE)} finding"]
+    assert "No findings" not in text
+    assert "script" not in page.tags
+    early = Page(page_of(facts(numbers=LayerNumbers(), history=[])))
+    assert "No findings yet: no epoch is finished." in early.text
 
 
 @pytest.mark.parametrize("runs", [[facts()], [hostile()], [hostile(), facts()]], ids=["plain", "hostile", "both"])
@@ -205,7 +255,7 @@ def test_more_classes_than_a_matrix_shows():
     assert mistakes(answers) == [("class 30", "class 0", 7, 7 / 17), ("class 3", "class 4", 2, 2 / 12)]
     page = Page(page_of(facts(answers=answers)))
     assert not [value for tag, name, value in page.attributes if name == "class" and value.startswith("matrix")]
-    assert ["class 30", "class 0", "7", "41.18%"] in page.tables[1]
+    assert ["class 30", "class 0", "7", "41.18%"] in page.tables[2]
 
 
 def test_scores_and_settings():
@@ -252,6 +302,14 @@ class TestCharts:
         assert "100%" in text
         assert "100%" not in self.lines(percent=False)
         assert "http" not in text
+
+    def test_spark_line_is_a_line_with_gaps(self):
+        assert "M1.5 22.5 L40.5 1.5 M118.5 12.0" in spark_line([0.0, 0.5, None, 0.25], 0.5)
+        assert "M1.5 22.5 h1" in spark_line([0.0], 0.0)
+        text = spark_line([None, float("nan"), float("inf")], 1.0)
+        assert 'd=""' in text
+        assert ET.fromstring(text).tag == "svg"
+        assert "var(--c0)" in text
 
     def test_histogram_has_two_sides(self):
         text = histogram_chart([1, 2, 3, 4], [-1.0, -0.5, 0.0, 0.5, 1.0], name="h")

@@ -61,7 +61,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path, wrap):
     ("content", "message"),
     [
         ([1, 2], "is not a checkpoint of onebit"),
-        ({"format": 99}, "has checkpoint format 99, this version reads 2, 3 and 4"),
+        ({"format": 99}, "has checkpoint format 99, this version reads 2, 3, 4 and 5"),
         ({"format": 3}, "is damaged: field 'settings' is missing; it must be an object"),
     ],
 )

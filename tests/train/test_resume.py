@@ -114,7 +114,7 @@ def test_a_run_that_died_before_its_first_checkpoint_starts_again(tiny, whole, t
 
 @pytest.mark.slow
 def test_compiled_training_resumes_exactly(tiny, tmp_path, monkeypatch):
-    settings = replace(tiny, compile=True, max_steps=6)
+    settings = replace(tiny, compile=True, max_steps=12)  # beyond the first evaluation, which watches inputs
     counters = torch._dynamo.utils.counters
     counters.clear()
     assert train(settings, tmp_path / "whole", show=False).compiled

@@ -125,6 +125,7 @@ def run(args: "Namespace") -> dict[str, Any]:
             "least_ms": facts.latency.least_ms if facts.latency else None,
             "answered": facts.answers.images if facts.answers else 0,
             "packed_accuracy": facts.answers.accuracy if facts.answers else None,
+            "health": None if facts.health is None else [finding.as_json() for finding in facts.health],
             "notes": list(facts.notes),
         }
         for facts in runs
@@ -133,7 +134,9 @@ def run(args: "Namespace") -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print one line per run, what could not be shown, and the name of the page."""
+    """Print one line per run, what is wrong with its training, what could not be shown, and the name of the page."""
+    from onebit.report.health import Finding, in_words
+
     rows = []
     for row in result["runs"]:
         value = row[f"test_{row['score']}"]
@@ -148,6 +151,8 @@ def show(result: dict[str, Any]) -> None:
         )
     print(text_table(rows, header=("run", "epochs", "test", "file", "latency")))
     for row in result["runs"]:
+        for line in in_words([Finding(**finding) for finding in row["health"] or ()]):
+            print(printable(f"{row['name']}: {line}", limit=500))
         for note in row["notes"]:
             print(printable(f"{row['name']}: {note}", limit=500))
     print(f"{printable(result['out'])}: {format_bytes(result['bytes'])}")

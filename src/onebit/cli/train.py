@@ -128,6 +128,7 @@ def _in_flags(error: ValueError) -> str:
 
 def show(result: dict[str, Any]) -> None:
     """Print what came out and where it lies."""
+    from onebit.report.health import Finding, in_words
     from onebit.tasks import TASKS
 
     metric = TASKS[result["task"]].metric(result["score"])
@@ -135,4 +136,6 @@ def show(result: dict[str, Any]) -> None:
         f"test {metric.name} {metric.text(result[metric.name])} after {result['epochs']} epochs in "
         f"{result['seconds']:.0f} s (best {metric.text(result[f'best_{metric.name}'])} in epoch {result['best_epoch']})"
     )
+    words = in_words([Finding(**finding) for finding in result["health"]])
+    print(*(f"training health: {line}" for line in words or ["no findings"]), sep="\n")
     print(f"model, record and curve: {result['out']}")

@@ -20,6 +20,7 @@ from onebit.nn.binarizers import (
 )
 from onebit.nn.convert import BinarizeReport, binarize_
 from onebit.nn.cost import Cost, count_cost
+from onebit.nn.health import InputHealth, LayerHealth, latent_signs, layer_health, watch_inputs
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
 from onebit.nn.linearity import Linearity, probe_linearity
 from onebit.nn.modes import evaluating
@@ -48,6 +49,8 @@ __all__ = [
     "Cost",
     "FPReLU",
     "InputBinarizer",
+    "InputHealth",
+    "LayerHealth",
     "Linearity",
     "MeanScaleWeight",
     "RPReLU",
@@ -68,9 +71,12 @@ __all__ = [
     "count_cost",
     "evaluating",
     "keep_positive_",
+    "latent_signs",
+    "layer_health",
     "parameter_roles",
     "parameters_by_role",
     "probe_linearity",
     "set_progress",
     "set_real_weights",
+    "watch_inputs",
 ]

@@ -4,6 +4,7 @@ Charts hold numbers and our own words alone: titles and legends, which come from
 """
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,6 +79,24 @@ def histogram_chart(counts: Sequence[int], edges: Sequence[float], *, name: str)
         panel.grid(visible=False)
         panel.margins(x=0.02)
         return _inline(canvas)
+
+
+def spark_line(values: Sequence[float | None], top: float) -> Markup:
+    """A small line from the first value to the last, between 0 and ``top``, with gaps where there is no value."""
+    width, height, margin = 120.0, 24.0, 1.5
+    step = (width - 2 * margin) / max(len(values) - 1, 1)
+    path, pen = [], "M"
+    for place, value in enumerate(values):
+        if value is None or not math.isfinite(value):
+            pen = "M"
+            continue
+        y = height - margin - (height - 2 * margin) * min(max(value / (top or 1.0), 0.0), 1.0)
+        path.append(f"{pen}{margin + place * step:.1f} {y:.1f}")
+        pen = "L"
+    drawn = " ".join(path) + (" h1" if len(path) == 1 else "")
+    style = f"fill: none; stroke: var({_PROPERTIES[SERIES[0]]}); stroke-width: 1.5"
+    line = f'<path d="{drawn}" style="{style}"/>'
+    return Markup(f'<svg class="spark" viewBox="0 0 {width:g} {height:g}" aria-hidden="true">{line}</svg>')
 
 
 def _inline(canvas: Figure) -> Markup:

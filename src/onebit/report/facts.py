@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onebit.report.health import Course, Finding, LayerNumbers, findings
+
 # Shape letters: K classes, H W C image.
 
 
@@ -106,6 +108,8 @@ class RunFacts:
         epochs: how many there are to be.
         score: name of the main score; ``share``: whether it is a share of 1.
         test_images: how many the scores of the record are of; None where the record does not say.
+        numbers: of the binary layers after each epoch; None where the record has none.
+        guide: the main score of the teacher; None without one, or where it is not known.
         origin: facts about where the run was made, by name.
         weights: which weights layers, latents and answers are of; empty without any.
         notes: what the page cannot show of this run, and why.
@@ -122,6 +126,8 @@ class RunFacts:
     test_images: int | None
     seconds: float
     origin: Mapping[str, str]
+    numbers: LayerNumbers | None = None
+    guide: float | None = None
     weights: str = ""
     parameters: int | None = None
     layers: Sequence[Layer] = ()
@@ -140,6 +146,18 @@ class RunFacts:
     def last_score(self) -> float | None:
         """The main score on the test images after the last epoch; None if it has not been measured."""
         return self.history[-1].get(f"test_{self.score}") if self.history else None
+
+    @property
+    def training_score(self) -> float | None:
+        """The main score on the training images, over the last epoch; None if it has not been measured."""
+        return self.history[-1].get(f"train_{self.score}") if self.history else None
+
+    @property
+    def health(self) -> list[Finding] | None:
+        """What the rules of training health find; None where the record does not have what they look at."""
+        if self.numbers is None:
+            return None
+        return findings(Course(self.history, self.numbers, self.epochs, self.score, self.share, self.guide))
 
     @property
     def ops(self) -> float | None:

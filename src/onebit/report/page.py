@@ -9,6 +9,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from onebit.report.charts import DASHES, SERIES, Series, histogram_chart, line_chart
+from onebit.report.charts import DASHES, SERIES, Series, histogram_chart, line_chart, spark_line
 from onebit.report.facts import Answers, RunFacts, StudyTable
+from onebit.report.health import in_words
 from onebit.report.style import PALETTE
 from onebit.text import format_bytes, printable
 
@@ -59,6 +61,7 @@ def render(runs: Sequence[RunFacts], *, machine: str, version: str, study: Study
         "value": _value,
         "duration": _duration,
         "png": png_uri,
+        "scored": _scored,
     }
     return environment.get_template(TEMPLATE).render(
         runs=runs,
@@ -74,6 +77,10 @@ def render(runs: Sequence[RunFacts], *, machine: str, version: str, study: Study
         histogram=histogram_chart,
         mistakes=mistakes,
         score=score_text,
+        in_words=in_words,
+        layer_rows=layer_rows,
+        health_header=HEALTH_HEADER,
+        spark=spark_line,
         largest_matrix=LARGEST_MATRIX,
     )
 
@@ -87,8 +94,13 @@ def score_text(run: RunFacts) -> str:
     value = run.last_score
     if value is None or not math.isfinite(value):
         return "–"
-    text = f"{value:.2%}" if run.share else f"{value:.4g}"
+    text = _scored(value, run)
     return text if run.test_images is None else f"{text} of {run.test_images:,}"
+
+
+def _scored(value: float, run: RunFacts) -> str:
+    """A value of the main score of ``run``."""
+    return f"{value:.2%}" if run.share else f"{value:.4g}"
 
 
 def differing(runs: Sequence[RunFacts]) -> dict[str, list[str]]:
@@ -96,6 +108,59 @@ def differing(runs: Sequence[RunFacts]) -> dict[str, list[str]]:
     names = dict.fromkeys(name for run in runs for name in run.settings)
     every = {name: [_value(run.settings[name]) if name in run.settings else "–" for run in runs] for name in names}
     return {name: values for name, values in every.items() if len(set(values)) > 1}
+
+
+HEALTH_HEADER = (
+    "last epoch",
+    "latents outside",
+    "scale",
+    "of start",
+    "input scale",
+    "inputs outside",
+    "constant",
+)
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A line of the table of training health: the flips of all epochs, and the latest numbers as texts, under
+    ``HEALTH_HEADER``.
+    """
+
+    name: str
+    weights: int
+    flips: Sequence[float | None]
+    cells: Sequence[str]
+    found: bool
+
+
+def layer_rows(run: RunFacts) -> tuple[list[LayerRow], float]:
+    """The table of training health, one row per binary layer, and the largest share of flips in it."""
+    found = {finding.layer for finding in run.health or ()}
+    rows, largest = [], 0.0
+    for name, layer in run.numbers.layers.items() if run.numbers else ():
+        scale, start, input_scale = _latest(layer.scale), layer.start_scale, _latest(layer.input_scale)
+        cells = (
+            _share(_latest(layer.flipped)),
+            _share(_latest(layer.outside)),
+            "–" if scale is None else f"{scale:.3g}",
+            "–" if scale is None or not start else f"{scale / start:.2g}×",
+            "–" if input_scale is None else f"{input_scale:.3g}",
+            _share(_latest(layer.inputs_outside)),
+            _share(_latest(layer.constant)),
+        )
+        rows.append(LayerRow(name, layer.weights, layer.flipped, cells, name in found))
+        largest = max([largest, *(value for value in layer.flipped if value is not None and math.isfinite(value))])
+    return rows, largest
+
+
+def _latest(values: Sequence[float | None]) -> float | None:
+    """The last value that was measured."""
+    return next((value for value in reversed(values) if value is not None), None)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"
 
 
 def mistakes(answers: Answers) -> list[tuple[str, str, int, float]]:

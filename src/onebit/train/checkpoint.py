@@ -14,9 +14,10 @@ from torch import Tensor
 
 from onebit.fields import Rule, check_fields, flag, list_of, mapping, number, optional, short, text, whole
 from onebit.files import write_atomic
+from onebit.report.health import LayerNumbers
 
-FORMAT = 4
-READABLE = (2, 3, 4)  # format 2 does not say what the data were: "data" is None; before 4 there were no averages
+FORMAT = 5
+READABLE = (2, 3, 4, 5)  # of fields that came later, older formats have what load_checkpoint gives them
 FACTS = (whole(), text(), list_of(text()))
 RULES = {
     "settings": mapping(),  # TrainSettings.as_json()
@@ -36,6 +37,7 @@ RULES = {
     "optimizer": mapping(),
     "tally": mapping(),  # what has been measured over the part of the current epoch that is done
     "history": list_of(mapping()),  # one row per finished epoch
+    "layers": mapping(),  # LayerNumbers.as_json()
     "seconds": number(low=0),
     "meta": mapping(),  # as in model.json
 }
@@ -71,9 +73,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         readable = f"{', '.join(map(str, READABLE[:-1]))} and {READABLE[-1]}"
         raise CheckpointError(f"{str(path)!r} has checkpoint format {state['format']}, this version reads {readable}")
     if state["format"] < 3:
-        state["data"] = None
+        state["data"] = None  # it did not say what the data were
     if state["format"] < 4:
         state["average"] = None
+    if state["format"] < 5:
+        state["layers"] = LayerNumbers().as_json()  # none of the epochs so far
     try:
         check_fields(state, RULES)
     except ValueError as error:

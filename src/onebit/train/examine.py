@@ -17,6 +17,7 @@ from onebit.format.graph import Graph
 from onebit.format.summary import summarize
 from onebit.nn import count_cost
 from onebit.report.facts import Answers, Latency, Latents, Layer, RunFacts, Sample
+from onebit.report.health import LayerNumbers
 from onebit.runtime.model import Model
 from onebit.runtime.parity import not_finite
 from onebit.runtime.timing import time_in_turn
@@ -255,6 +256,7 @@ def _read(folder: Path, name: str) -> tuple[RunFacts, TrainSettings]:
         for index, row in enumerate(record["epochs"]):
             check_fields(row, {column: measured() for column in row} | {"epoch": whole(1)}, f"epochs[{index}]")
         settings = TrainSettings.from_json(record["settings"])
+        numbers = LayerNumbers.from_json(record["layers"]) if "layers" in record else None
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}") from error
     metric = settings.make_task().metric()
@@ -269,6 +271,8 @@ def _read(folder: Path, name: str) -> tuple[RunFacts, TrainSettings]:
         share=metric.share,
         test_images=_test_images(record),
         seconds=record["seconds"],
+        numbers=numbers,
+        guide=_guide(record, metric.name),
         origin=_origin(record),
     )
     return facts, settings
@@ -290,6 +294,13 @@ def _test_images(record: dict[str, Any]) -> int | None:
         if isinstance(owner, dict) and whole().accepts(owner.get(key)):
             return owner[key]
     return None
+
+
+def _guide(record: dict[str, Any], score: str) -> float | None:
+    """The teacher's score on the test images, where there is a teacher and the record has it."""
+    scores = record.get("guide")
+    value = scores.get(score) if isinstance(scores, dict) else None
+    return value if number().accepts(value) else None
 
 
 def _origin(record: dict[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,10 +10,17 @@ from typing import Any
 
 from onebit.files import write_atomic
 
+_NUMBERS = re.compile(r"\[\n((?: *(?:null|[-+.\deE]+),?\n)+) *\]")  # no string of JSON holds a line break
+
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON, atomically; NaN and infinity, which JSON cannot represent, become null."""
-    write_atomic(path, (json.dumps(_finite(value), indent=1, allow_nan=False) + "\n").encode())
+    """Write ``value`` as JSON, atomically; NaN and infinity, which JSON cannot represent, become null.
+
+    Lists of numbers take one line each, however long they are.
+    """
+    text = json.dumps(_finite(value), indent=1, allow_nan=False)
+    text = _NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
+    write_atomic(path, (text + "\n").encode())
 
 
 def _finite(value: Any) -> Any:

@@ -17,7 +17,7 @@ from torch import nn
 from onebit.data.base import mix
 from onebit.files import sweep
 from onebit.format.graph import Fit
-from onebit.nn import set_progress
+from onebit.nn import InputHealth, LayerHealth, latent_signs, layer_health, set_progress, watch_inputs
 from onebit.tasks import Scores
 from onebit.train.artifact import build_model
 from onebit.train.average import Average
@@ -35,7 +35,7 @@ from onebit.train.stages import Stage, enter_stage, plan_stages
 from onebit.train.start import Start, load_start, start_from
 from onebit.train.state import State
 from onebit.train.step import Step
-from onebit.train.teacher import check_teacher, load_teacher
+from onebit.train.teacher import Teacher, check_teacher, load_teacher
 
 
 class Diverged(ValueError):
@@ -157,7 +157,8 @@ class Run:
         memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
         average = Average(network, settings.ema) if settings.ema else None  # before the method adds what listens
-        teacher, teacher_digest = self._load_teacher(saved, out)
+        loaded = self._load_teacher(saved, out)
+        teacher = loaded and loaded.network
         if teacher is not None:
             teacher.to(fabric.device).to(memory_format=memory_format)  # type: ignore[call-overload]
         torch.manual_seed(mix(settings.seed, 2))  # the method's initial values do not depend on the teacher
@@ -170,7 +171,7 @@ class Run:
             average=average,
             compiled=compiled,
             data=identity,
-            teacher=teacher_digest,
+            teacher=loaded.digest if loaded else "",
         )
         if saved is not None:
             self.state.restore(saved, out / CHECKPOINTS / LAST, self.task.metrics, self.steps_per_epoch, self.steps)
@@ -184,6 +185,7 @@ class Run:
             recipe=recipe,
             dataset=settings.dataset,
             contents=self.task.contents(data),
+            guide=loaded.scores if loaded else None,
             steps=self.steps,
             show=show,
             start=started,
@@ -233,19 +235,18 @@ class Run:
             )
         return wish
 
-    def _load_teacher(self, saved: dict[str, Any] | None, out: Path) -> tuple[nn.Module | None, str]:
-        """The teacher and its digest, None and "" if the method has none; ValueError if it is not the checkpoint's."""
-        if self.settings.teacher is None:
-            return None, ""
-        teacher, digest = load_teacher(
-            self.settings.teacher, self.settings.task, self.description, self.settings.dataset
-        )
-        if saved is not None and saved["teacher"] != digest:
+    def _load_teacher(self, saved: dict[str, Any] | None, out: Path) -> Teacher | None:
+        """The teacher, None if the method has none; ValueError if it is not the checkpoint's."""
+        settings = self.settings
+        if settings.teacher is None:
+            return None
+        teacher = load_teacher(settings.teacher, settings.task, self.description, settings.dataset)
+        if saved is not None and saved["teacher"] != teacher.digest:
             raise ValueError(
-                f"the teacher in {self.settings.teacher!r} is not the one that the run in {str(out)!r} was started "
+                f"the teacher in {settings.teacher!r} is not the one that the run in {str(out)!r} was started "
                 "with; put that one back, or start another run in another folder"
             )
-        return teacher, digest
+        return teacher
 
     def go(self) -> Result:
         """Train to the end; return what came out."""
@@ -265,6 +266,8 @@ class Run:
         begins = state.step == stage.start
         enter_stage(stage, state.network, state.average, state.optimizer, settings, begins)
         set_progress(state.network, (state.step - done - stage.start) / stage.steps)
+        if begins:
+            state.layers.begin(_plain(layer_health(state.network, latent_signs(state.network))))
         if not done:
             state.tally.start()
         state.network.train()
@@ -285,8 +288,11 @@ class Run:
             raise Diverged(f"the loss is not a finite number in epoch {epoch + 1}; lower lr (now {settings.lr})")
         train_seconds = time.perf_counter() - started
         scores: Scores | None = None
+        inputs: dict[str, InputHealth] = {}
         if (epoch + 1) % settings.eval_every == 0 or state.step == self.steps:
-            scores = self.task.evaluate(state.measured, self.data, self.description)
+            with watch_inputs(state.measured) as inputs:
+                scores = self.task.evaluate(state.measured, self.data, self.description)
+        state.layers.add(epoch + 1, _plain(layer_health(state.network, state.tally.signs, inputs)))
         seconds = time.perf_counter() - started
         state.seconds += seconds
         learned = {name: means.pop(name) for name in list(means) if name.startswith("train_")}
@@ -309,3 +315,8 @@ class Run:
     def _stage(self) -> Stage:
         """The stage of the current step."""
         return [stage for stage in self.stages if stage.start <= self.state.step][-1]
+
+
+def _plain(layers: dict[str, LayerHealth]) -> dict[str, dict[str, Any]]:
+    """The numbers of the layers as the record holds them."""
+    return {name: layer.as_json() for name, layer in layers.items()}

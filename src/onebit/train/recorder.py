@@ -10,6 +10,7 @@ from lightning.fabric.loggers import TensorBoardLogger
 from onebit.data import Contents
 from onebit.files import write_atomic
 from onebit.report.curve import curve_png
+from onebit.report.health import Course, findings, in_words, new_findings
 from onebit.tasks import Scores, Task
 from onebit.train.artifact import FORMAT as MODEL_FORMAT
 from onebit.train.artifact import save_trained
@@ -32,6 +33,7 @@ class Result:
         scores: of the model that was kept, on the test images, by name.
         last, best: the same of the last epoch and of the best one.
         contents: what was taken of the data set, and what was not.
+        health: what the rules of :mod:`onebit.report.health` find: {layer, rule, value, epochs, text} each.
     """
 
     out: str
@@ -45,6 +47,7 @@ class Result:
     seconds: float
     compiled: bool
     contents: dict[str, Any]
+    health: list[dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; scores under their names, ``last_NAME`` and ``best_NAME``."""
@@ -59,6 +62,7 @@ class Result:
             "seconds": self.seconds,
             "compiled": self.compiled,
             "contents": self.contents,
+            "health": self.health,
         }
 
 
@@ -68,6 +72,7 @@ class Recorder:
     Args:
         description: the task's, of the run's networks.
         steps: at which the run ends.
+        guide: scores of the teacher on the test images, by name; None without a teacher.
         start: what the run started from, as ``start_from`` tells; None if from random weights.
     """
 
@@ -81,6 +86,7 @@ class Recorder:
         recipe: str | None,
         dataset: str,
         contents: Contents,
+        guide: dict[str, float] | None,
         steps: int,
         show: bool,
         start: dict[str, Any] | None,
@@ -90,7 +96,7 @@ class Recorder:
         settings = state.settings
         self.metric = task.metric(settings.best_by)
         self.record = new_record(recipe, settings.as_json())
-        self.record |= {"score": self.metric.name, "data": state.data, "compiled": state.compiled}
+        self.record |= {"score": self.metric.name, "data": state.data, "compiled": state.compiled, "guide": guide}
         self.display = Display(task, self.metric, steps, state.step, settings.epochs, show)
         if start is not None:
             self.record["start"] = start
@@ -116,6 +122,8 @@ class Recorder:
         write_record(self.out, self._current())
         self._logger.log_metrics({k: v for k, v in row.items() if v is not None and k != "step"}, step=row["step"])
         self.display.epoch(row)
+        for line in in_words(new_findings(self._course())):
+            self.display.note(line)
 
     def checkpoint(self, best: bool = False) -> None:
         """Write the checkpoints: best before last, so that last never refers to a best that has not been written."""
@@ -144,6 +152,7 @@ class Recorder:
             seconds=round(state.seconds, 3),
             compiled=state.compiled,
             contents=asdict(self.contents),
+            health=self._health(),
         )
         record = {**self._current(), "result": result.as_json()}
         write_record(self.out, record)
@@ -186,4 +195,25 @@ class Recorder:
         }
 
     def _current(self) -> dict[str, Any]:
-        return {**self.record, "epochs": self.state.history, "seconds": round(self.state.seconds, 3)}
+        return {
+            **self.record,
+            "epochs": self.state.history,
+            "layers": self.state.layers.as_json(),
+            "health": self._health(),
+            "seconds": round(self.state.seconds, 3),
+        }
+
+    def _health(self) -> list[dict[str, Any]]:
+        return [finding.as_json() for finding in findings(self._course())]
+
+    def _course(self) -> Course:
+        """The run so far, for the rules of its health."""
+        metric, guide = self.task.metric(), self.record["guide"] or {}
+        return Course(
+            history=self.state.history,
+            numbers=self.state.layers,
+            planned=self.state.settings.epochs,
+            score=metric.name,
+            share=metric.share,
+            guide=guide.get(metric.name),
+        )

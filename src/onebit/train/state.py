@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from onebit.fields import Rule, check_fields, measured, number, short, whole
 from onebit.methods import Method
+from onebit.nn import latent_signs, layer_health
+from onebit.report.health import LayerNumbers
 from onebit.tasks import Metric
 from onebit.train.average import Average
 from onebit.train.checkpoint import CheckpointError, check_like, check_tensor
@@ -26,6 +28,7 @@ class State:
         teacher: digest of the teacher; empty without one.
         step: optimizer steps done.
         history: one row per finished epoch, as in the record.
+        layers: the numbers of the binary layers after each of these epochs.
         seconds: how long that took.
     """
 
@@ -46,6 +49,7 @@ class State:
         self.tally = Tally(network)
         self.step = 0
         self.history: list[dict[str, Any]] = []
+        self.layers = LayerNumbers()
         self.seconds = 0.0
 
     @property
@@ -68,6 +72,7 @@ class State:
             "optimizer": self.optimizer.state_dict(),
             "tally": self.tally.state_dict(),
             "history": self.history,
+            "layers": self.layers.as_json(),
             "seconds": self.seconds,
             "meta": meta,
         }
@@ -95,6 +100,8 @@ class State:
             restored = [(own, _optimizer_state(name, own, found)) for name, own, found in optimizers]
             self.tally.check(saved["tally"])
             _check_history(saved["history"], saved["step"], metrics, steps_per_epoch, steps)
+            layers = LayerNumbers.from_json(saved["layers"])
+            _check_layers(layers, len(saved["history"]), self.network)
         except ValueError as error:
             raise CheckpointError(f"the checkpoint {str(path)!r} does not fit its settings: {error}") from error
         self.network.load_state_dict(saved["network"])
@@ -104,7 +111,8 @@ class State:
         for own, state in restored:
             own.load_state_dict(state)
         self.tally.load_state_dict(saved["tally"], f"the checkpoint {str(path)!r}")
-        self.step, self.history, self.seconds = saved["step"], saved["history"], saved["seconds"]
+        self.step, self.history, self.layers = saved["step"], saved["history"], layers
+        self.seconds = saved["seconds"]
 
 
 def _optimizer_state(name: str, own: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
@@ -156,3 +164,14 @@ def _check_history(
                 raise ValueError(f"field 'history[{index}].{name}' must be {measured().allowed}, got {short(value)}")
         if row["epoch"] != index + 1:
             raise ValueError(f"field 'history[{index}].epoch' must be {index + 1}, got {row['epoch']}")
+
+
+def _check_layers(layers: LayerNumbers, epochs: int, network: nn.Module) -> None:
+    """ValueError unless these are numbers of the layers of ``network`` after the last of so many epochs."""
+    first = epochs - len(layers.epochs) + 1  # the run may have begun before such numbers were kept
+    if layers.epochs != list(range(first, epochs + 1)):
+        raise ValueError(f"field 'layers.epochs' must be the last of {epochs} epochs, got {short(layers.epochs)}")
+    wanted = {name: layer.weights for name, layer in layer_health(network, latent_signs(network)).items()}
+    found = {name: layer.weights for name, layer in layers.layers.items()}
+    if (layers.epochs or found) and found != wanted:
+        raise ValueError(f"field 'layers.layers' must have the layers and weights {short(wanted)}, got {short(found)}")

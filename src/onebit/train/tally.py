@@ -6,18 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from onebit.fields import check_fields, list_of, text, whole
+from onebit.nn import latent_signs
 from onebit.train.checkpoint import CheckpointError, check_tensor
 
 
 class Tally:
-    """Sums of named scalars over the images of an epoch, on the device, and the signs that the epoch started from."""
+    """Sums of named scalars over the images of an epoch, on the device.
+
+    Attributes:
+        images: so many have been counted.
+        signs: of the binary weights when the epoch began, as :func:`onebit.nn.latent_signs` gives them.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
         self._names: list[str] = []
         self._sums = torch.zeros(0, dtype=torch.float64)
         self.images = 0
-        self._signs = latent_signs(network)
+        self.signs = latent_signs(network)
         self._origin = "the epoch's beginning"
 
     def add(self, values: dict[str, Tensor], images: int) -> None:
@@ -38,36 +44,25 @@ class Tally:
     def flip_rate(self) -> float | None:
         """Share of the binary weights whose sign is not that which the epoch started from; None without any."""
         signs = latent_signs(self._network)
-        return float((signs != self._signs).double().mean()) if len(signs) else None
+        return float((signs != self.signs).double().mean()) if len(signs) else None
 
     def start(self) -> None:
         """A new epoch begins."""
         self.images = 0
-        self._signs = latent_signs(self._network)
+        self.signs = latent_signs(self._network)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"names": self._names, "sums": self._sums, "images": self.images, "signs": self._signs}
+        return {"names": self._names, "sums": self._sums, "images": self.images, "signs": self.signs}
 
     def check(self, state: dict[str, Any]) -> None:
         """ValueError, which names the field, unless :meth:`load_state_dict` can take ``state``."""
         check_fields(state, {"names": list_of(text()), "images": whole(1)}, "tally")
         sums = torch.zeros(len(state["names"]), dtype=torch.float64)
-        for name, wanted in (("sums", sums), ("signs", self._signs)):
+        for name, wanted in (("sums", sums), ("signs", self.signs)):
             check_tensor(f"tally.{name}", state.get(name), wanted)
 
     def load_state_dict(self, state: dict[str, Any], origin: str) -> None:
         """Go on from ``state``, which lies in ``origin``, as messages call it."""
         self._origin = origin
         self._names, self.images = state["names"], state["images"]
-        self._sums, self._signs = state["sums"].to(self._signs.device), state["signs"].to(self._signs.device)
-
-
-@torch.no_grad()
-def latent_signs(network: nn.Module) -> Tensor:
-    """Which weights of all binary layers are -1, one after the other: (number of binary weights,) of bool."""
-    signs = [
-        module.weight_binarizer.latent(module.weight).flatten() < 0  # type: ignore[operator, union-attr]
-        for module in network.modules()
-        if getattr(module, "weight_binarizer", None) is not None
-    ]
-    return torch.cat(signs) if signs else torch.zeros(0, dtype=torch.bool)
+        self._sums, self.signs = state["sums"].to(self.signs.device), state["signs"].to(self.signs.device)

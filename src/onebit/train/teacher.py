@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from onebit.fields import short
+from onebit.fields import number, short
+from onebit.tasks import TASKS
 from onebit.tasks.base import Description
 from onebit.train.artifact import load_trained
 from onebit.train.settings import TrainSettings
@@ -28,8 +29,21 @@ def check_teacher(settings: TrainSettings) -> None:
         )
 
 
-def load_teacher(folder: str, task: str, description: Description, dataset: str) -> tuple[nn.Module, str]:
-    """The trained network in ``folder``, frozen and in evaluation mode, and its digest.
+class Teacher(NamedTuple):
+    """A trained network, frozen and in evaluation mode.
+
+    Attributes:
+        digest: by which a resumed run recognizes it.
+        scores: its scores on the test images of the run's data set, by name, as far as they are known.
+    """
+
+    network: nn.Module
+    digest: str
+    scores: dict[str, float]
+
+
+def load_teacher(folder: str, task: str, description: Description, dataset: str) -> Teacher:
+    """The trained network in ``folder``.
 
     Raises ValueError if there is none, if it was trained for another task, or if its inputs or outputs are not those of
     the run's networks.
@@ -40,7 +54,10 @@ def load_teacher(folder: str, task: str, description: Description, dataset: str)
             f"the teacher in {folder!r} was trained with {name} {short(theirs)}, the data set {dataset!r} has "
             f"{short(mine)}; name a teacher that was trained on the same data"
         )
-    return teacher.requires_grad_(False), digest(teacher, meta)
+    told = meta["provenance"]
+    names = [metric.name for metric in TASKS[task].metrics] if told.get("dataset") == dataset else []
+    scores = {name: told[name] for name in names if number().accepts(told.get(name))}
+    return Teacher(teacher.requires_grad_(False), digest(teacher, meta), scores)
 
 
 def differences(one: Description, other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
