@@ -436,6 +436,25 @@ void bind_builder(nb::module_& m) {
           },
           "name"_a, "inputs"_a, "epilogue"_a)
       .def(
+          "gather2d",
+          [](Builder& b, Text name, Text input, Array<int32_t> rows, Array<int32_t> columns, Array<int32_t> channels,
+             float fill, const Steps& epilogue) {
+            b.gather2d(text(name), text(input), table(rows), table(columns), table(channels), fill, steps(epilogue));
+          },
+          "name"_a, "input"_a, "rows"_a, "columns"_a, "channels"_a, "fill"_a, "epilogue"_a)
+      .def(
+          "depth_to_space",
+          [](Builder& b, Text name, Text input, size_t block, const Steps& epilogue) {
+            b.depth_to_space(text(name), text(input), block, steps(epilogue));
+          },
+          "name"_a, "input"_a, "block"_a, "epilogue"_a)
+      .def(
+          "space_to_depth",
+          [](Builder& b, Text name, Text input, size_t block, const Steps& epilogue) {
+            b.space_to_depth(text(name), text(input), block, steps(epilogue));
+          },
+          "name"_a, "input"_a, "block"_a, "epilogue"_a)
+      .def(
           "finish",
           [](Builder& b, Text output) {
             const std::string name = text(output);

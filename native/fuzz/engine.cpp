@@ -110,7 +110,7 @@ class Network {
     }
     const Value& real = floats_[c_.below(floats_.size())];
     const Value& low = bits_.empty() ? real : bits_[c_.below(bits_.size())];
-    switch (c_.below(13)) {
+    switch (c_.below(16)) {
       case 0:
         return add(real.shape, [&](auto& steps) { builder_.elementwise("elementwise", wire(real), steps); });
       case 1:
@@ -136,6 +136,18 @@ class Network {
       case 10: {
         const size_t groups = divisor(real.shape.channels);
         return add(real.shape, [&](auto& steps) { builder_.shuffle_channels("shuffle", wire(real), groups, steps); });
+      }
+      case 11:
+        return gather2d(real);
+      case 12: {
+        const size_t block = c_.number(1, 3), area = std::max<size_t>(block * block, 1);
+        const Shape result{real.shape.height * block, real.shape.width * block, real.shape.channels / area};
+        return add(result, [&](auto& steps) { builder_.depth_to_space("wide", wire(real), block, steps); });
+      }
+      case 13: {
+        const size_t block = c_.number(1, 3), side = std::max<size_t>(block, 1);
+        const Shape result{real.shape.height / side, real.shape.width / side, real.shape.channels * block * block};
+        return add(result, [&](auto& steps) { builder_.space_to_depth("deep", wire(real), block, steps); });
       }
       default:
         return concat(real);
@@ -169,6 +181,20 @@ class Network {
                side(in.width, g.kernel.horizontal, g.stride.horizontal, g.padding.horizontal, g.dilation.horizontal),
                g.out_channels};
     return g;
+  }
+
+  void gather2d(const Value& in) {
+    const auto some = [&](size_t length) {
+      std::vector<int32_t> indices(c_.flip() ? 0 : c_.number(1, 40));
+      for (int32_t& index : indices) index = static_cast<int32_t>(c_.below(length + 1)) - 1 + (c_.rarely() ? 1 : 0);
+      return indices;
+    };
+    const auto rows = some(in.shape.height), columns = some(in.shape.width), channels = some(in.shape.channels);
+    const auto side = [](const std::vector<int32_t>& indices, size_t all) {
+      return indices.empty() ? all : indices.size();
+    };
+    const Shape result{side(rows, in.shape.height), side(columns, in.shape.width), side(channels, in.shape.channels)};
+    add(result, [&](auto& s) { builder_.gather2d("gather", wire(in), rows, columns, channels, 0.5f, s); });
   }
 
   void binary_conv2d(const Value& in) {

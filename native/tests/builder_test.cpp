@@ -1,4 +1,5 @@
 // Invalid descriptions are refused with a message that says what is wrong; nothing crashes.
+#include <limits>
 #include <stdexcept>
 
 #include "check.h"
@@ -133,6 +134,22 @@ TEST(pools_are_checked) {
   CHECK_THROWS(start().avg_pool2d("p", "x", {{5, 5}, {1, 1}, {0, 0}}, true, kStore), Error, "shape 0x0x8");
   CHECK_THROWS(with_bits().bit_max_pool2d("p", "bits", {}, {0, 0}, kStore), Error, "flip has 2 entries, needs 1");
   CHECK_THROWS(start().pad_channels("p", "x", 70000, 0, kStore), Error, "65536 at most");
+}
+
+TEST(moves_are_checked) {
+  const auto gather = [](std::vector<int32_t> rows, std::vector<int32_t> channels, float fill = 0.0f) {
+    start().gather2d("g", "x", rows, {}, channels, fill, kStore);
+  };
+  gather({3, -1}, {7});
+  CHECK_THROWS(gather({4}, {}), Error, "rows has the entry 4, outside -1 ... 3");
+  CHECK_THROWS(gather({}, {-2}), Error, "channels has the entry -2, outside -1 ... 7");
+  CHECK_THROWS(gather(std::vector<int32_t>(65537), {}), Error, "rows may have 65536 entries at most");
+  CHECK_THROWS(gather({}, {}, std::numeric_limits<float>::infinity()), Error, "fill must be finite");
+  CHECK_THROWS(start().depth_to_space("d", "x", 0, kStore), Error, "block = 0 must be 1 ... 64");
+  CHECK_THROWS(start().depth_to_space("d", "x", 4, kStore), Error, "its square divide 8 channels");
+  CHECK_THROWS(start().depth_to_space("d", "x", SIZE_MAX, kStore), Error, "must be 1 ... 64");
+  CHECK_THROWS(start().space_to_depth("s", "x", 3, kStore), Error, "divide the sides of 4x4x8");
+  CHECK_THROWS(start().space_to_depth("s", "x", 65, kStore), Error, "must be 1 ... 64");
 }
 
 TEST(reshaped_convolutions_are_checked) {

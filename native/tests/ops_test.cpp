@@ -888,6 +888,65 @@ TEST(rearranging_ops) {
   }
 }
 
+TEST(gathering_ops) {
+  for (const std::string& isa : usable_isas()) {
+    const Shape shape{4, 6, 18};
+    const Floats x = random_floats(elements(shape));
+    const std::vector<int32_t> rows{3, 3, -1, 0, 2}, columns{-1, 1, 2, 3, 5, 0}, channels{17, 0, 0, -1, 4};
+    const auto at = [&](size_t row, size_t column, size_t channel) {
+      return x[(row * shape.width + column) * shape.channels + channel];
+    };
+    for (const bool half : {false, true}) {
+      Builder b = start(shape, isa, 2);
+      b.elementwise("copy", "x", {Step::store("y", half ? ValueType::float16 : ValueType::float32)});
+      b.elementwise("back", "y", {Step::store("z")});  // what the halves hold
+      b.gather2d("some", "y", rows, columns, channels, 0.5f, {Step::store("some")});
+      b.gather2d("all", "y", {}, {}, {}, 0.0f, {Step::store("all")});
+      b.gather2d("pixels", "y", rows, columns, {}, -2.0f, {Step::store("pixels")});
+      b.space_to_depth("deep", "y", 2, {Step::store("deep")});
+      b.depth_to_space("wide", "y", 3, {Step::store("wide")});
+      b.depth_to_space("again", "deep", 2, {Step::store("again")});
+      const auto engine = b.finish("again");
+      Floats got(x.size());
+      engine->run(x.data(), 1, got.data());
+      if (half) {  // as the floats that the halves hold
+        CHECK_NOTE(same_floats(*engine, "z", got), isa);
+        CHECK_NOTE(same_floats(*engine, "all", got), isa);
+        continue;
+      }
+      Floats some, pixels, deep, wide;
+      for (const int32_t row : rows) {
+        for (const int32_t column : columns) {
+          for (const int32_t channel : channels) {
+            some.push_back(row < 0 || column < 0 || channel < 0 ? 0.5f : at(row, column, channel));
+          }
+          for (size_t channel = 0; channel < shape.channels; ++channel) {
+            pixels.push_back(row < 0 || column < 0 ? -2.0f : at(row, column, channel));
+          }
+        }
+      }
+      for (size_t row = 0; row < 2; ++row) {
+        for (size_t column = 0; column < 3; ++column) {
+          for (size_t k = 0; k < 4 * shape.channels; ++k) {
+            deep.push_back(at(2 * row + k % 4 / 2, 2 * column + k % 2, k / 4));
+          }
+        }
+      }
+      for (size_t row = 0; row < 12; ++row) {
+        for (size_t column = 0; column < 18; ++column) {
+          for (size_t c = 0; c < 2; ++c) wide.push_back(at(row / 3, column / 3, 9 * c + row % 3 * 3 + column % 3));
+        }
+      }
+      CHECK_NOTE(got == x, isa);
+      CHECK_NOTE(same_floats(*engine, "all", x), isa);
+      CHECK_NOTE(same_floats(*engine, "some", some), isa);
+      CHECK_NOTE(same_floats(*engine, "pixels", pixels), isa);
+      CHECK_NOTE(same_floats(*engine, "deep", deep), isa);
+      CHECK_NOTE(same_floats(*engine, "wide", wide), isa);
+    }
+  }
+}
+
 // Values that share memory must not overwrite each other, and a batch gives the same results as its images one by one.
 TEST(memory_is_reused_without_harm) {
   const size_t channels = 48;

@@ -49,7 +49,10 @@ std::unique_ptr<Engine> network(size_t threads, const std::string& isa = "") {
   b.conv2d_bits("signs", "f4", conv, words(32 * 9), {Step::clamp(-40.0f, 50.0f), Step::store("f5")});
   b.shuffle_channels("mix", "f5", 4, {Step::store("f6")});
   b.pad_channels("pad", "f6", 3, 5, {Step::store("f7")});
-  b.concat("join", {"f6", "f7"}, {Step::store("f8")});
+  b.gather2d("order", "f7", {}, {}, {7, 0, 39, 11}, 0.0f, {Step::store("g0")});
+  b.depth_to_space("wide", "g0", 2, {Step::store("g1")});
+  b.space_to_depth("deep", "g1", 2, {Step::store("g2")});
+  b.concat("join", {"f6", "f7", "g2"}, {Step::store("f8")});
   b.max_pool2d("peaks", "f8", half, {Step::store("f9")});
   b.avg_pool2d("means", "f9", same, false, {Step::store("f10")});
   b.flatten("vector", "f10", {Step::store("y")});

@@ -30,10 +30,16 @@ def store(output: str) -> dict:
     return {"step": "store", "output": output}
 
 
-def network(op: str, attrs: dict, weight: np.ndarray | None = None, sides: tuple[int, int, int] = (1, 1, 1)) -> Graph:
+def network(
+    op: str,
+    attrs: dict,
+    weight: np.ndarray | None = None,
+    sides: tuple[int, int, int] = (1, 1, 1),
+    role: str = "weight",
+) -> Graph:
     """A network of one op, behind a sign where it takes bits."""
     first = (BITS,) if op == "binary_conv2d" else ()
-    roles, tensors = ({"weight": "w"}, {"w": weight}) if weight is not None else ({}, {})
+    roles, tensors = ({role: "w"}, {"w": weight}) if weight is not None else ({}, {})
     node = Node("n", op, ("b",) if first else ("image",), attrs, roles, (store("y"),))
     return Graph(InputSpec(*sides, (0.0,), (1.0,), "other"), (*first, node), "y", tensors)
 
@@ -79,6 +85,14 @@ GRAPHS = {
     "block": rpc(HUGE),
     "channels put before": network("pad_channels", {"before": 65536, "after": 0}, sides=(64, 65, 1)),
     "flattened channels": network("flatten", {}, sides=(300, 300, 1)),
+    "a slice of nothing": network("slice2d", {"rows": [3, 1, 1], "columns": [0, None, 1], "channels": [0, None, 1]}),
+    "a slice from afar": network("slice2d", {"rows": [-HUGE, None, 1], "columns": [0, None, 1], "channels": [0, 1, 1]}),
+    "a border": network("pad2d", {"padding": [65536, 0, 0, 0], "mode": "replicate", "value": 0.0}),
+    "a reflected border": network("pad2d", {"padding": [0, 0, 9, 0], "mode": "reflect", "value": 0.0}),
+    "repeated pixels": network("upsample_nearest2d", {"scale": [65536, 65536]}, sides=(9, 9, 1)),
+    "other channels": network("gather_channels", {}, np.array([1], np.int32), role="channels"),
+    "blocks to pixels": network("depth_to_space", {"block": HUGE}),
+    "blocks from pixels": network("space_to_depth", {"block": 2}, sides=(3, 3, 1)),
     "shuffled groups": network("shuffle_channels", {"groups": HUGE}),
 }
 

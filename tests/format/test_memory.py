@@ -9,7 +9,7 @@ from onebit.format.memory import bytes_to_load
 from onebit.format.ops import OPS
 from onebit.format.ops.op import Op
 from onebit.runtime.engine import Engine, usable_isas
-from onebit.runtime.selftest import block_network, pixel_network, small_network
+from onebit.runtime.selftest import block_network, moving_network, pixel_network, small_network
 
 CONV = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
 SIGN = {"step": "binarize", "rule": "sign", "output": "b"}
@@ -37,6 +37,10 @@ GRAPHS = {
     "small": small_network(),
     "blocks": block_network(),
     "pixels": pixel_network(),
+    "moves": moving_network(),
+    "repeated": network("upsample_nearest2d", {"scale": [7, 5]}, {}, (30, 30, 65)),
+    "order": network("gather_channels", {}, {"channels": ((500,), np.int32)}, (9, 9, 33)),
+    "blocks of pixels": network("space_to_depth", {"block": 8}, {}, (64, 64, 3)),
     "depthwise": network("binary_conv2d", {**CONV, "groups": 200, "pad_value": 1},
                          {"weight": words(200, 3, 3, 1)}, (9, 9, 200)),
     "zeros around": network("binary_conv2d", {**CONV, "padding": [40, 40], "pad_value": 0},

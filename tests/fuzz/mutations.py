@@ -21,7 +21,7 @@ from onebit.format.graph import Graph, validate
 from onebit.format.summary import summarize
 from onebit.runtime.engine import Engine
 from onebit.runtime.reference import ReferenceEngine
-from onebit.runtime.selftest import block_network, pixel_network, small_network
+from onebit.runtime.selftest import block_network, moving_network, pixel_network, small_network
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NUMBERS = (
@@ -52,7 +52,7 @@ STORED = {"F32": "<f4", "U32": "<u4", "I32": "<i4", "I8": "|i1"}
 def seeds() -> list[bytes]:
     """The golden files and small networks that have every op between them."""
     golden = [path.read_bytes() for path in sorted(GOLDEN.glob("*.onebit"))]
-    return [*golden, *(to_bytes(network) for network in (small_network(1), block_network(), pixel_network()))]
+    return [*golden, *map(to_bytes, (small_network(1), block_network(), pixel_network(), moving_network()))]
 
 
 def split(data: bytes) -> tuple[dict, dict]:

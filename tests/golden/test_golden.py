@@ -14,9 +14,10 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("backend", ["reference", *usable_isas()])
-def test_golden_file(backend):
-    graph = load_graph(HERE / "small-v1.onebit")
-    golden = np.load(HERE / "small-v1.npz")
+@pytest.mark.parametrize("name", sorted(path.stem for path in HERE.glob("*.onebit")))
+def test_golden_file(name, backend):
+    graph = load_graph(HERE / f"{name}.onebit")
+    golden = np.load(HERE / f"{name}.npz")
     engine = ReferenceEngine(graph) if backend == "reference" else Engine(graph, isa=backend, keep_values=True)
     np.testing.assert_allclose(engine.run(golden["images"]), golden["output"], rtol=1e-4, atol=1e-5)
     for name, value in validate(graph).items():

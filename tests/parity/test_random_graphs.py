@@ -105,7 +105,7 @@ class Drawing:
         if same and self.rng.random() < 0.7:
             steps.append({"step": "add", "input": self.one_of(*same)})
         if self.rng.random() < 0.3:
-            steps.append({"step": "clamp", "low": -1.5, "high": 2.0})
+            steps.append({"step": "clamp", "low": -15.0, "high": 20.0})  # errors are measured against the largest
         if always == "binarize" or self.rng.random() < 0.6:
             steps.append({"step": "binarize", "rule": self.one_of("sign", "step"), "output": f"{out}b"})
             if self.rng.random() < 0.5:
@@ -196,6 +196,48 @@ class Drawing:
         before, after = (int(n) for n in self.rng.integers(0, 40, 2))
         result = (*shape[:2], before + shape[2] + after)
         self.add("pad_channels", source, {"before": before, "after": after}, {}, result)
+
+    def draw_slice2d(self) -> None:
+        source, shape = self.pick(self.floats)
+        parts, sides = [], []
+        for side in shape:
+            first, step = int(self.rng.integers(0, side)), int(self.one_of(1, 1, 2, 3))
+            last = -int(self.rng.integers(1, side + 1))
+            part = [[first, None, step], [last, None, step], [None, None, -step]][self.rng.integers(3)]
+            parts.append(part)
+            sides.append(len(range(side)[slice(*part)]))
+        self.add("slice2d", source, dict(zip(("rows", "columns", "channels"), parts, strict=True)), {}, tuple(sides))
+
+    def draw_pad2d(self) -> None:
+        source, (height, width, channels) = self.pick(self.floats)
+        mode = self.one_of("constant", "replicate", "reflect", "circular")
+        most = [min(3, side - 1 if mode == "reflect" else side) for side in (height, height, width, width)]
+        padding = [int(self.rng.integers(0, limit + 1)) for limit in most]
+        attrs = {"padding": padding, "mode": mode, "value": float(self.rng.standard_normal())}
+        result = (height + padding[0] + padding[1], width + padding[2] + padding[3], channels)
+        self.add("pad2d", source, attrs, {}, result)
+
+    def draw_upsample_nearest2d(self) -> None:
+        source, (height, width, channels) = self.pick(self.floats)
+        scale = [int(n) for n in self.rng.integers(1, 4, 2)] if height * width < 300 else [1, 1]
+        self.add("upsample_nearest2d", source, {"scale": scale}, {}, (height * scale[0], width * scale[1], channels))
+
+    def draw_gather_channels(self) -> None:
+        source, shape = self.pick(self.floats)
+        order = self.rng.integers(0, shape[2], self.rng.integers(1, 80)).astype(np.int32)
+        self.add("gather_channels", source, {}, {"channels": self.tensor(order)}, (*shape[:2], len(order)))
+
+    def draw_depth_to_space(self) -> None:
+        source, (height, width, channels) = self.pick(self.floats)
+        block = self.one_of(*(b for b in (1, 2, 3, 4) if channels % b**2 == 0))
+        result = (height * block, width * block, channels // block**2)
+        self.add("depth_to_space", source, {"block": block}, {}, result)
+
+    def draw_space_to_depth(self) -> None:
+        source, (height, width, channels) = self.pick(self.floats)
+        block = self.one_of(*(b for b in (1, 2, 3) if height % b == 0 == width % b))
+        result = (height // block, width // block, channels * block**2)
+        self.add("space_to_depth", source, {"block": block}, {}, result)
 
     def draw_flatten(self) -> None:
         source, shape = self.pick(self.floats)

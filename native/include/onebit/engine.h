@@ -188,6 +188,18 @@ class Builder {
   // The channels of 1 ... 16 values of equal height and width, one behind the other; a value may come twice.
   void concat(const std::string& name, const std::vector<std::string>& inputs, const std::vector<Step>& epilogue);
 
+  // Channel k of pixel (i, j) of the result is channel channels[k] of pixel (rows[i], columns[j]), and `fill` where one
+  // of these is -1. A table without entries stands for all rows, columns or channels.
+  void gather2d(const std::string& name, const std::string& input, const Table<int32_t>& rows,
+                const Table<int32_t>& columns, const Table<int32_t>& channels, float fill,
+                const std::vector<Step>& epilogue);
+  // Channel (c * block + i) * block + j of pixel (h, w) becomes channel c of pixel (h * block + i, w * block + j).
+  void depth_to_space(const std::string& name, const std::string& input, size_t block,
+                      const std::vector<Step>& epilogue);
+  // The inverse of depth_to_space.
+  void space_to_depth(const std::string& name, const std::string& input, size_t block,
+                      const std::vector<Step>& epilogue);
+
   // Plans the memory of values and prepares the weights. `output` is a float32 value. The builder is empty afterwards.
   std::unique_ptr<Engine> finish(const std::string& output);
 

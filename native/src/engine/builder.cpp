@@ -278,6 +278,63 @@ void Builder::concat(const std::string& name, const std::vector<std::string>& in
   draft.add_node(name, "concat", result, make_concat(draft.store(), shapes, values, std::move(steps)));
 }
 
+void Builder::gather2d(const std::string& name, const std::string& input, const Table<int32_t>& rows,
+                       const Table<int32_t>& columns, const Table<int32_t>& channels, float fill,
+                       const std::vector<Step>& epilogue) {
+  Draft& draft = state_->draft;
+  const ValueRef value = draft.read_floats(name, input);
+  const Shape shape = draft.shape(value.index);
+  require(std::isfinite(fill), name, "fill must be finite");
+  const auto count = [&](const char* what, const Table<int32_t>& table, size_t length) {
+    if (table.empty()) return length;
+    require(table.size() <= kMaxSide, name, std::string(what) + " may have 65536 entries at most");
+    draft.check_once(what, table, length, [&] {
+      for (const int32_t index : table) {
+        if (index < -1 || index >= static_cast<int64_t>(length)) {
+          refuse(name, std::string(what) + " has the entry " + std::to_string(index) + ", outside -1 ... " +
+                           std::to_string(length - 1));
+        }
+      }
+    });
+    return table.size();
+  };
+  const Shape result{count("rows", rows, shape.height), count("columns", columns, shape.width),
+                     count("channels", channels, shape.channels)};
+  check_shape(name, result);
+  Epilogue steps = draft.epilogue(name, epilogue, result, false);
+  draft.add_node(name, "gather2d", result,
+                 make_gather2d(draft.store(), shape, result, value, rows, columns, channels, fill, std::move(steps)));
+}
+
+void Builder::depth_to_space(const std::string& name, const std::string& input, size_t block,
+                             const std::vector<Step>& epilogue) {
+  Draft& draft = state_->draft;
+  const ValueRef value = draft.read_floats(name, input);
+  const Shape shape = draft.shape(value.index);
+  if (block < 1 || block > kMaxBlock || shape.channels % (block * block) != 0) {
+    refuse(name, "block = " + std::to_string(block) + " must be 1 ... 64, and its square divide " +
+                     std::to_string(shape.channels) + " channels");
+  }
+  const Shape result{shape.height * block, shape.width * block, shape.channels / (block * block)};
+  check_shape(name, result);
+  Epilogue steps = draft.epilogue(name, epilogue, result, false);
+  draft.add_node(name, "depth_to_space", result, make_depth_to_space(shape, value, block, std::move(steps)));
+}
+
+void Builder::space_to_depth(const std::string& name, const std::string& input, size_t block,
+                             const std::vector<Step>& epilogue) {
+  Draft& draft = state_->draft;
+  const ValueRef value = draft.read_floats(name, input);
+  const Shape shape = draft.shape(value.index);
+  if (block < 1 || block > kMaxBlock || shape.height % block != 0 || shape.width % block != 0) {
+    refuse(name, "block = " + std::to_string(block) + " must be 1 ... 64, and divide the sides of " + text(shape));
+  }
+  const Shape result{shape.height / block, shape.width / block, shape.channels * block * block};
+  check_shape(name, result);
+  Epilogue steps = draft.epilogue(name, epilogue, result, false);
+  draft.add_node(name, "space_to_depth", result, make_space_to_depth(shape, value, block, std::move(steps)));
+}
+
 std::unique_ptr<Engine> Builder::finish(const std::string& output) {
   return std::unique_ptr<Engine>(new Engine(std::make_unique<Engine::State>(state_->draft.finish(output))));
 }

@@ -16,6 +16,7 @@ constexpr size_t kMaxInt8Side = 16;                // of a kernel, so that its b
 constexpr size_t kMaxInt8Terms = size_t{1} << 15;  // of a sum of int8 times uint8, with room for the start value
 constexpr int32_t kMaxZero = 255 * 256;
 constexpr size_t kMaxConcat = 16;
+constexpr size_t kMaxBlock = 64;  // of depth_to_space and space_to_depth
 
 // Throws std::invalid_argument; `where` is the name of the node or argument.
 [[noreturn]] void refuse(const std::string& where, const std::string& what);

@@ -180,6 +180,10 @@ std::unique_ptr<Op> make_bit_max_pool2d(Store&, Shape input_shape, size_t input,
 std::unique_ptr<Op> make_elementwise(Shape input_shape, ValueRef input, Epilogue);
 std::unique_ptr<Op> make_flatten(Shape input_shape, ValueRef input, Epilogue);
 std::unique_ptr<Op> make_pad_channels(Store&, Shape input_shape, ValueRef input, size_t before, size_t after, Epilogue);
+std::unique_ptr<Op> make_gather2d(Store&, Shape input_shape, Shape result, ValueRef input, const Table<int32_t>& rows,
+                                  const Table<int32_t>& columns, const Table<int32_t>& channels, float fill, Epilogue);
+std::unique_ptr<Op> make_depth_to_space(Shape input_shape, ValueRef input, size_t block, Epilogue);
+std::unique_ptr<Op> make_space_to_depth(Shape input_shape, ValueRef input, size_t block, Epilogue);
 std::unique_ptr<Op> make_shuffle_channels(Shape input_shape, ValueRef input, size_t groups, Epilogue);
 std::unique_ptr<Op> make_concat(Store&, const std::vector<Shape>& input_shapes, const std::vector<ValueRef>& inputs,
                                 Epilogue);

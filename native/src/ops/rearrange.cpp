@@ -1,4 +1,5 @@
-// Ops that compute nothing themselves: elementwise, flatten, pad_channels, shuffle_channels, concat.
+// Ops that compute nothing themselves: elementwise, flatten, pad_channels, shuffle_channels, concat, gather2d,
+// depth_to_space, space_to_depth.
 #include <algorithm>
 
 #include "ops/op.h"
@@ -156,7 +157,136 @@ class Concat final : public Op {
   const float* zeros_ = nullptr;
 };
 
+// Rows, columns and channels of a map in another order, some of them not at all or several times.
+class Gather final : public Op {
+ public:
+  // Empty tables stand for all rows, columns or channels in order.
+  Gather(Store& store, Shape shape, Shape result, ValueRef input, const Table<int32_t>& rows,
+         const Table<int32_t>& columns, const Table<int32_t>& channels, float fill, Epilogue epilogue)
+      : shape_(shape), result_(result), input_(input), fill_(fill), epilogue_(std::move(epilogue)) {
+    const auto kept = [&](const Table<int32_t>& table, size_t count) {
+      return store.block<int32_t>(Key("gather", table, count), count, [=](int32_t* copy, Poll&) {
+        for (size_t i = 0; i < count; ++i) copy[i] = table.empty() ? static_cast<int32_t>(i) : table[i];
+      });
+    };
+    rows_ = kept(rows, result.height);
+    columns_ = kept(columns, result.width);
+    if (!channels.empty()) channels_ = kept(channels, result.channels);
+  }
+
+  size_t worker_scratch_bytes() const override {
+    return (result_.channels + (input_.half ? kTogether * shape_.channels : 0)) * sizeof(float);
+  }
+  const char* kernel() const override { return epilogue_.kernel().name; }
+
+  void run(const RunContext& context) const override {
+    context.team.for_ranges(result_.height * result_.width, [&](size_t begin, size_t end, size_t worker) {
+      auto* pixel = reinterpret_cast<float*>(context.worker_scratch[worker]);
+      float* halves = pixel + result_.channels;
+      for (size_t done = begin; done < end;) {
+        const size_t column = done % result_.width;
+        const int32_t from_row = rows_[done / result_.width], from_column = columns_[column];
+        if (from_row < 0 || from_column < 0) {
+          std::fill_n(pixel, result_.channels, fill_);
+          epilogue_.finish(context, pixel, 0, done++, 1);
+          continue;
+        }
+        // As many as lie side by side in both maps.
+        size_t count = 1;
+        const size_t most = std::min({kTogether, end - done, result_.width - column});
+        while (count < most && columns_[column + count] == from_column + static_cast<int32_t>(count)) ++count;
+        const size_t first = static_cast<size_t>(from_row) * shape_.width + static_cast<size_t>(from_column);
+        const float* map = epilogue_.floats(context, input_, first * shape_.channels, count * shape_.channels, halves);
+        if (channels_ == nullptr) {
+          epilogue_.finish(context, map, shape_.channels, done, count);
+        } else {
+          for (size_t i = 0; i < count; ++i, map += shape_.channels) {
+            for (size_t c = 0; c < result_.channels; ++c) pixel[c] = channels_[c] < 0 ? fill_ : map[channels_[c]];
+            epilogue_.finish(context, pixel, result_.channels, done + i, 1);
+          }
+        }
+        done += count;
+      }
+    });
+  }
+
+ private:
+  static constexpr size_t kTogether = 16;  // pixels
+
+  Shape shape_, result_;
+  ValueRef input_;
+  const int32_t *rows_, *columns_, *channels_ = nullptr;
+  float fill_;
+  Epilogue epilogue_;
+};
+
+// Blocks of pixels that become channels of one pixel, or the inverse.
+class Blocks final : public Op {
+ public:
+  Blocks(Shape shape, Shape result, ValueRef input, size_t block, bool into_space, Epilogue epilogue)
+      : shape_(shape),
+        result_(result),
+        input_(input),
+        block_(block),
+        into_space_(into_space),
+        epilogue_(std::move(epilogue)) {}
+
+  size_t worker_scratch_bytes() const override {
+    return (result_.channels + (input_.half ? shape_.channels : 0)) * sizeof(float);
+  }
+  const char* kernel() const override { return epilogue_.kernel().name; }
+
+  void run(const RunContext& context) const override {
+    context.team.for_ranges(result_.height * result_.width, [&](size_t begin, size_t end, size_t worker) {
+      auto* pixel = reinterpret_cast<float*>(context.worker_scratch[worker]);
+      float* halves = pixel + result_.channels;
+      const auto at = [&](size_t row, size_t column) {
+        return epilogue_.floats(context, input_, (row * shape_.width + column) * shape_.channels, shape_.channels,
+                                halves);
+      };
+      const size_t area = block_ * block_;
+      for (size_t p = begin; p < end; ++p) {
+        const size_t row = p / result_.width, column = p % result_.width;
+        if (into_space_) {
+          const float* from = at(row / block_, column / block_) + row % block_ * block_ + column % block_;
+          for (size_t c = 0; c < result_.channels; ++c) pixel[c] = from[c * area];
+        } else {
+          for (size_t i = 0; i < area; ++i) {
+            const float* from = at(row * block_ + i / block_, column * block_ + i % block_);
+            for (size_t c = 0; c < shape_.channels; ++c) pixel[c * area + i] = from[c];
+          }
+        }
+        epilogue_.finish(context, pixel, result_.channels, p, 1);
+      }
+    });
+  }
+
+ private:
+  Shape shape_, result_;
+  ValueRef input_;
+  size_t block_;
+  bool into_space_;
+  Epilogue epilogue_;
+};
+
 }  // namespace
+
+std::unique_ptr<Op> make_gather2d(Store& store, Shape input_shape, Shape result, ValueRef input,
+                                  const Table<int32_t>& rows, const Table<int32_t>& columns,
+                                  const Table<int32_t>& channels, float fill, Epilogue epilogue) {
+  return std::make_unique<Gather>(store, input_shape, result, input, rows, columns, channels, fill,
+                                  std::move(epilogue));
+}
+
+std::unique_ptr<Op> make_depth_to_space(Shape shape, ValueRef input, size_t block, Epilogue epilogue) {
+  const Shape result{shape.height * block, shape.width * block, shape.channels / (block * block)};
+  return std::make_unique<Blocks>(shape, result, input, block, true, std::move(epilogue));
+}
+
+std::unique_ptr<Op> make_space_to_depth(Shape shape, ValueRef input, size_t block, Epilogue epilogue) {
+  const Shape result{shape.height / block, shape.width / block, shape.channels * block * block};
+  return std::make_unique<Blocks>(shape, result, input, block, false, std::move(epilogue));
+}
 
 std::unique_ptr<Op> make_elementwise(Shape input_shape, ValueRef input, Epilogue epilogue) {
   return std::make_unique<Elementwise>(input_shape, input, std::move(epilogue));

@@ -62,14 +62,15 @@ def _version(name: str) -> str:
 
 
 def _self_test() -> list[dict[str, Any]]:
-    """Check every op, in three small networks on noise, with every usable instruction set against the reference."""
+    """Check every op, in four small networks on noise, with every usable instruction set against the reference."""
     import numpy as np
 
     from onebit.runtime.parity import check_kernels
-    from onebit.runtime.selftest import block_network, pixel_network, small_network
+    from onebit.runtime.selftest import block_network, moving_network, pixel_network, small_network
 
     rows = []
-    for name, graph in (("plain", small_network()), ("blocks", block_network()), ("int8", pixel_network())):
+    networks = {"plain": small_network, "blocks": block_network, "int8": pixel_network, "moves": moving_network}
+    for name, graph in ((name, network()) for name, network in networks.items()):
         spec = graph.input
         shape = (2, spec.height, spec.width, spec.channels)
         images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -16,7 +17,10 @@ from onebit.export.draft import Draft, PackError
 from onebit.export.emitter import Emitter
 from onebit.export.functions import FUNCTIONS, MENDS, NAMES, WEIGHTED
 from onebit.export.layers import MODULES
+from onebit.export.moves import arrange, moves
 from onebit.export.trace import Call, Value, trace
+
+Result = TypeVar("Result")
 
 
 def capture(model: nn.Module, input_shape: tuple[int, int, int]) -> Draft:
@@ -32,6 +36,9 @@ def capture(model: nn.Module, input_shape: tuple[int, int, int]) -> Draft:
     emit = Emitter([call.name for call in calls if _is_weighted(call)])
     emit.put(image, "image")
     for call in calls:
+        if moves(call):
+            emit.arrange(call, _guarded(call, arrange, call, emit.arranged(call)))
+            continue
         where = _emitted(emit, call)
         for value in call.results:
             emit.put(value, where)
@@ -51,8 +58,13 @@ def _emitted(emit: Emitter, call: Call) -> str:
     handler = _handler(call)
     if not call.results[0].alone:
         raise PackError(f"{call}: {_named(call)} returns several tensors, which has no packed form")
+    return _guarded(call, handler, emit, call)
+
+
+def _guarded(call: Call, work: Callable[..., Result], *args: Any) -> Result:
+    """``work(*args)``; errors name the call."""
     try:
-        return handler(emit, call)
+        return work(*args)
     except PackError:
         raise
     except Exception as error:

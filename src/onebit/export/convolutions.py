@@ -26,7 +26,8 @@ def real_convolution(emit: Emitter, call: Call, layer: Any) -> str:
     _check_vector(call, layer)
     steps = [] if layer.bias is None else [affine(1.0, array(layer.bias), len(layer.bias))]
     weight, note = {"weight": _weight_OKLC(layer.weight)}, _why_real(emit, call, layer)
-    return emit.node(call, "conv2d", steps, attrs=_conv_attrs(call, layer), tensors=weight, note=note)
+    inputs, attrs = _real_input(emit, call, layer)
+    return emit.node(call, "conv2d", steps, inputs=inputs, attrs=attrs, tensors=weight, note=note)
 
 
 def binary_convolution(emit: Emitter, call: Call, layer: Any) -> str:
@@ -35,9 +36,10 @@ def binary_convolution(emit: Emitter, call: Call, layer: Any) -> str:
     _check_vector(call, layer)
     depth = layer.weight.shape[1]
     weight, steps = _weight_and_steps(layer, sides, depth * getattr(layer, "groups", 1))
-    weight_OKLC, attrs = _weight_OKLC(weight), _conv_attrs(call, layer)
+    weight_OKLC = _weight_OKLC(weight)
     pad_value = getattr(layer, "pad_value", 0.0)
     if sides.binary:
+        attrs = _binary_attrs(call, layer)
         attrs["pad_value"] = int(pad_value)
         if sides.inputs.low == 0.0:
             attrs["pad_value"] = 1 if pad_value == 1 else -1
@@ -47,11 +49,12 @@ def binary_convolution(emit: Emitter, call: Call, layer: Any) -> str:
     tensors: dict[str, NDArray[Any]] = {"weight": weight_OKLC}
     if sides.weights is not None:
         tensors = {"weight_bits": pack_bits(weight_OKLC < 0)}
-    inputs = [emit.take(call, call.input)]
-    if sides.inputs is not None:
-        if pad_value != 0:
-            raise PackError(f"{call}: pad_value {pad_value:g} with real weights has no packed form; use pad_value=0")
-        inputs = [_level_values(emit, call, sides.inputs)]
+    if sides.inputs is None:
+        inputs, attrs = _real_input(emit, call, layer)
+    elif pad_value != 0:
+        raise PackError(f"{call}: pad_value {pad_value:g} with real weights has no packed form; use pad_value=0")
+    else:
+        inputs, attrs = [_level_values(emit, call, sides.inputs)], _binary_attrs(call, layer)
     note = _why_real(emit, call, layer)
     return emit.node(call, "conv2d", steps, inputs=inputs, attrs=attrs, tensors=tensors, note=note)
 
@@ -158,29 +161,54 @@ def _weight_OKLC(weight: Tensor) -> NDArray[np.float32]:
     return array(weight[:, None, None, :] if weight.ndim == 2 else weight.permute(0, 2, 3, 1))
 
 
-def _conv_attrs(call: Call, layer: Any) -> dict[str, Any]:
+def _conv_attrs(layer: Any) -> dict[str, Any]:
+    """All attributes, of a convolution without padding."""
     if isinstance(layer, nn.Linear):
         return {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
-    padding = _padding(call, layer)
-    if layer.padding_mode != "zeros" and padding != [0, 0]:
-        raise PackError(f"{call}: padding_mode {layer.padding_mode!r} has no packed form; only 'zeros'")
-    stride, dilation = pair(layer.stride), pair(layer.dilation)
-    return {"stride": stride, "padding": padding, "dilation": dilation, "groups": layer.groups}
+    return {
+        "stride": pair(layer.stride),
+        "padding": [0, 0],
+        "dilation": pair(layer.dilation),
+        "groups": layer.groups,
+    }
 
 
-def _padding(call: Call, layer: Any) -> list[int]:
-    """The padding as numbers, equal on both sides."""
-    if layer.padding == "valid":
-        return [0, 0]
+def _border(layer: Any) -> list[int]:
+    """The padding: top, bottom, left, right."""
+    if isinstance(layer, nn.Linear) or layer.padding == "valid":
+        return [0, 0, 0, 0]
     if layer.padding != "same":
-        return pair(layer.padding)
-    both = [gap * (side - 1) for gap, side in zip(pair(layer.dilation), layer.kernel_size, strict=True)]
-    if any(amount % 2 for amount in both):
+        vertical, horizontal = pair(layer.padding)
+        return [vertical, vertical, horizontal, horizontal]
+    reach = [gap * (side - 1) for gap, side in zip(pair(layer.dilation), layer.kernel_size, strict=True)]
+    return [amount for both in reach for amount in (both // 2, both - both // 2)]
+
+
+def _pads_before(layer: Any) -> bool:
+    """Whether the padding is no part of the op: other pixels than zeros, or more at one end than at the other."""
+    top, bottom, left, right = _border(layer)
+    other = not isinstance(layer, nn.Linear) and layer.padding_mode != "zeros"
+    return (other and any((top, bottom, left, right))) or (top, left) != (bottom, right)
+
+
+def _real_input(emit: Emitter, call: Call, layer: Any) -> tuple[list[str], dict[str, Any]]:
+    """The input of a real convolution, padded by a node of its own where the op cannot do so, and the attributes."""
+    inputs, attrs = [emit.take(call, call.input)], _conv_attrs(layer)
+    if not _pads_before(layer):
+        return inputs, {**attrs, "padding": _border(layer)[::2]}
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    border = {"padding": _border(layer), "mode": mode, "value": 0.0}
+    padded = emit.node(call, "pad2d", name=f"{call.name}.padding", inputs=inputs, attrs=border, source="padding")
+    return [padded], attrs
+
+
+def _binary_attrs(call: Call, layer: Any) -> dict[str, Any]:
+    if _pads_before(layer):
         raise PackError(
-            f"{call}: padding 'same' of a kernel of {tuple(layer.kernel_size)} pads one end more than the other, which "
-            "has no packed form; use an odd kernel"
+            f"{call}: padding {layer.padding!r} of a kernel of {tuple(layer.kernel_size)}, {layer.padding_mode!r}, "
+            "has no packed form for binary inputs; use an odd kernel and the mode 'zeros'"
         )
-    return [amount // 2 for amount in both]
+    return {**_conv_attrs(layer), "padding": _border(layer)[::2]}
 
 
 def _check_vector(call: Call, layer: nn.Module) -> None:

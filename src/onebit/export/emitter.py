@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from onebit.export.draft import Draft, DraftNode, PackError, Step
+from onebit.export.moves import Arrangement, as_it_is, forms
 from onebit.export.steps import threshold_of
 from onebit.export.trace import Call, Value
 
@@ -24,6 +25,7 @@ class Emitter:
         self.last: str = weighted[-1] if weighted else ""
         self._nodes: list[DraftNode] = []
         self._places: dict[Value, str] = {}
+        self._arranged: dict[Value, Arrangement] = {}
         self._names: set[str] = set()
         self._bits: dict[tuple[str, str, bytes], str] = {}  # (float value, rule, thresholds) -> value of its bits
 
@@ -31,8 +33,24 @@ class Emitter:
         """Record which value of the draft holds the traced ``value``."""
         self._places[value] = name
 
+    def arrange(self, call: Call, results: list[Arrangement]) -> None:
+        """Record that the results of ``call`` hold elements of other values; they are moved once a node takes one."""
+        self._arranged |= dict(zip(call.results, results, strict=True))
+
+    def arranged(self, call: Call) -> Arrangement:
+        """Where the elements of the first argument of ``call`` come from."""
+        return self._arranged.get(call.input) or as_it_is(call.input, call)
+
     def where(self, value: Value) -> str:
         """The value of the draft that holds the traced ``value``."""
+        if value not in self._places:
+            arranged = self._arranged[value]
+            place = self.where(arranged.base)
+            for form in forms(arranged):
+                place = self.node(
+                    arranged.call, form.op, inputs=[place], attrs=form.attrs, tensors=form.tensors, source=form.source
+                )
+            self._places[value] = place
         return self._places[value]
 
     def take(self, call: Call, value: Any) -> str:

@@ -108,7 +108,7 @@ def _per_channel(call: Call, constant: Any) -> NDArray[np.float64]:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Data movement
+# Concatenation
 # ---------------------------------------------------------------------------------------------------------------
 
 
@@ -125,45 +125,6 @@ def _concat(emit: Emitter, call: Call, tensors: Sequence[Any], dim: int = 0, *, 
         before, after = (sum(part.shape[1] for part in side) for side in others)
         return emit.node(call, "pad_channels", source="pad_channels", attrs={"before": before, "after": after})
     return emit.node(call, "concat", source="concat", inputs=[emit.take(call, x) for x in tensors])
-
-
-def _pad(emit: Emitter, call: Call, input: Value, pad: Sequence[int], mode: str = "constant", value: Any = None) -> str:
-    amounts = list(pad)
-    if len(amounts) != 6 or any(amounts[:4]) or min(amounts) < 0 or mode != "constant" or (value or 0) != 0:
-        raise PackError(
-            f"{call}: padding by {amounts} has no packed form; only zero channels, (0, 0, 0, 0, before, after); the "
-            "borders of maps are padded by convolutions and pools themselves"
-        )
-    attrs = {"before": int(amounts[4]), "after": int(amounts[5])}
-    return emit.node(call, "pad_channels", source="pad_channels", attrs=attrs)
-
-
-def _getitem(emit: Emitter, call: Call, input: Value, index: Any) -> str:
-    """``x[:, :, ::s, ::t]``, every s-th row and t-th column, is a pool of single pixels."""
-    entries = list(index) if isinstance(index, tuple) else [index]
-    if Ellipsis in entries:
-        place = entries.index(Ellipsis)
-        kept = len([e for e in entries if e is not None]) - 1
-        entries[place : place + 1] = [slice(None)] * (len(input.shape) - kept)
-    if all(e is None or e == slice(None) for e in entries):
-        return layers.reshape(emit, call)
-    full = [e == slice(None) for e in entries[:2]] == [True, True]
-    pixels = [e for e in entries[2:] if isinstance(e, slice) and e.stop is None and not e.start]
-    if len(input.shape) != 4 or not full or len(pixels) != len(entries) - 2:
-        raise PackError(f"{call}: indexing has no packed form; only x[:, :, ::s, ::t], every s-th row and t-th column")
-    stride = [pixel.step or 1 for pixel in pixels] + [1] * (2 - len(pixels))
-    attrs = {"kernel": [1, 1], "stride": stride, "padding": [0, 0]}
-    return emit.node(call, "max_pool2d", source="indexing", attrs=attrs)
-
-
-def _reshape(emit: Emitter, call: Call, input: Value, *shape: Any, **named: Any) -> str:
-    return layers.reshape(emit, call)
-
-
-def _nothing(emit: Emitter, call: Call, input: Value, *options: Any, **named: Any) -> str:
-    if not call.results[0].floating:
-        raise PackError(f"{call}: {call.what} converts floats to integers, which has no packed form")
-    return layers.nothing(emit, call)
 
 
 def _dropout(
@@ -295,10 +256,6 @@ def _mean(emit: Emitter, call: Call, input: Value, dim: Any = None, keepdim: boo
     return layers.global_pool(emit, call, "mean")
 
 
-def _channel_shuffle(emit: Emitter, call: Call, input: Value, groups: int) -> str:
-    return layers.channel_shuffle(emit, call, nn.ChannelShuffle(groups))
-
-
 WEIGHTED = frozenset({"conv2d", "linear"})
 
 FUNCTIONS: dict[str, Callable[..., str]] = {
@@ -316,16 +273,6 @@ FUNCTIONS: dict[str, Callable[..., str]] = {
     "cat": _concat,
     "concat": _concat,
     "concatenate": _concat,
-    "pad": _pad,
-    "getitem": _getitem,
-    "flatten": _reshape,
-    "reshape": _reshape,
-    "squeeze": _reshape,
-    "unsqueeze": _reshape,
-    "view": _reshape,
-    **dict.fromkeys(
-        ("clone", "contiguous", "cpu", "data", "detach", "double", "float", "requires_grad", "to"), _nothing
-    ),
     "dropout": _dropout,
     "dropout2d": _dropout,
     "conv2d": _conv2d,
@@ -343,5 +290,4 @@ FUNCTIONS: dict[str, Callable[..., str]] = {
     "avg_pool2d": _avg_pool2d,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "mean": _mean,
-    "channel_shuffle": _channel_shuffle,
 }

@@ -5,7 +5,6 @@ To support another layer, write a function here and add it to the table at the e
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from onebit.export.draft import PackError, Step
 from onebit.export.emitter import Emitter
 from onebit.export.steps import affine, array, clamp, norm, pair, slopes
 from onebit.export.trace import Call
-from onebit.nn.activations import ChannelShuffle, FPReLU, RPReLU
+from onebit.nn.activations import FPReLU, RPReLU
 from onebit.nn.layers import BinaryConv2d, BinaryLinear
 from onebit.nn.rpc import ReshapedPointwiseConv2d
 
@@ -54,11 +53,6 @@ rprelu: Handler = steps_of(
         affine(1, array(layer.after), channels),
     ]
 )
-
-
-def channel_shuffle(emit: Emitter, call: Call, layer: Any) -> str:
-    """Channel g*n + i to i*G + g."""
-    return emit.node(call, "shuffle_channels", source=type(layer).__name__, attrs={"groups": int(layer.groups)})
 
 
 def _window(call: Call, layer: Any, dilation: Any = 1) -> dict[str, Any]:
@@ -108,20 +102,6 @@ def adaptive_pool(emit: Emitter, call: Call, layer: Any) -> str:
     return global_pool(emit, call, "AdaptiveAvgPool2d")
 
 
-def reshape(emit: Emitter, call: Call, layer: Any = None) -> str:
-    """Layers that flatten a map to a vector, or leave the values in place."""
-    before, after = call.input.shape, call.shape
-    features = (before[0], math.prod(before[1:]))
-    single = {features + (1,) * axes for axes in range(3)} | ({before[:1]} if features[1] == 1 else set())
-    if after == before or {before, after} <= single:  # a map of one pixel is a vector
-        return nothing(emit, call)
-    if after == features and len(before) == 4:
-        return emit.node(call, "flatten", source="flatten")
-    raise PackError(
-        f"{call}: a reshape of {before} to {after} has no packed form; only to (B, features), by x.flatten(1)"
-    )
-
-
 MODULES: dict[type[nn.Module], Handler] = {
     ReshapedPointwiseConv2d: reshaped_pointwise,
     BinaryConv2d: binary_convolution,
@@ -140,9 +120,5 @@ MODULES: dict[type[nn.Module], Handler] = {
     nn.MaxPool2d: max_pool,
     nn.AvgPool2d: avg_pool,
     nn.AdaptiveAvgPool2d: adaptive_pool,
-    nn.Flatten: reshape,
-    ChannelShuffle: channel_shuffle,
-    nn.ChannelShuffle: channel_shuffle,
-    nn.Identity: nothing,
     **dict.fromkeys(DROPOUTS, nothing),
 }

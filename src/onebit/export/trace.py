@@ -63,6 +63,7 @@ class Call:
         what: class of the layer, or name of the function without the underscore of its in-place form.
         layer: None for a function.
         around: name of the module whose ``forward`` makes the call; "" for the model itself.
+        func: the function; None for a layer.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     around: str
+    func: Callable[..., Any] | None = None
     results: list[Value] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -176,6 +178,7 @@ class _Recorder(TorchFunctionMode):
             return func(*args, **kwargs)
         what, attribute = _function_name(func)
         call, versions = self._begin(what, None, args, kwargs)
+        call.func = func
         out = func(*args, **kwargs)
         results = _tensors(out)
         if results or _changed(versions):

@@ -16,8 +16,9 @@ from onebit.files import write_atomic
 from onebit.format.container import SPELLING, parse_json, read_container, write_container
 from onebit.format.errors import FormatError, refusal, shown
 from onebit.format.graph import FLOAT, Fit, Graph, InputSpec, Node, validate
+from onebit.format.ops import OPS
 
-VERSION = 1
+VERSION = 2  # the newest that is read; a file has the oldest one that has all its ops
 _PART = 1 << 26  # bytes that are hashed at once: Ctrl-C is heard in between
 _FIELDS = ("format", "version", "bit_order", "input", "classes", "nodes", "output", "provenance", "content_hash")
 _INPUT_FIELDS = ("name", "height", "width", "channels", "mean", "std", "color")
@@ -63,7 +64,9 @@ def parse(text: str, tensors: Mapping[str, NDArray[Any]], where: str = "file") -
         document = parse_json(text)
         _require(document, _FIELDS, "document", optional=("output_is_map",))
         _expect(document, "format", "onebit")
-        _expect(document, "version", VERSION)
+        version = document["version"]
+        if type(version) is not int or not 1 <= version <= VERSION:
+            raise refusal("version", version, f"1 to {VERSION}, by this version of onebit")
         _expect(document, "bit_order", "lsb-first")
         found = content_hash({k: v for k, v in document.items() if k != "content_hash"}, tensors)
         if document["content_hash"] != found:
@@ -72,6 +75,8 @@ def parse(text: str, tensors: Mapping[str, NDArray[Any]], where: str = "file") -
             )
         graph = _graph(document, tensors)
         validate(graph)
+        if version != (needed := version_of(graph)):
+            raise refusal("version", version, f"{needed}, that of its ops")
     except FormatError as error:
         raise FormatError(f"{where}: {error}") from None
     except RecursionError:
@@ -94,6 +99,11 @@ def content_hash(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]
     return "sha256:" + digest.hexdigest()
 
 
+def version_of(graph: Graph) -> int:
+    """The oldest version of the format that has all ops of ``graph``."""
+    return max(OPS[node.op].since for node in graph.nodes)
+
+
 def _document(graph: Graph) -> dict[str, Any]:
     nodes = [{name: getattr(node, name) for name in _NODE_FIELDS} for node in graph.nodes]
     plain = json.loads(
@@ -105,7 +115,7 @@ def _document(graph: Graph) -> dict[str, Any]:
     optional = {"output_is_map": True} if graph.output_is_map else {}
     return {
         "format": "onebit",
-        "version": VERSION,
+        "version": version_of(graph),
         "bit_order": "lsb-first",
         "input": plain["input"],
         "classes": None if graph.classes is None else list(graph.classes),

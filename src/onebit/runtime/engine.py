@@ -94,7 +94,7 @@ class Engine:
             max_memory=limit,
         )
         for node in graph.nodes:
-            _add(builder, node, graph.tensors)
+            _add(builder, node, graph)
         self._core = builder.finish(graph.output)
         self._keep_values = keep_values
         self._values: dict[str, NDArray[Any]] = {}
@@ -165,17 +165,24 @@ def _as_halves(value: NDArray[Any]) -> NDArray[Any]:
     return value.view(np.float16) if value.dtype == np.uint16 else value
 
 
-def _add(builder: _core.Builder, node: Node, tensors: Mapping[str, NDArray[Any]]) -> None:
+def _add(builder: _core.Builder, node: Node, graph: Graph) -> None:
     """Add one node to the core's builder: the method of its op, with the attributes, tensors and steps of the node."""
-    arguments: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list | tuple) else value for name, value in node.attrs.items()
-    }
-    arguments |= {role: np.ascontiguousarray(tensors[name]) for role, name in node.tensors.items()}
     op = OPS[node.op]
-    method = next((name for role, name in op.builders.items() if role in node.tensors), node.op)
-    arguments |= {"inputs": list(node.inputs)} if op.most_inputs > 1 else {"input": node.inputs[0]}
-    steps = [_step(step, tensors) for step in node.epilogue]
-    getattr(builder, method)(name=node.name, epilogue=steps, **arguments)
+    if op.core is not None:
+        method, arguments = op.core(graph.use(node))
+    else:
+        method = next((name for role, name in op.builders.items() if role in node.tensors), node.op)
+        arguments = {**node.attrs, **{role: graph.tensors[name] for role, name in node.tensors.items()}}
+    wires = {"inputs": list(node.inputs)} if op.most_inputs > 1 else {"input": node.inputs[0]}
+    steps = [_step(step, graph.tensors) for step in node.epilogue]
+    getattr(builder, method)(name=node.name, epilogue=steps, **wires, **{k: _taken(v) for k, v in arguments.items()})
+
+
+def _taken(argument: Any) -> Any:
+    """An argument in the type that the core takes."""
+    if isinstance(argument, np.ndarray):
+        return np.ascontiguousarray(argument)
+    return tuple(argument) if isinstance(argument, list | tuple) else argument
 
 
 def _step(step: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> _core.Step:

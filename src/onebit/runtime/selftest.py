@@ -1,4 +1,4 @@
-"""Three small networks that together contain every op, for ``onebit doctor`` and the tests."""
+"""Four small networks that together contain every op, for ``onebit doctor`` and the tests."""
 
 import numpy as np
 
@@ -181,3 +181,63 @@ def pixel_network(seed: int = 0) -> Graph:
         ),
     )  # fmt: skip
     return Graph(InputSpec(9, 11, 3, (0.5,) * 3, (0.25,) * 3, type=PIXELS, fit=Fit("crop", 0.875)), nodes, "d", tensors)
+
+
+def moving_network(seed: int = 0) -> Graph:
+    """9x7x3 pixels -> parts, borders, repeated pixels, blocks of pixels, other channels -> 5 numbers, at random."""
+    random = _Random(seed)
+    real, affine, tensors = random.real, random.affine, random.tensors
+    tensors["order"] = random.rng.integers(0, 33, 40).astype(np.int32)
+    plain = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
+
+    def border(mode: str, value: float = 0.0, *sides: int) -> dict[str, object]:
+        return {"padding": list(sides), "mode": mode, "value": value}
+
+    nodes = (
+        Node(
+            "around", "pad2d", ("image",), border("reflect", 0.0, 1, 2, 3, 0),
+            epilogue=({"step": "store", "output": "a"},),
+        ),
+        Node(
+            "stem", "conv2d", ("a",), plain, {"weight": real("stem.w", 33, 3, 3, 3)},
+            (affine("stem", 33), {"step": "store", "output": "b", "type": HALF}),
+        ),
+        Node(
+            "part", "slice2d", ("b",), {"rows": [1, None, 2], "columns": [-6, -1, 1], "channels": [None, None, -1]},
+            epilogue=({"step": "store", "output": "c"}, {"step": "binarize", "rule": "sign", "output": "bits"}),
+        ),
+        Node("order", "gather_channels", ("c",), {}, {"channels": "order"}, ({"step": "store", "output": "d"},)),
+        Node(
+            "large", "upsample_nearest2d", ("d",), {"scale": [3, 2]},
+            epilogue=({"step": "store", "output": "e", "type": HALF},),
+        ),
+        Node(
+            "edge", "pad2d", ("e",), border("constant", 0.5, 0, 0, 1, 1),
+            epilogue=({"step": "clamp", "low": -2.0, "high": 1.0}, {"step": "store", "output": "f"}),
+        ),
+        Node(
+            "deep", "space_to_depth", ("f",), {"block": 3},
+            epilogue=({"step": "store", "output": "g", "type": HALF},),
+        ),
+        Node(
+            "wide", "depth_to_space", ("g",), {"block": 6},
+            epilogue=(affine("wide", 10), {"step": "store", "output": "h"}),
+        ),
+        Node(
+            "ring", "pad2d", ("h",), border("circular", 0.0, 2, 0, 0, 1),
+            epilogue=({"step": "store", "output": "i"},),
+        ),
+        Node(
+            "copies", "pad2d", ("i",), border("replicate", 0.0, 0, 1, 1, 0),
+            epilogue=({"step": "store", "output": "j"},),
+        ),
+        Node(
+            "peaks", "max_pool2d", ("j",), {"kernel": [33, 26], "stride": [1, 1], "padding": [0, 0]},
+            epilogue=({"step": "store", "output": "k"},),
+        ),
+        Node(
+            "head", "conv2d", ("k",), plain, {"weight": real("head.w", 5, 1, 1, 10)},
+            epilogue=({"step": "store", "output": "l"},),
+        ),
+    )  # fmt: skip
+    return Graph(InputSpec(9, 7, 3, (0.5,) * 3, (0.25,) * 3), nodes, "l", tensors)

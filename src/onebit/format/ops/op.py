@@ -99,6 +99,8 @@ class Op:
         counterparts: ops that compute the same from values of another type, by that type.
         folds_as: attribute of other ops that has the same effect on their result.
         builders: method of the core's builder by the role of a tensor, if it is not named like the op.
+        since: the version of the format that added it.
+        core: that method and its arguments, if they are not the attributes and tensors of the node.
         positions: entries per channel of an epilogue table: pixels of the block that the op writes at once.
         spread: maps entries of tables by position, (P, C), to every pixel of a result with this number of rows and
             columns.
@@ -123,6 +125,8 @@ class Op:
     counterparts: Mapping[str, str] = field(default_factory=dict)
     folds_as: str | None = None
     builders: Mapping[str, str] = field(default_factory=dict)
+    since: int = 1
+    core: Callable[[Use], tuple[str, Mapping[str, Any]]] | None = None
     positions: Callable[[Mapping[str, Any]], int] = _one_position
     spread: Callable[[NDArray[Any], tuple[int, int], Mapping[str, Any]], NDArray[Any]] = _everywhere
 
