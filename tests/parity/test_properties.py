@@ -28,6 +28,7 @@ _KERNELS = ((1, 1), (2, 2), (3, 3), (1, 4), (5, 2))
 _GROUPS = (1, 2, 3, 32, 33)
 _CONV = {"kernel": _KERNELS, "stride": _SIDES, "padding": _PADDING, "dilation": _SIDES, "groups": _GROUPS}
 _POOL = {"kernel": _KERNELS, "stride": _SIDES, "padding": ((0, 0), (1, 1), (1, 0), (0, 2))}
+_PARTS = ((0, None, 1), (1, None, 2), (-2, None, 1), (0, -1, 3), (None, None, -1))
 _RPC = {"block": (1, 2, 3, 4, 8, 16), "upscale": (1, 2), "roll": (0, 1)}
 
 # The values of every attribute, and of what else there is to choose: the kernel of a convolution, which the file has as
@@ -47,6 +48,17 @@ OPTIONS: Mapping[str, Mapping[str, tuple]] = {
     "pad_channels": {"before": (0, 1, 31, 32), "after": (0, 1, 33, 64), "takes": FLOATS},
     "concat": {"maps": (1, 2, 3, 16), "takes": (*FLOATS, "both")},
     "shuffle_channels": {"groups": (1, 2, 3, 32, 33), "takes": FLOATS},
+    "slice2d": {"rows": _PARTS, "columns": _PARTS, "channels": _PARTS, "takes": FLOATS},
+    "pad2d": {
+        "padding": ((0, 0, 0, 0), (1, 2, 0, 3), (3, 0, 2, 2)),
+        "mode": ("constant", "reflect", "replicate", "circular"),
+        "value": (0.0, -1.25),
+        "takes": FLOATS,
+    },
+    "upsample_nearest2d": {"scale": _SIDES, "takes": FLOATS},
+    "gather_channels": {"takes": FLOATS},
+    "depth_to_space": {"block": (1, 2, 3, 4), "takes": FLOATS},
+    "space_to_depth": {"block": (1, 2, 3, 4), "takes": FLOATS},
 }
 NO_ATTRS = frozenset({"kernel", "role", "maps", "takes"})  # of the options above; kernel is one of a pool
 
@@ -274,6 +286,27 @@ def _rearrangement(d: Drawing) -> tuple:
         "concat": maps * channels,
     }
     return attrs, {}, ("image",) * maps, (height, width, channels), result.get(d.op, channels), 1
+
+
+@draws("slice2d", "pad2d", "upsample_nearest2d", "gather_channels")
+def _movement(d: Drawing) -> tuple:
+    attrs, tensors = dict(d.options), {}
+    height, width, channels = d.side() + 3, d.side() + 3, d.depth() + 1  # so that no slice is empty
+    result = channels
+    if d.op == "slice2d":
+        result = len(range(channels)[slice(*attrs["channels"])])
+    if d.op == "gather_channels":
+        result = d.depth()
+        tensors = {"channels": d.tensor(d.rng.integers(0, channels, result).astype(np.int32))}
+    return attrs, tensors, ("image",), (height, width, channels), result, 1
+
+
+@draws("depth_to_space", "space_to_depth")
+def _blocks(d: Drawing) -> tuple:
+    block, (height, width), depth = d.options["block"], (d.side(4), d.side(4)), d.depth()
+    if d.op == "depth_to_space":
+        return dict(d.options), {}, ("image",), (height, width, depth * block**2), depth, 1
+    return dict(d.options), {}, ("image",), (height * block, width * block, depth), depth * block**2, 1
 
 
 @st.composite

@@ -113,18 +113,52 @@ def test_two_studies_in_one_folder_refuse_each_other(file, tmp_path):
     first.join()
 
 
+class Here:
+    """A worker that does its work at once, in this process."""
+
+    def __init__(self, key, work, say):
+        do(Work(**json.loads(json.dumps(asdict(work)))))
+
+    def ended(self):
+        return True
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A study that was run to its end, each run in a process of its own."""
+    """A study that was run to its end."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "tiny.yaml").write_text(STUDY)
-    code = main(["study", str(folder / "tiny.yaml"), "--runs", str(folder / "runs"), "--jobs", "2", "--json"])
-    assert code == 0
+    run_study(read_study(folder / "tiny.yaml"), folder / "runs", start=Here)
     return folder
 
 
+def test_runs_in_processes_of_their_own(tmp_path, capsys):
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("  distilled", "  sgd: {settings: {optimizer: sgd}}\n  #"))
+    wanted = ["study", str(tmp_path / "tiny.yaml"), "--runs", str(tmp_path / "runs"), "--jobs", "2", "--seconds", "0"]
+    assert main([*wanted, "--json"]) == 0
+    told = capsys.readouterr()
+    result = json.loads(told.out)
+    assert (result["finished"], [row["row"] for row in result["rows"]]) == (2, ["sgd", "float"])
+    assert "sgd-seed0: epoch 1/1" in told.err
+    assert (tmp_path / "runs" / "report.html").is_file()
+
+
 def test_the_table(trained, capsys):
-    assert main(["study", str(trained / "tiny.yaml"), "--runs", str(trained / "runs"), "--report", "--json"]) == 0
+    assert (
+        main(
+            [
+                "study",
+                str(trained / "tiny.yaml"),
+                "--runs",
+                str(trained / "runs"),
+                "--report",
+                "--seconds",
+                "0",
+                "--json",
+            ]
+        )
+        == 0
+    )
     result = json.loads(capsys.readouterr().out)
     assert (result["finished"], result["unfinished"]) == (3, {})
     distilled, real = result["rows"]
@@ -136,7 +170,9 @@ def test_the_table(trained, capsys):
     assert distilled["mean"] == pytest.approx(sum(values) / 2)
     assert distilled["spread"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
     assert (distilled["images"], distilled["other"]) == (720, 0)
-    assert main(["study", str(trained / "tiny.yaml"), "--runs", str(trained / "runs"), "--report"]) == 0
+    assert (
+        main(["study", str(trained / "tiny.yaml"), "--runs", str(trained / "runs"), "--report", "--seconds", "0"]) == 0
+    )
     told = capsys.readouterr().out
     assert "float | real  one run" in told
     assert "3 of 3 runs are finished" in told
@@ -165,14 +201,6 @@ def test_what_was_cut_goes_on_and_gives_the_same_table(trained, gone):
     for name in gone:
         (trained / "runs" / "float-seed0" / name).unlink()
     assert [row["n"] for row in study_rows(study, trained / "runs")] == [2]
-
-    class Here:
-        def __init__(self, key, work, say):
-            do(Work(**json.loads(json.dumps(asdict(work)))))
-
-        def ended(self):
-            return True
-
     run_study(study, trained / "runs", start=Here)
     assert study_rows(study, trained / "runs") == before
 
