@@ -187,7 +187,7 @@ $(VENV)/.opponents: $(VENV)/.installed
 
 # The records lie in reports/: JSON lines of what was measured, and the finished runs of studies without their weights.
 reports: setup $(VENV)/.opponents
-	$(BIN)/python benchmarks/speed.py --report
+	$(BIN)/python benchmarks/speed.py --report --out reports/avx2
 	$(BIN)/python benchmarks/networks.py --report
 	$(BIN)/python benchmarks/networks.py --report --out reports/avx2
 	for name in $(notdir $(patsubst %/table.md,%,$(wildcard reports/*/table.md))); do \

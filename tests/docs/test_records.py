@@ -7,6 +7,7 @@ import pytest
 from onebit.study import read_study, study_rows, study_table
 from readme import REGION, ROOT, rewritten
 from report.networks import networks_table
+from report.speed import speed_table
 from speed import last_run
 
 README = (ROOT / "README.md").read_text()
@@ -31,6 +32,7 @@ def test_a_table_that_is_unknown_or_missing_is_told(other):
 def test_the_tables_of_reports_are_those_of_their_records():
     for folder in (ROOT / "reports", ROOT / "reports" / "avx2"):
         assert networks_table(last_run(folder, "networks")) == (folder / "networks.md").read_text()
+    assert speed_table(last_run(ROOT / "reports" / "avx2", "speed")) == (ROOT / "reports/avx2/speed.md").read_text()
     for table in (ROOT / "reports").glob("*/table.md"):
         study = read_study(ROOT / "studies" / f"{table.parent.name}.yaml")
         assert study_table(study, study_rows(study, table.parent)) == table.read_text()
