@@ -1,6 +1,7 @@
 """The picture of a study: the score of every row over the epochs, and after the last one."""
 
 import io
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ def comparison_png(lines: Sequence[Line], score: str, *, percent: bool) -> bytes
     margin = max((max(values) - min(values)) * 0.25, 0.02 * max(map(abs, values)))
     low = max(0.0, min(values) - margin) if min(values) >= 0 else min(values) - margin
     right.set(title="after the last epoch", xlabel=f"{score}{suffix}", xlim=(low, max(values) + 1.6 * margin))
+    right.set_xticks([tick for tick in right.get_xticks() if low <= tick <= (100 if percent else math.inf)])
     right.set_yticks(range(len(lines)), [line.label for line in lines], fontsize=8)
     right.invert_yaxis()
     image = io.BytesIO()
