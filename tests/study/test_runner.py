@@ -1,6 +1,8 @@
 """Running studies: order, failures, interruption, resuming, and the table at the end."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -94,6 +96,24 @@ def test_an_interrupt_reaches_every_worker(file, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_study(read_study(file), tmp_path, start=start, jobs=2, say=log.append)
     assert log[-2:] == ["waiting for distilled-seed0 to leave a checkpoint", "distilled-seed0 interrupted"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_every_worker_though_it_was_ignored(file, tmp_path, number):
+    log = []
+
+    def start(key, work, say):
+        os.kill(os.getpid(), number)
+        return Fake(log)(key, work, say)
+
+    before = signal.signal(number, signal.SIG_IGN)  # as in a script's background commands
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_study(read_study(file), tmp_path, start=start, say=log.append)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert log[-2:] == ["waiting for float-seed0 to leave a checkpoint", "float-seed0 interrupted"]
 
 
 def test_two_studies_in_one_folder_refuse_each_other(file, tmp_path):

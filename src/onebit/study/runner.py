@@ -18,6 +18,7 @@ from typing import IO, Protocol
 from onebit.study.plan import PlannedRun, Study, StudyError
 from onebit.study.worker import MEASURED, MODEL, Work
 from onebit.train import TrainSettings, stored_settings
+from onebit.train.interrupt import StopRequest
 from onebit.train.lock import FolderLock
 from onebit.train.record import RECORD
 from onebit.train.resume import check_settings
@@ -113,10 +114,10 @@ def run_study(
     Raises:
         StudyError: a run in ``folder`` has other settings; or runs failed, after all that do not need them have ended.
         Busy: another study works in ``folder``.
-        KeyboardInterrupt: after every worker has left a checkpoint.
+        KeyboardInterrupt: SIGINT or SIGTERM came, and every worker has left a checkpoint.
     """
     folder = Path(folder)
-    with FolderLock(folder):
+    with FolderLock(folder), StopRequest("stopping all runs") as stop:
         check_folder(study, folder)
         done = {run.key for run in study if is_done(run, folder)}
         waiting = [run for run in study.in_order() if run.key not in done]
@@ -126,6 +127,8 @@ def run_study(
         failed: set[str] = set()
         try:
             while waiting or working:
+                if stop.asked:
+                    raise KeyboardInterrupt
                 for run in [run for run in waiting if set(run.needs) & failed]:
                     waiting.remove(run)
                     failed.add(run.key)

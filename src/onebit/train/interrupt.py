@@ -1,4 +1,4 @@
-"""Ctrl-C during training: finish the step, leave a checkpoint, say how to go on."""
+"""Ctrl-C during training or a study: finish the step, leave a checkpoint, say how to go on."""
 
 import signal
 import sys
@@ -20,9 +20,16 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Context in which SIGINT and SIGTERM set ``asked`` instead of ending the process; a second one ends it at once."""
+    """Context in which SIGINT and SIGTERM set ``asked`` instead of ending the process; a second one ends it at once.
 
-    def __init__(self) -> None:
+    They do so, too, where SIGINT is ignored, as in a script's background commands.
+
+    Args:
+        what: is being done until then, for the message.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
         self.asked = False
         self._previous: dict[int, Any] = {}
 
@@ -42,4 +49,4 @@ class StopRequest:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        print("stopping after this step; once more stops at once", file=sys.stderr)
+        print(f"{self.what}; once more stops at once", file=sys.stderr)

@@ -250,7 +250,7 @@ class Run:
 
     def go(self) -> Result:
         """Train to the end; return what came out."""
-        with StopRequest() as stop, self.recorder:
+        with StopRequest("stopping after this step") as stop, self.recorder:
             if self.state.compiled and self.state.step < self.steps:
                 self.recorder.display.note("compiling; the first step takes about a minute")
             while self.state.step < self.steps:
