@@ -185,7 +185,7 @@ class Network {
 
   void gather2d(const Value& in) {
     const auto some = [&](size_t length) {
-      std::vector<int32_t> indices(c_.flip() ? 0 : c_.number(1, 40));
+      std::vector<int32_t> indices(c_.flip() ? 0 : std::min<size_t>(c_.number(1, 40), 70000));
       for (int32_t& index : indices) index = static_cast<int32_t>(c_.below(length + 1)) - 1 + (c_.rarely() ? 1 : 0);
       return indices;
     };
