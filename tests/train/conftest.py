@@ -26,6 +26,25 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
+def teacher(tmp_path_factory):
+    """The folder of a run of one step: a float ResNet-20 of 8 channels on the digits."""
+    out = tmp_path_factory.mktemp("teacher") / "run"
+    settings = TrainSettings(
+        model="resnet20",
+        model_options={"width": 0.125},
+        scheme="float",
+        dataset="digits",
+        epochs=1,
+        max_steps=1,
+        batch_size=128,
+        lr=1e-3,
+        compile=False,
+    )
+    train(settings, out, show=False)
+    return str(out)
+
+
+@pytest.fixture(scope="session")
 def interrupted():
     """A function that trains like ``train``, quietly, and gets SIGINT in the step with the number ``step``."""
     original = Step.__call__

@@ -35,25 +35,6 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    """The folder of a float run of one step."""
-    out = tmp_path_factory.mktemp("teacher") / "run"
-    settings = TrainSettings(
-        model="resnet20",
-        model_options={"width": 0.125},
-        scheme="float",
-        dataset="digits",
-        epochs=1,
-        max_steps=1,
-        batch_size=128,
-        lr=1e-3,
-        compile=False,
-    )
-    train(settings, out, show=False)
-    return str(out)
-
-
-@pytest.fixture(scope="module")
 def guided(tiny, teacher):
     return replace(tiny, teacher=teacher, method_options={"discriminator_lr": 1e-3, "bn_update": 0.3})
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,29 +11,10 @@ from marks import slow_except
 from onebit.data import Mixing
 from onebit.tasks import Mixed
 from onebit.tasks.classification import Classification
-from onebit.train import TrainSettings, train
+from onebit.train import stored_settings, train
 from onebit.train.step import Step
 
 BOTH = {"mixup": 0.4, "cutmix": 1.0}
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    """The settings of a float ResNet-20 of 8 channels on the digits, and the folder of its run of one step."""
-    settings = TrainSettings(
-        model="resnet20",
-        model_options={"width": 0.125},
-        scheme="float",
-        dataset="digits",
-        epochs=1,
-        max_steps=1,
-        batch_size=128,
-        lr=1e-3,
-        compile=False,
-    )
-    out = tmp_path_factory.mktemp("teacher") / "run"
-    train(settings, out, show=False)
-    return settings, str(out)
 
 
 @pytest.mark.parametrize("step", slow_except([4, 10, 16], 4))
@@ -83,9 +65,9 @@ def test_the_record_has_no_training_accuracy(tiny, tmp_path):
     ],
 )
 def test_the_teacher_sees_the_mixed_images(teacher, tmp_path, monkeypatch, method, options):
-    settings, folder = teacher
+    settings, _ = stored_settings(Path(teacher))
     settings = replace(
-        settings, scheme="rbcn", max_steps=2, method=method, method_options=options, teacher=folder, **BOTH, ema=0.9
+        settings, scheme="rbcn", max_steps=2, method=method, method_options=options, teacher=teacher, **BOTH, ema=0.9
     )
     made, asked = [], []
     mix, ask = Mixing.__call__, Step._ask_teacher
